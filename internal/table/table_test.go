@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package table
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// A table behaves as a map that is copied on every change, and no change shows in an older table.
+func TestTableIsAnImmutableMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		key := rapid.StringMatching(`[a-d]/[a-h]`)
+		var have Table[int]
+		want := map[string]int{}
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			older, olderWant := have, maps.Clone(want)
+			set := rapid.MapOf(key, rapid.Int()).Draw(t, "set")
+			remove := rapid.SliceOf(key).Draw(t, "remove")
+			have = have.With(set, remove...)
+			for _, k := range remove {
+				delete(want, k)
+			}
+			maps.Copy(want, set)
+			check(t, have, want)
+			check(t, older, olderWant)
+		}
+	})
+}
+
+func check(t *rapid.T, have Table[int], want map[string]int) {
+	if diff := cmp.Diff(want, maps.Collect(have.All())); diff != "" {
+		t.Fatalf("rows differ (-want +have):\n%s", diff)
+	}
+	if have.Len() != len(want) || len(have.Keys()) != len(want) {
+		t.Fatalf("Len = %d, Keys = %d, want %d", have.Len(), len(have.Keys()), len(want))
+	}
+	for k, v := range want {
+		if row, ok := have.Get(k); !ok || row != v {
+			t.Fatalf("Get(%s) = %d, %v; want %d", k, row, ok, v)
+		}
+	}
+}
