@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package link changes and reads links, addresses, routes and neighbours over one netlink socket per namespace.
+//
+// A Handle is a socket opened inside a network namespace; it stays there, so that no goroutine has to enter it again.
+// Single changes go straight to the embedded netlink handle; what the kernel answers in several parts (lists) is asked
+// again when the kernel says that it changed meanwhile (NLM_F_DUMP_INTR), so a list is always one consistent state.
+package link
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Handle is a route netlink socket in one network namespace. The caller closes it with Close.
+type Handle struct {
+	*netlink.Handle
+}
+
+// Open opens a handle in the calling thread's network namespace.
+func Open() (*Handle, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open route netlink: %w", err)
+	}
+	return &Handle{h}, nil
+}
+
+// OpenAt opens a handle in the namespace at path.
+func OpenAt(path string) (*Handle, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
+	}
+	defer f.Close()
+	return OpenIn(f)
+}
+
+// OpenIn opens a handle in the namespace that f refers to; f stays the caller's.
+func OpenIn(f *os.File) (*Handle, error) {
+	h, err := netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open route netlink in %s: %w", f.Name(), err)
+	}
+	return &Handle{h}, nil
+}
+
+// IsNotFound reports whether an error of a Handle means that the link does not exist.
+func IsNotFound(err error) bool {
+	var notFound netlink.LinkNotFoundError
+	return errors.As(err, &notFound) || errors.Is(err, unix.ENODEV)
+}
