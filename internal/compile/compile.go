@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package compile decides: it turns a snapshot of the cluster and this node's place in it into the tables that the
+// dataplanes write down. It is pure; nothing in it talks to the API or the kernel.
+//
+//	snapshot ─▶ Service, Name     one row for each Service, compiled again when it or a slice of it changes
+//	         ─▶ Routes, Egress    from the nodes
+package compile
+
+import (
+	"maps"
+	"net/netip"
+	"reflect"
+
+	"eastwest/internal/snapshot"
+	"eastwest/internal/table"
+)
+
+// Config is this node's place in the cluster.
+type Config struct {
+	NodeName     string
+	NodeIPs      []netip.Addr   // this node's addresses; their families are the families that it serves
+	ClusterCIDRs []netip.Prefix // all pods
+	ServiceCIDRs []netip.Prefix // all virtual addresses
+	DNSService   string         // namespace/name of the Service that this node's own agent serves; empty for none
+	NameTTL      uint32         // of DNS records, in seconds
+}
+
+// Tables is everything that one node applies.
+type Tables struct {
+	Services table.Table[table.Service]
+	Names    table.Table[table.Name]
+	Routes   table.Table[table.Route]
+	Egress   table.Table[table.Egress]
+}
+
+// Keys says which rows of each table differ from the tables before.
+type Keys struct {
+	Services, Names, Routes, Egress table.Keys
+}
+
+// Compiler keeps the last tables, so that an update costs what changed. It is not safe for concurrent use.
+type Compiler struct {
+	config Config
+	last   Tables
+	zone   string
+}
+
+// New makes a compiler for one node.
+func New(config Config) *Compiler { return &Compiler{config: config} }
+
+// Update compiles what changed and returns all tables. Rows that came out the same are not among the keys.
+func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tables, Keys) {
+	var keys Keys
+	services := changes.Services
+	if zone := zoneOf(now, c.config.NodeName); zone != c.zone {
+		c.zone = zone
+		services = now.Services.Keys()
+	}
+	c.last.Services, keys.Services = update(c.last.Services, services, func(key string) (table.Service, bool) {
+		return Service(now, c.config, key)
+	})
+	c.last.Names, keys.Names = update(c.last.Names, changes.Services, func(key string) (table.Name, bool) {
+		return Name(now, c.config, key)
+	})
+	if len(changes.Nodes) > 0 {
+		c.last.Routes, keys.Routes = replace(c.last.Routes, Routes(now, c.config))
+		c.last.Egress, keys.Egress = replace(c.last.Egress, Egress(now, c.config))
+	}
+	return c.last, keys
+}
+
+// update compiles the rows of some keys.
+func update[R any](last table.Table[R], keys []string, compile func(string) (R, bool)) (table.Table[R], table.Keys) {
+	set, changed := map[string]R{}, table.Keys{}
+	var gone []string
+	for _, key := range keys {
+		row, ok := compile(key)
+		old, had := last.Get(key)
+		switch {
+		case ok && !(had && reflect.DeepEqual(old, row)):
+			set[key] = row
+		case !ok && had:
+			gone = append(gone, key)
+		default:
+			continue
+		}
+		changed.Names = append(changed.Names, key)
+	}
+	if len(changed.Names) == 0 {
+		return last, changed
+	}
+	return last.With(set, gone...), changed
+}
+
+// replace makes the table equal to rows.
+func replace[R any](last table.Table[R], rows map[string]R) (table.Table[R], table.Keys) {
+	keys := maps.Clone(rows)
+	if keys == nil {
+		keys = map[string]R{}
+	}
+	for key, row := range last.All() {
+		keys[key] = row
+	}
+	names := make([]string, 0, len(keys))
+	for key := range keys {
+		names = append(names, key)
+	}
+	return update(last, names, func(key string) (R, bool) { row, ok := rows[key]; return row, ok })
+}
+
+func zoneOf(now snapshot.Snapshot, node string) string {
+	if n, ok := now.Nodes.Get(node); ok {
+		return n.Zone
+	}
+	return ""
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"net/netip"
+
+	"eastwest/internal/snapshot"
+	"eastwest/internal/table"
+)
+
+// Routes compiles the way to every other node's pods. When two nodes claim one prefix, the first by name has it.
+func Routes(now snapshot.Snapshot, config Config) map[string]table.Route {
+	rows := map[string]table.Route{}
+	for _, name := range now.Nodes.Keys() {
+		node, _ := now.Nodes.Get(name)
+		if name == config.NodeName {
+			continue
+		}
+		for _, prefix := range node.PodCIDRs {
+			via := ofFamily(node.Addrs, prefix.Addr().Is6())
+			if _, taken := rows[prefix.String()]; taken || len(via) == 0 {
+				continue
+			}
+			rows[prefix.String()] = table.Route{Object: table.Object{Kind: "Node", Name: name}, Destination: prefix, Via: via[0]}
+		}
+	}
+	return rows
+}
+
+// Egress compiles this node's one row; none while it has no pod CIDR.
+func Egress(now snapshot.Snapshot, config Config) map[string]table.Egress {
+	own, ok := now.Nodes.Get(config.NodeName)
+	if !ok || len(own.PodCIDRs) == 0 {
+		return nil
+	}
+	var inside []netip.Prefix
+	inside = append(inside, config.ClusterCIDRs...)
+	inside = append(inside, config.ServiceCIDRs...)
+	for _, node := range now.Nodes.All() {
+		for _, addr := range node.Addrs {
+			inside = append(inside, netip.PrefixFrom(addr, addr.BitLen()))
+		}
+		inside = append(inside, node.PodCIDRs...)
+	}
+	return map[string]table.Egress{config.NodeName: {
+		Object:  table.Object{Kind: "Node", Name: config.NodeName},
+		Sources: minimal(own.PodCIDRs), Inside: minimal(inside),
+	}}
+}
+
+// minimal sorts and drops what another prefix covers: sets of the kernel refuse overlapping ranges.
+func minimal(list []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range sortedPrefixes(list) {
+		if len(out) == 0 || !covers(out[len(out)-1], p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func covers(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}

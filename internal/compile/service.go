@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"net/netip"
+	"slices"
+
+	"eastwest/internal/snapshot"
+	"eastwest/internal/table"
+)
+
+// Service compiles the row of namespace/name; false when there is nothing to carry: no such Service, headless,
+// ExternalName, or another proxy's.
+func Service(now snapshot.Snapshot, config Config, key string) (table.Service, bool) {
+	service, ok := now.Services.Get(key)
+	if !ok || service.Unproxied || service.Headless || service.ExternalName != "" || len(service.ClusterIPs) == 0 {
+		return table.Service{}, false
+	}
+	b := builder{
+		config: config, service: service, zone: zoneOf(now, config.NodeName), dns: key == config.DNSService && key != "",
+		row: table.Service{Object: table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}},
+	}
+	b.slices, _ = now.Slices.Get(key)
+	for _, port := range service.Ports {
+		b.port(port)
+	}
+	b.row.Addresses = sortedAddrs(service.ClusterIPs)
+	b.row.Frontends = unique(b.row.Frontends)
+	b.row.Hairpin = sortedAddrs(b.row.Hairpin)
+	return b.row, true
+}
+
+// builder collects the frontends of one Service.
+type builder struct {
+	config  Config
+	service *snapshot.Service
+	slices  []*snapshot.Slice
+	zone    string
+	dns     bool
+	row     table.Service
+}
+
+func (b *builder) port(port snapshot.Port) {
+	for _, ipv6 := range []bool{false, true} {
+		own := slices.ContainsFunc(b.config.NodeIPs, func(a netip.Addr) bool { return a.Is6() == ipv6 })
+		addrs := ofFamily(b.service.ClusterIPs, ipv6)
+		if len(addrs) == 0 {
+			continue
+		}
+		pool := b.pool(port, ipv6)
+		b.row.Hairpin = append(b.row.Hairpin, pool.hairpin...)
+		for _, addr := range addrs {
+			b.clusterIP(port, addr, pool)
+		}
+		for _, addr := range ofFamily(b.service.ExternalIPs, ipv6) {
+			b.external(port, table.ExternalIP, addr, port.Port, nil, pool)
+		}
+		for _, addr := range ofFamily(b.service.LoadBalancerIPs, ipv6) {
+			b.external(port, table.LoadBalancer, addr, port.Port, rangesOf(b.service.SourceRanges, ipv6), pool)
+		}
+		if port.NodePort != 0 && own {
+			b.external(port, table.NodePort, unspecified(ipv6), port.NodePort, nil, pool)
+		}
+	}
+}
+
+// clusterIP adds the frontend for clients inside the cluster.
+func (b *builder) clusterIP(port snapshot.Port, addr netip.Addr, pool pool) {
+	f := b.frontend(port, table.ClusterIP, addr, port.Port)
+	f.Masquerade = table.FromOutside
+	if b.service.InternalLocal {
+		f.Endpoints, f.Action = pool.local, pool.localAction()
+	} else {
+		f.Endpoints, f.Action = pool.cluster, pool.clusterAction()
+	}
+	if b.dns && port.Port == 53 {
+		f.LocalSocket = true
+		f.Endpoints, f.Action = pool.elsewhere, actionOf(pool.elsewhere, table.Reject)
+	}
+	b.row.Frontends = append(b.row.Frontends, f)
+}
+
+// external adds the frontends for an address that clients outside the cluster use. With policy Local these get this
+// node's endpoints and keep their addresses, while pods and the node itself take the short way to all endpoints.
+func (b *builder) external(port snapshot.Port, kind table.Kind, addr netip.Addr, number uint16, ranges []netip.Prefix, pool pool) {
+	everyone := b.frontend(port, kind, addr, number)
+	everyone.Endpoints, everyone.Action = pool.cluster, pool.clusterAction()
+	everyone.Masquerade = table.Always
+	everyone.SourceRanges = ranges
+	if b.service.ExternalLocal {
+		everyone.Masquerade = table.FromOutside
+		outside := b.frontend(port, kind, addr, number)
+		outside.View, outside.SourceRanges = table.Outside, ranges
+		outside.Endpoints, outside.Action = pool.local, pool.localAction()
+		b.row.Frontends = append(b.row.Frontends, outside)
+	}
+	b.row.Frontends = append(b.row.Frontends, everyone)
+}
+
+func (b *builder) frontend(port snapshot.Port, kind table.Kind, addr netip.Addr, number uint16) table.Frontend {
+	return table.Frontend{
+		Kind: kind, Addr: addr, Protocol: port.Protocol, Port: number, PortName: port.Name,
+		AffinitySeconds: b.service.AffinitySeconds,
+	}
+}
+
+// unique sorts the frontends and drops the later ones of the same place: an address may be listed both as external
+// address and as the load balancer's.
+func unique(list []table.Frontend) []table.Frontend {
+	slices.SortStableFunc(list, table.Frontend.Compare)
+	type place struct {
+		view     table.View
+		addr     netip.Addr
+		protocol table.Protocol
+		port     uint16
+		node     bool
+	}
+	seen := map[place]bool{}
+	return slices.DeleteFunc(list, func(f table.Frontend) bool {
+		at := place{f.View, f.Addr, f.Protocol, f.Port, f.Kind == table.NodePort}
+		taken := seen[at]
+		seen[at] = true
+		return taken
+	})
+}
+
+func unspecified(ipv6 bool) netip.Addr {
+	if ipv6 {
+		return netip.IPv6Unspecified()
+	}
+	return netip.IPv4Unspecified()
+}
+
+func ofFamily(addrs []netip.Addr, ipv6 bool) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a.Is6() != ipv6 })
+}
+
+// rangesOf keeps nil for "everyone"; ranges of the other family alone allow nobody.
+func rangesOf(list []netip.Prefix, ipv6 bool) []netip.Prefix {
+	if len(list) == 0 {
+		return nil
+	}
+	out := []netip.Prefix{}
+	for _, p := range list {
+		if p.Addr().Is6() == ipv6 {
+			out = append(out, p)
+		}
+	}
+	return sortedPrefixes(out)
+}
+
+func sortedAddrs(list []netip.Addr) []netip.Addr {
+	out := slices.Clone(list)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+func sortedPrefixes(list []netip.Prefix) []netip.Prefix {
+	out := slices.Clone(list)
+	slices.SortFunc(out, func(a, b netip.Prefix) int {
+		if c := a.Addr().Compare(b.Addr()); c != 0 {
+			return c
+		}
+		return a.Bits() - b.Bits()
+	})
+	return slices.Compact(out)
+}

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nftables carries Services by nftables.
+//
+// The rules are constant. A packet's destination is looked up in one map that says how many endpoints its Service has;
+// the number chooses a constant chain, which draws a random slot; and the map of that slot says the endpoint. Services
+// and endpoints are only ever elements of those maps, so a change costs the same with ten services and with ten thousand.
+//
+//	row ─render─▶ elements ─diff─▶ operations ─apply─▶ netlink
+//	configuration ─program─▶ text ─▶ nft -f      (at start, and when a Service has more endpoints than any before)
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/bits"
+	"net/netip"
+	"strings"
+
+	"eastwest/internal/dataplane"
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/kernel/nft"
+	"eastwest/internal/table"
+)
+
+// Kernel is what the backend needs of nftables.
+type Kernel interface {
+	Run(ctx context.Context, script string) error
+	List(ctx context.Context, family nft.Family, table string) (string, error)
+	Elements(ctx context.Context, family nft.Family, table, set string) ([]nft.Element, error)
+	Change(ctx context.Context, ops []nft.Op) error
+}
+
+// Conntrack forgets connections to endpoints that are gone.
+type Conntrack interface {
+	Forget(ctx context.Context, flows []conntrack.Flow) error
+}
+
+// Config is what a Backend needs.
+type Config struct {
+	Kernel       Kernel
+	Conntrack    Conntrack
+	ClusterCIDRs []netip.Prefix // clients outside of them are masqueraded
+	ServiceCIDRs []netip.Prefix // addresses in them that no Service has are refused
+	Log          *slog.Logger
+}
+
+// Backend is the services dataplane on nftables, IPv4 and IPv6. It is not safe for concurrent use.
+type Backend struct {
+	config   Config
+	programs [2]program
+	last     table.Table[table.Service]
+	synced   bool
+	hairpins map[place]int // how many services have an endpoint: by family and element
+}
+
+var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
+
+// New makes a backend; it touches nothing before the first Apply.
+func New(config Config) (*Backend, error) {
+	if config.Kernel == nil || config.Conntrack == nil || config.Log == nil {
+		return nil, errors.New("make the nftables backend: Kernel, Conntrack and Log are required")
+	}
+	b := &Backend{config: config}
+	for i, family := range families {
+		b.programs[i] = program{
+			family:   family,
+			clusters: prefixesOf(config.ClusterCIDRs, family),
+			services: prefixesOf(config.ServiceCIDRs, family),
+		}
+	}
+	return b, nil
+}
+
+var families = [2]nft.Family{nft.IPv4, nft.IPv6}
+
+// Apply makes the kernel match want. Only changed rows are looked at, unless changed.All says to compare everything.
+func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
+	if changed.All || !b.synced {
+		b.synced = false
+		if err := b.sync(ctx, want); err != nil {
+			return err
+		}
+		b.last, b.synced = want, true
+		return nil
+	}
+	if err := b.change(ctx, want, changed.Names); err != nil {
+		b.synced = false
+		return err
+	}
+	b.last = want
+	return nil
+}
+
+// change applies some rows: what the last table holds of them is what the kernel has.
+func (b *Backend) change(ctx context.Context, want table.Table[table.Service], names []string) error {
+	var ops []nft.Op
+	var gone []conntrack.Flow
+	for i, family := range families {
+		have, wanted := map[place]value{}, map[place]value{}
+		need := b.programs[i].capacities
+		for _, name := range names {
+			if old, ok := b.last.Get(name); ok {
+				render(old, family, have)
+			}
+			if row, ok := want.Get(name); ok {
+				render(row, family, wanted)
+				capacity(row, family, &need)
+			}
+		}
+		if err := b.grow(ctx, i, need); err != nil {
+			return err
+		}
+		gone = append(gone, vanished(family, have, wanted)...)
+		b.share(family, b.rows(b.last, names), b.rows(want, names), have, wanted)
+		ops = append(ops, diff(family, have, wanted)...)
+	}
+	return b.write(ctx, ops, gone)
+}
+
+func (b *Backend) rows(from table.Table[table.Service], names []string) []table.Service {
+	var rows []table.Service
+	for _, name := range names {
+		if row, ok := from.Get(name); ok {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// share counts the services that have a hairpin element, and leaves in have and want only those that appear or vanish.
+func (b *Backend) share(family nft.Family, old, now []table.Service, have, want map[place]value) {
+	touched := map[place]int{} // count before
+	adjust := func(rows []table.Service, by int) {
+		for _, row := range rows {
+			for at := range hairpins(row, family) {
+				if _, ok := touched[at]; !ok {
+					touched[at] = b.hairpins[at]
+				}
+				b.hairpins[at] += by
+			}
+		}
+	}
+	adjust(old, -1)
+	adjust(now, +1)
+	for at, before := range touched {
+		delete(have, at)
+		delete(want, at)
+		if before > 0 {
+			have[at] = value{}
+		}
+		if b.hairpins[at] > 0 {
+			want[at] = value{}
+			continue
+		}
+		delete(b.hairpins, at)
+	}
+}
+
+// sync compares everything with the kernel.
+func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) error {
+	var ops []nft.Op
+	var gone []conntrack.Flow
+	b.hairpins = map[place]int{}
+	for i, family := range families {
+		wanted := make(map[place]value, 4*want.Len())
+		var need [groups]int
+		for _, row := range want.All() {
+			render(row, family, wanted)
+			capacity(row, family, &need)
+			for at := range hairpins(row, family) {
+				b.hairpins[at]++
+			}
+		}
+		if err := b.establish(ctx, i, need); err != nil {
+			return err
+		}
+		have, err := b.read(ctx, i)
+		if err != nil {
+			return err
+		}
+		gone = append(gone, vanished(family, have, wanted)...)
+		ops = append(ops, diff(family, have, wanted)...)
+	}
+	return b.write(ctx, ops, gone)
+}
+
+func (b *Backend) write(ctx context.Context, ops []nft.Op, gone []conntrack.Flow) error {
+	if len(ops) > 0 {
+		if err := b.config.Kernel.Change(ctx, ops); err != nil {
+			return fmt.Errorf("apply services: %w", err)
+		}
+	}
+	if len(gone) > 0 {
+		return b.config.Conntrack.Forget(ctx, gone)
+	}
+	return nil
+}
+
+// establish makes the constant part of the table right; a table that is right is left alone.
+func (b *Backend) establish(ctx context.Context, i int, need [groups]int) error {
+	p := &b.programs[i]
+	listing, err := b.config.Kernel.List(ctx, p.family, tableName)
+	if err != nil && !errors.Is(err, nft.ErrNotExist) {
+		return fmt.Errorf("read services: %w", err)
+	}
+	for g := range groups {
+		found := strings.Count(listing, "\tmap "+g.String()+"-endpoint-")
+		p.capacities[g] = max(found, roundUp(need[g]))
+	}
+	if canonical(listing) == canonical(p.text()) {
+		return nil
+	}
+	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
+	if err := b.config.Kernel.Run(ctx, p.script()); err == nil {
+		return nil
+	}
+	if err := b.config.Kernel.Run(ctx, p.replacement()); err != nil {
+		return fmt.Errorf("write rules of services: %w", err)
+	}
+	return nil
+}
+
+// grow adds slots when a service needs more than there are.
+func (b *Backend) grow(ctx context.Context, i int, need [groups]int) error {
+	p := b.programs[i]
+	for g := range groups {
+		if need[g] > p.capacities[g] {
+			p.capacities[g] = roundUp(need[g])
+		}
+	}
+	if p.capacities == b.programs[i].capacities {
+		return nil
+	}
+	if err := b.config.Kernel.Run(ctx, p.script()); err != nil {
+		return fmt.Errorf("add slots for endpoints: %w", err)
+	}
+	b.programs[i] = p
+	return nil
+}
+
+// read returns the elements that the kernel has in one family.
+func (b *Backend) read(ctx context.Context, i int) (map[place]value, error) {
+	have := map[place]value{}
+	for _, set := range b.programs[i].dataSets() {
+		elements, err := b.config.Kernel.Elements(ctx, families[i], tableName, set)
+		if err != nil {
+			return nil, fmt.Errorf("read services: %w", err)
+		}
+		for _, e := range elements {
+			have[place{set, e.Key}] = value{e.Data, e.Comment}
+		}
+	}
+	return have, nil
+}
+
+// Remove deletes the tables.
+func (b *Backend) Remove(ctx context.Context) error {
+	b.synced = false
+	for _, family := range families {
+		script := fmt.Sprintf("add table %[1]s %[2]s\ndelete table %[1]s %[2]s\n", family, tableName)
+		if err := b.config.Kernel.Run(ctx, script); err != nil {
+			return fmt.Errorf("remove services: %w", err)
+		}
+	}
+	return nil
+}
+
+// roundUp leaves room, so that growing is rare: to the next power of two, at least four.
+func roundUp(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return max(4, 1<<bits.Len(uint(n-1)))
+}
+
+func prefixesOf(list []netip.Prefix, family nft.Family) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range list {
+		if of(family, p.Addr()) {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"cmp"
+	"encoding/binary"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/kernel/nft"
+	"eastwest/internal/table"
+)
+
+// diff returns the operations that turn have into want, in an order in which packets find a whole service after every
+// one of them: endpoints appear before the number that counts them and vanish after it.
+func diff(family nft.Family, have, want map[place]value) []nft.Op {
+	first, last := map[string]*nft.Op{}, map[string]*nft.Op{}
+	at := func(ops map[string]*nft.Op, set string) *nft.Op {
+		if ops[set] == nil {
+			ops[set] = &nft.Op{Family: family, Table: tableName, Set: set}
+		}
+		return ops[set]
+	}
+	for p, v := range want {
+		old, had := have[p]
+		if had && old == v {
+			continue
+		}
+		op := at(first, p.set)
+		e := nft.Element{Key: p.key, Data: v.data, Comment: v.comment}
+		if !had {
+			op.Add = append(op.Add, e)
+			continue
+		}
+		// Replacements go to the front of both lists, so that their indexes agree.
+		n := len(op.Delete)
+		op.Delete = append(op.Delete, e)
+		op.Add = append(op.Add, e)
+		op.Add[n], op.Add[len(op.Add)-1] = op.Add[len(op.Add)-1], op.Add[n]
+	}
+	for p := range have {
+		if _, ok := want[p]; !ok {
+			op := at(last, p.set)
+			op.Delete = append(op.Delete, nft.Element{Key: p.key})
+		}
+	}
+	return append(inOrder(first, rank), inOrder(last, func(set string) int { return -rank(set) })...)
+}
+
+// rank orders the sets for adding: what frontends refer to comes first.
+func rank(set string) int {
+	switch {
+	case strings.Contains(set, "-endpoint-"):
+		return 0
+	case set == setHairpin:
+		return 1
+	case set == setAddress:
+		return 3 // after the frontends: an address whose ports are not there yet would be refused
+	}
+	return 2
+}
+
+func inOrder(ops map[string]*nft.Op, rank func(string) int) []nft.Op {
+	names := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+	})
+	out := make([]nft.Op, 0, len(names))
+	for _, name := range names {
+		out = append(out, *ops[name])
+	}
+	return out
+}
+
+// vanished returns the UDP flows to endpoints that a frontend no longer has, and those that went past a frontend that
+// is new. TCP notices by itself.
+func vanished(family nft.Family, have, want map[place]value) []conntrack.Flow {
+	type backend struct{ group, key, data string }
+	still := map[backend]bool{}
+	for p, v := range want {
+		if group, _, ok := strings.Cut(p.set, "-endpoint-"); ok && isUDP(family, group, p.key) {
+			still[backend{group, p.key, v.data}] = true
+		}
+	}
+	var flows []conntrack.Flow
+	for p, v := range have {
+		group, _, ok := strings.Cut(p.set, "-endpoint-")
+		if !ok || !isUDP(family, group, p.key) || still[backend{group, p.key, v.data}] {
+			continue
+		}
+		flows = append(flows, conntrack.Flow{
+			Protocol: uint8(table.UDP), To: frontendOf(family, group, p.key), Endpoint: addrPort(family, v.data),
+		})
+	}
+	return flows
+}
+
+func isUDP(family nft.Family, group, key string) bool {
+	return key[addrLen(family, group)] == byte(table.UDP)
+}
+
+// addrLen is how many bytes of a group's key are the address.
+func addrLen(family nft.Family, group string) int {
+	switch {
+	case strings.HasSuffix(group, byNodePort.String()):
+		return 0
+	case family == nft.IPv6:
+		return 16
+	}
+	return 4
+}
+
+func frontendOf(family nft.Family, group, key string) netip.AddrPort {
+	n := addrLen(family, group)
+	port := binary.BigEndian.Uint16([]byte(key[n+4:]))
+	addr, ok := netip.AddrFromSlice([]byte(key[:n]))
+	if !ok {
+		addr = netip.IPv4Unspecified()
+		if family == nft.IPv6 {
+			addr = netip.IPv6Unspecified()
+		}
+	}
+	return netip.AddrPortFrom(addr, port)
+}
+
+func addrPort(family nft.Family, data string) netip.AddrPort {
+	n := addrLen(family, "")
+	addr, _ := netip.AddrFromSlice([]byte(data[:n]))
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16([]byte(data[n:])))
+}
+
+func hairpins(s table.Service, family nft.Family) iter.Seq[place] {
+	return func(yield func(place) bool) {
+		for _, addr := range s.Hairpin {
+			bytes := string(addr.AsSlice())
+			if of(family, addr) && !yield(place{setHairpin, bytes + bytes}) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"eastwest/internal/kernel/nft"
+	"eastwest/internal/table"
+)
+
+// Dump returns the elements that the kernel holds, one a line: set, frontend, data and comment.
+func (b *Backend) Dump(ctx context.Context) (string, error) {
+	var lines []string
+	for i, family := range families {
+		listing, err := b.config.Kernel.List(ctx, family, tableName)
+		if errors.Is(err, nft.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("dump services: %w", err)
+		}
+		for g := range groups {
+			b.programs[i].capacities[g] = strings.Count(listing, "\tmap "+g.String()+"-endpoint-")
+		}
+		have, err := b.read(ctx, i)
+		if err != nil {
+			return "", err
+		}
+		for _, p := range sortedPlaces(have) {
+			lines = append(lines, describe(family, p, have[p]))
+		}
+	}
+	return strings.Join(lines, ""), nil
+}
+
+// describe writes one element for people.
+func describe(family nft.Family, p place, v value) string {
+	switch p.set {
+	case setAddress, setHairpin:
+		return fmt.Sprintf("%s %s %s %s\n", family, p.set, addrPort(family, p.key+"\x00\x00\x00\x00").Addr(), v.comment)
+	case setSocket:
+		return fmt.Sprintf("%s %s %s %s\n", family, p.set, frontendText(family, byAddress.String(), p.key), v.comment)
+	}
+	if group, _, ok := strings.Cut(p.set, "-endpoint-"); ok {
+		return fmt.Sprintf("%s %s %s → %s %s\n", family, p.set, frontendText(family, group, p.key), addrPort(family, v.data), v.comment)
+	}
+	group := byAddress.String()
+	if strings.HasPrefix(p.set, "node-port") {
+		group = byNodePort.String()
+	}
+	number := binary.NativeEndian.Uint32([]byte(v.data))
+	return fmt.Sprintf("%s %s %s = %d:%d %s\n", family, p.set, frontendText(family, group, p.key), number>>16, number&0xffff, v.comment)
+}
+
+func frontendText(family nft.Family, group, key string) string {
+	protocol := table.Protocol(key[addrLen(family, group)])
+	return fmt.Sprintf("%s/%s", frontendOf(family, group, key), protocol)
+}
+
+func sortedPlaces(have map[place]value) []place {
+	return slices.SortedFunc(maps.Keys(have), func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.set, b.set), cmp.Compare(a.key, b.key))
+	})
+}
+
+// dataSets names the sets and maps whose elements come from services.
+func (p program) dataSets() []string {
+	names := []string{setAddress, setHairpin, setSocket}
+	for _, m := range frontendMaps {
+		names = append(names, m.name)
+	}
+	for g := range groups {
+		for slot := range p.capacities[g] {
+			names = append(names, endpointMap(g, slot))
+		}
+	}
+	return names
+}
+
+// canonical drops what differs between versions of nft without a meaning, and the elements of constant maps, which nft
+// leaves out of a terse listing.
+func canonical(listing string) string {
+	var out strings.Builder
+	skipping := false
+	for line := range strings.Lines(listing) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "elements = {") || skipping {
+			skipping = !strings.HasSuffix(line, "}")
+			continue
+		}
+		if line != "" {
+			out.WriteString(line + "\n")
+		}
+	}
+	return out.String()
+}

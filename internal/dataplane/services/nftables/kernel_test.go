@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables_test
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"testing"
+
+	"eastwest/internal/dataplane/services/nftables"
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/kernel/netns/netnstest"
+	"eastwest/internal/kernel/nft"
+	"eastwest/internal/table"
+)
+
+// counting counts what is written, to see that nothing is written without need.
+type counting struct {
+	*nft.Conn
+	scripts, changes int
+}
+
+func (c *counting) Run(ctx context.Context, script string) error {
+	c.scripts++
+	return c.Conn.Run(ctx, script)
+}
+
+func (c *counting) Change(ctx context.Context, ops []nft.Op) error {
+	c.changes++
+	return c.Conn.Change(ctx, ops)
+}
+
+func newBackend(t *testing.T, ns string) (*nftables.Backend, *counting) {
+	t.Helper()
+	kernel := &counting{Conn: nft.New(ns)}
+	backend, err := nftables.New(nftables.Config{
+		Kernel: kernel, Conntrack: conntrack.New(ns), Log: slog.New(slog.DiscardHandler),
+		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")},
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return backend, kernel
+}
+
+func nginx(endpoints ...string) table.Service {
+	s := table.Service{
+		Object:    table.Object{Kind: "Service", Namespace: "default", Name: "nginx"},
+		Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.7")},
+	}
+	f := table.Frontend{
+		Addr: s.Addresses[0], Protocol: table.TCP, Port: 30050, PortName: "http", Masquerade: table.FromOutside, Action: table.Reject,
+	}
+	for _, e := range endpoints {
+		f.Action = table.Forward
+		f.Endpoints = append(f.Endpoints, netip.MustParseAddrPort(e))
+		s.Hairpin = append(s.Hairpin, f.Endpoints[len(f.Endpoints)-1].Addr())
+	}
+	n := f
+	n.Kind, n.Addr, n.Port, n.Masquerade = table.NodePort, netip.IPv4Unspecified(), 31000, table.Always
+	s.Frontends = []table.Frontend{f, n}
+	return s
+}
+
+func tableOf(rows ...table.Service) table.Table[table.Service] {
+	set := map[string]table.Service{}
+	for _, row := range rows {
+		set[row.Object.Namespace+"/"+row.Object.Name] = row
+	}
+	return table.Table[table.Service]{}.With(set)
+}
+
+// A second process that finds everything in place writes nothing.
+func TestRestartRewritesNothing(t *testing.T) {
+	ns := netnstest.New(t)
+	want := tableOf(nginx("10.244.0.2:80", "10.244.1.2:80", "10.244.2.2:80"))
+	for i := range 2 {
+		backend, kernel := newBackend(t, ns)
+		if err := backend.Apply(t.Context(), want, table.Keys{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 && kernel.scripts+kernel.changes != 0 {
+			listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest")
+			t.Errorf("the second start ran %d scripts and %d changes\n%s", kernel.scripts, kernel.changes, listing)
+		}
+	}
+}
+
+func TestRemoveLeavesNothing(t *testing.T) {
+	ns := netnstest.New(t)
+	backend, kernel := newBackend(t, ns)
+	if err := backend.Remove(t.Context()); err != nil {
+		t.Fatalf("remove with nothing there: %v", err)
+	}
+	if err := backend.Apply(t.Context(), tableOf(nginx("10.244.0.2:80")), table.Keys{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := backend.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []nft.Family{nft.IPv4, nft.IPv6} {
+		if listing, err := kernel.List(t.Context(), family, "eastwest"); err == nil {
+			t.Errorf("left behind:\n%s", listing)
+		}
+	}
+}

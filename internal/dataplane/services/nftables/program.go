@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"eastwest/internal/kernel/nft"
+)
+
+// program is the constant part of the table in one family: chains, rules and empty maps. It depends on the
+// configuration and on how many endpoints a Service has at most, never on which services there are.
+type program struct {
+	family     nft.Family
+	clusters   []netip.Prefix // of the pods, in this family
+	services   []netip.Prefix // virtual addresses, in this family
+	capacities [groups]int
+}
+
+// Bits and values that the rules use.
+const (
+	// markBit is set while a new connection of ours waits to be masqueraded; other bits of the mark are never touched.
+	markBit  = "0x00004000"
+	markRest = "0xffffbfff"
+	// loopbacks serve no node ports: an answer could not leave the loopback interface.
+	loopback4, loopback6 = "127.0.0.0/8", "::1"
+)
+
+// script returns the transaction that makes the kernel's table equal to the program and keeps the elements of its maps.
+func (p program) script() string {
+	head := fmt.Sprintf("table %s %s", p.family, tableName)
+	return fmt.Sprintf("add %s\nflush %s\n%s", head, head, p.text())
+}
+
+// replacement returns the transaction that writes the table anew, without elements.
+func (p program) replacement() string {
+	head := fmt.Sprintf("table %s %s", p.family, tableName)
+	return fmt.Sprintf("add %s\ndelete %s\n%s", head, head, p.text())
+}
+
+// text returns the table as nft lists it.
+func (p program) text() string {
+	var w writer
+	w.open("table %s %s", p.family, tableName)
+	p.sets(&w)
+	p.slots(&w)
+	p.dispatch(&w)
+	p.hooks(&w)
+	w.close()
+	return w.String()
+}
+
+// addr returns the words of the family: match prefix and address type.
+func (p program) addr() (match, kind string) {
+	if p.family == nft.IPv6 {
+		return "ip6", "ipv6_addr"
+	}
+	return "ip", "ipv4_addr"
+}
+
+// key returns the expression that looks a group's frontends up, and its type.
+func (p program) key(g group) (expression, kind string) {
+	match, addr := p.addr()
+	if g.byPort() {
+		return "meta l4proto . th dport", "inet_proto . inet_service"
+	}
+	return match + " daddr . meta l4proto . th dport", addr + " . inet_proto . inet_service"
+}
+
+func (p program) sets(w *writer) {
+	_, addr := p.addr()
+	for _, m := range frontendMaps {
+		_, kind := p.key(m.group)
+		w.open("map %s", m.name)
+		w.line("type %s : classid", kind)
+		w.line("comment %q", m.comment)
+		w.close()
+	}
+	for g := range groups {
+		_, kind := p.key(g)
+		for slot := range p.capacities[g] {
+			w.open("map %s", endpointMap(g, slot))
+			w.line("type %s : %s . inet_service", kind, addr)
+			w.close()
+		}
+		p.verdicts(w, g)
+	}
+	w.open("set %s", setAddress)
+	w.line("type %s", addr)
+	w.line("comment \"virtual addresses: ports that no service has are refused\"")
+	w.close()
+	w.open("set %s", setHairpin)
+	w.line("type %s . %s", addr, addr)
+	w.line("comment \"endpoints on this node, which may reach themselves\"")
+	w.close()
+	w.open("set %s", setSocket)
+	w.line("type %s . inet_proto . inet_service", addr)
+	w.line("comment \"taken by a socket of this node while there is one\"")
+	w.close()
+}
+
+// verdicts writes the constant maps from a number of endpoints, and from a random slot, to its chain.
+func (p program) verdicts(w *writer, g group) {
+	w.open("map %s-pick", g)
+	w.line("type classid : verdict")
+	w.line("comment \"number of endpoints : how to choose one\"")
+	elements := []string{"none : goto refuse", "1:0 : drop"}
+	for n := 1; n <= p.capacities[g]; n++ {
+		elements = append(elements, fmt.Sprintf("0:%x : goto %s", n, pickChain(g, n)))
+	}
+	w.line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
+	w.close()
+	if p.capacities[g] == 0 {
+		return
+	}
+	w.open("map %s-slot", g)
+	w.line("typeof numgen random mod 2 : verdict")
+	elements = nil
+	for slot := range p.capacities[g] {
+		elements = append(elements, fmt.Sprintf("%d : goto %s", slot, slotChain(g, slot)))
+	}
+	w.line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
+	w.close()
+}
+
+// slots writes the chains that choose a slot and that translate to the endpoint in it.
+func (p program) slots(w *writer) {
+	w.open("chain refuse")
+	w.line("reject with tcp reset")
+	w.line("reject")
+	w.close()
+	for g := range groups {
+		key, _ := p.key(g)
+		for slot := range p.capacities[g] {
+			w.open("chain %s", slotChain(g, slot))
+			w.line("dnat %s to %s map @%s", p.family, key, endpointMap(g, slot))
+			w.close()
+		}
+		for n := 2; n <= p.capacities[g]; n++ {
+			w.open("chain %s", pickChain(g, n))
+			w.line("numgen random mod %d vmap @%s-slot", n, g)
+			w.close()
+		}
+	}
+}
+
+// lookup writes the rule that finds a frontend. The number goes through the packet's priority because no other
+// register can be named between two lookups; only packets to services have it changed, and forwarding sets it anew.
+func (p program) lookup(w *writer, m frontendMap) {
+	key, _ := p.key(m.group)
+	w.line("meta priority set %s map @%s meta priority vmap @%s-pick", key, m.name, m.group)
+}
+
+// dispatch writes the chains that look frontends up, in the order in which masquerading widens: never, from outside the
+// cluster, always.
+func (p program) dispatch(w *writer) {
+	match, _ := p.addr()
+	loopback := loopback4
+	if p.family == nft.IPv6 {
+		loopback = loopback6
+	}
+	local := fmt.Sprintf("%s daddr != %s fib daddr type local", match, loopback)
+
+	w.open("chain node-ports")
+	p.lookup(w, nodePort)
+	w.line("meta mark set meta mark & %s", markRest)
+	p.markOutside(w)
+	p.lookup(w, nodePortInside)
+	w.line("meta mark set meta mark & %s", markRest)
+	w.close()
+
+	w.open("chain from-outside")
+	p.lookup(w, externalOutside)
+	w.line("%s goto node-ports-from-outside", local)
+	w.close()
+
+	w.open("chain services")
+	p.markOutside(w)
+	p.lookup(w, serviceIP)
+	w.line("meta mark set meta mark | %s", markBit)
+	p.lookup(w, externalIP)
+	w.line("%s daddr @%s goto refuse", match, setAddress)
+	if len(p.services) > 0 {
+		w.line("%s daddr %s goto refuse", match, prefixSet(p.services))
+	}
+	w.line("%s goto node-ports", local)
+	w.line("meta mark set meta mark & %s", markRest)
+	w.close()
+}
+
+func (p program) markOutside(w *writer) {
+	w.line("%smeta mark set meta mark | %s", p.outside(), markBit)
+}
+
+// outside returns the match for clients that are no pods, with a space after it; without cluster CIDRs everybody is.
+func (p program) outside() string {
+	if len(p.clusters) == 0 {
+		return ""
+	}
+	match, _ := p.addr()
+	return fmt.Sprintf("%s saddr != %s ", match, prefixSet(p.clusters))
+}
+
+func (p program) hooks(w *writer) {
+	match, _ := p.addr()
+	w.open("chain node-ports-from-outside")
+	p.lookup(w, nodePortOutside)
+	w.close()
+
+	w.open("chain local-sockets")
+	w.line("type filter hook prerouting priority raw; policy accept;")
+	w.line("%s daddr . meta l4proto . th dport @%s socket wildcard 0 notrack accept", match, setSocket)
+	w.close()
+	w.open("chain local-socket-answers")
+	w.line("type filter hook output priority raw; policy accept;")
+	w.line("%s daddr . meta l4proto . th dport @%s notrack accept", match, setSocket)
+	w.line("%s saddr . meta l4proto . th sport @%s notrack accept", match, setSocket)
+	w.close()
+
+	w.open("chain prerouting")
+	w.line("type nat hook prerouting priority dstnat; policy accept;")
+	w.line("%sjump from-outside", p.outside())
+	w.line("goto services")
+	w.close()
+	w.open("chain output")
+	w.line("type nat hook output priority -100; policy accept;")
+	w.line("goto services")
+	w.close()
+	w.open("chain postrouting")
+	w.line("type nat hook postrouting priority srcnat; policy accept;")
+	w.line("meta mark & %s == %s meta mark set meta mark & %s masquerade fully-random", markBit, markBit, markRest)
+	w.line("%s saddr . %s daddr @%s masquerade fully-random", match, match, setHairpin)
+	w.close()
+}
+
+func prefixSet(list []netip.Prefix) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = p.String()
+	}
+	slices.Sort(texts)
+	if len(texts) == 1 {
+		return texts[0]
+	}
+	return "{ " + strings.Join(texts, ", ") + " }"
+}

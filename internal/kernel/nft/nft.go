@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nft reads and changes nftables.
+//
+// Tables, chains and rules change rarely and are written as text through the nft program, which makes them atomic and
+// readable. Set and map elements change all the time and go over netlink, in batches of bounded size: one change of one
+// element costs microseconds at any size of the set.
+package nft
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"eastwest/internal/kernel/netns"
+)
+
+// ErrNotExist is returned for a table that does not exist.
+var ErrNotExist = errors.New("no such nftables table")
+
+// Family is an nftables family.
+type Family string
+
+// The families in use.
+const (
+	IPv4 Family = "ip"
+	IPv6 Family = "ip6"
+)
+
+// Conn talks to the nftables of one network namespace. It keeps no state and is safe for concurrent use.
+type Conn struct{ netns string }
+
+// New makes a connection to the network namespace at path, or to the program's own when path is empty.
+func New(path string) *Conn { return &Conn{netns: path} }
+
+// Run has nft execute a script: all of it or, on an error, nothing.
+func (c *Conn) Run(ctx context.Context, script string) error {
+	_, err := c.nft(ctx, script, "-f", "-")
+	if err != nil {
+		return fmt.Errorf("run nft script: %w", err)
+	}
+	return nil
+}
+
+// List returns a table as nft prints it, without the elements of sets and maps; ErrNotExist when there is none.
+func (c *Conn) List(ctx context.Context, family Family, table string) (string, error) {
+	out, err := c.nft(ctx, "", "--stateless", "--terse", "list", "table", string(family), table)
+	if err != nil && strings.Contains(err.Error(), "No such file or directory") {
+		return "", fmt.Errorf("list table %s %s: %w", family, table, ErrNotExist)
+	}
+	if err != nil {
+		return "", fmt.Errorf("list table %s %s: %w", family, table, err)
+	}
+	return out, nil
+}
+
+// nft runs the program. A child inherits the namespace of the thread that starts it.
+func (c *Conn) nft(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "nft", args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	if err := c.do(cmd.Run); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return "", errors.New("the program nft is missing: install the package nftables")
+		}
+		return "", fmt.Errorf("nft %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return stdout.String(), nil
+}
+
+func (c *Conn) do(fn func() error) error {
+	if c.netns == "" {
+		return fn()
+	}
+	return netns.Do(c.netns, fn)
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package reconcile brings tables to their dataplanes: one Loop for each, which takes tables as fast as they come,
+// applies the newest, tries again after an error and checks everything on a slow timer.
+//
+//	Offer(table, changed) ─▶ pending (merged) ─▶ Apply ─▶ done
+//	                              ▲   error: everything, after a pause
+//	                              └── resync: everything, on a timer or when somebody asks
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"eastwest/internal/table"
+)
+
+// Applier is the part of a dataplane that a loop drives.
+type Applier[R any] interface {
+	Apply(ctx context.Context, want table.Table[R], changed table.Keys) error
+}
+
+// Config is what a Loop needs. Zero durations take the defaults.
+type Config struct {
+	Name     string        // of the dataplane, in log lines
+	Resync   time.Duration // everything is applied this often; default 5 minutes
+	MinRetry time.Duration // first pause after an error, doubled each time; default 100 ms
+	MaxRetry time.Duration // default 30 s
+	Log      *slog.Logger
+}
+
+// Loop applies tables of one kind. Offer and Resync are safe for concurrent use.
+type Loop[R any] struct {
+	config Config
+	target Applier[R]
+
+	mu      sync.Mutex
+	want    table.Table[R]
+	all     bool
+	changed map[string]bool
+	offered bool
+	wake    chan struct{}
+
+	once  sync.Once
+	ready chan struct{}
+}
+
+// NewLoop makes a loop for target; Run starts it.
+func NewLoop[R any](config Config, target Applier[R]) *Loop[R] {
+	config.Resync = withDefault(config.Resync, 5*time.Minute)
+	config.MinRetry = withDefault(config.MinRetry, 100*time.Millisecond)
+	config.MaxRetry = withDefault(config.MaxRetry, 30*time.Second)
+	return &Loop[R]{
+		config: config, target: target, all: true, changed: map[string]bool{},
+		wake: make(chan struct{}, 1), ready: make(chan struct{}),
+	}
+}
+
+// Offer hands over a newer table; changed names what differs from the one offered before. Nothing is applied before the
+// first Offer.
+func (l *Loop[R]) Offer(want table.Table[R], changed table.Keys) {
+	l.mu.Lock()
+	l.want, l.offered = want, true
+	l.all = l.all || changed.All
+	for _, name := range changed.Names {
+		l.changed[name] = true
+	}
+	l.mu.Unlock()
+	l.poke()
+}
+
+// Resync has everything applied again soon, for somebody who saw the kernel change behind our back.
+func (l *Loop[R]) Resync() {
+	l.mu.Lock()
+	l.all = true
+	l.mu.Unlock()
+	l.poke()
+}
+
+// Ready is closed when a table was applied for the first time.
+func (l *Loop[R]) Ready() <-chan struct{} { return l.ready }
+
+// Run applies until ctx ends.
+func (l *Loop[R]) Run(ctx context.Context) error {
+	resync := time.NewTicker(l.config.Resync)
+	defer resync.Stop()
+	var pause time.Duration
+	for {
+		err := l.step(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			pause = min(max(2*pause, l.config.MinRetry), l.config.MaxRetry)
+			l.config.Log.Error("apply failed", "dataplane", l.config.Name, "retry", pause, "err", err)
+			if !sleep(ctx, pause) {
+				return ctx.Err()
+			}
+			continue
+		}
+		pause = 0
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.wake:
+		case <-resync.C:
+			l.Resync()
+		}
+	}
+}
+
+// step applies what is pending, if anything is.
+func (l *Loop[R]) step(ctx context.Context) error {
+	want, keys, ok := l.take()
+	if !ok {
+		return nil
+	}
+	if err := l.target.Apply(ctx, want, keys); err != nil {
+		l.mu.Lock()
+		l.all = true
+		l.mu.Unlock()
+		return err
+	}
+	l.once.Do(func() { close(l.ready) })
+	return nil
+}
+
+func (l *Loop[R]) take() (table.Table[R], table.Keys, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.offered || (!l.all && len(l.changed) == 0) {
+		return l.want, table.Keys{}, false
+	}
+	keys := table.Keys{All: l.all}
+	if !l.all {
+		for name := range l.changed {
+			keys.Names = append(keys.Names, name)
+		}
+	}
+	l.all = false
+	clear(l.changed)
+	return l.want, keys, true
+}
+
+func (l *Loop[R]) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func withDefault(d, standard time.Duration) time.Duration {
+	if d == 0 {
+		return standard
+	}
+	return d
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

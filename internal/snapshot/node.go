@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshot
+
+import "net/netip"
+
+// Node is what a node needs of another Node, or of itself.
+type Node struct {
+	Name     string
+	Addrs    []netip.Addr   // internal addresses, in the API's order
+	Others   []netip.Addr   // external addresses
+	PodCIDRs []netip.Prefix // empty until one is assigned
+	Zone     string         // label topology.kubernetes.io/zone
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshot
+
+import (
+	"net/netip"
+
+	"eastwest/internal/table"
+)
+
+// Slice is what a node needs of an EndpointSlice of address type IPv4 or IPv6.
+type Slice struct {
+	Namespace, Name string
+	Service         string // the name of its Service, from the label kubernetes.io/service-name
+	IPv6            bool
+	Ports           []SlicePort
+	Endpoints       []Endpoint
+}
+
+// Key returns namespace/name of the slice itself.
+func (s *Slice) Key() string { return s.Namespace + "/" + s.Name }
+
+// ServiceKey returns namespace/name of the slice's Service.
+func (s *Slice) ServiceKey() string { return s.Namespace + "/" + s.Service }
+
+// SlicePort is a port that all endpoints of a slice serve.
+type SlicePort struct {
+	Name     string
+	Protocol table.Protocol
+	Port     uint16
+}
+
+// Endpoint is one backend of a slice.
+type Endpoint struct {
+	Addrs       []netip.Addr // never empty; all name the same endpoint, the first is used
+	Ready       bool
+	Serving     bool // ready, or terminating and still answering
+	Terminating bool
+	Hostname    string
+	Node        string // empty when unknown
+	Zone        string
+	ZoneHints   []string
+	NodeHints   []string
+	Target      table.Object // the Pod; zero when there is none
+}
