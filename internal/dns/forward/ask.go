@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	mdns "github.com/miekg/dns"
+)
+
+// Bounds of one question to one server.
+const (
+	askTimeout = 2 * time.Second
+	udpSize    = 1232 // what passes everywhere without fragments
+)
+
+// ask sends a question over UDP, and over TCP if the response was cut short.
+func ask(ctx context.Context, server netip.AddrPort, m *mdns.Msg) (*mdns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	q := outgoing(m)
+	response, err := askOver(ctx, "udp", server, q)
+	if err == nil && response.Truncated {
+		response, err = askOver(ctx, "tcp", server, q)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask %s about %s: %w", server, q.Question[0].Name, err)
+	}
+	scrub(q, response)
+	return response, nil
+}
+
+// outgoing copies what of a query is passed on: the question and the bits that change its answer.
+func outgoing(m *mdns.Msg) *mdns.Msg {
+	q := new(mdns.Msg)
+	q.Id = uint16(rand.Uint32())
+	q.RecursionDesired = true
+	q.CheckingDisabled = m.CheckingDisabled
+	q.AuthenticatedData = true // we want to know (RFC 6840, 5.7)
+	q.Question = []mdns.Question{m.Question[0]}
+	opt := m.IsEdns0()
+	q.SetEdns0(udpSize, opt != nil && opt.Do())
+	return q
+}
+
+// askOver waits for the response that fits the question. Over UDP whatever else arrives is ignored: anybody can send it.
+func askOver(ctx context.Context, network string, server netip.AddrPort, q *mdns.Msg) (*mdns.Msg, error) {
+	var d net.Dialer
+	raw, err := d.DialContext(ctx, network, server.String())
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	deadline, _ := ctx.Deadline()
+	if err := raw.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	conn := &mdns.Conn{Conn: raw, UDPSize: mdns.MaxMsgSize}
+	if err := conn.WriteMsg(q); err != nil {
+		return nil, err
+	}
+	for {
+		response, err := conn.ReadMsg()
+		var netErr net.Error
+		switch {
+		case err == nil && answers(q, response):
+			return response, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case network == "tcp" && err == nil:
+			return nil, errors.New("the response is about another question")
+		case network == "tcp" || errors.As(err, &netErr):
+			return nil, err
+		}
+	}
+}
+
+// answers reports whether a message is the response to q.
+func answers(q, r *mdns.Msg) bool {
+	if !r.Response || r.Id != q.Id || r.Opcode != mdns.OpcodeQuery || len(r.Question) != 1 {
+		return false
+	}
+	a, b := q.Question[0], r.Question[0]
+	return a.Qtype == b.Qtype && a.Qclass == b.Qclass && strings.EqualFold(a.Name, b.Name)
+}

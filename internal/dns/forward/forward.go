@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package forward asks other DNS servers.
+//
+// A question goes to the server that was fastest lately; if it fails, or says nothing for a while, to the next one as
+// well, and the first good response wins. Servers that fail are set aside and tried in the background until they answer.
+// Every question has a random id and a source port of its own, and a response must repeat the question.
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mdns "github.com/miekg/dns"
+)
+
+// ErrNoUpstream says that there is no server to ask.
+var ErrNoUpstream = errors.New("no upstream dns server: name one in resolv.conf")
+
+// Config says which servers to ask. The zero value of a field means its default.
+type Config struct {
+	Upstreams  []netip.AddrPort        // given servers; they come before those of ResolvConf
+	ResolvConf string                  // path of a resolv.conf, read again when it changes; empty for none
+	Self       func() []netip.AddrPort // addresses that we serve on ourselves: never asked
+	Timeout    time.Duration           // for one question, all servers together; default 4 s
+	Log        *slog.Logger            // default: nothing is logged
+}
+
+// Forwarder asks upstream servers. Use Run for what goes on in the background; without it questions are answered all the
+// same, but changes of resolv.conf and recovered servers go unnoticed.
+type Forwarder struct {
+	cfg       Config
+	upstreams atomic.Pointer[[]*upstream]
+
+	mu     sync.Mutex // reload
+	seen   fileState
+	probes sync.Map // name of a loop probe that is under way → *atomic.Bool, true once it came back to us
+}
+
+// New returns a forwarder that has read its resolv.conf once. A resolv.conf that is not there is no error: there may be
+// one later.
+func New(cfg Config) *Forwarder {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 4 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	f := &Forwarder{cfg: cfg}
+	f.upstreams.Store(&[]*upstream{})
+	f.reload()
+	return f
+}
+
+// Exchange asks m's question and returns the first good response (NOERROR or NXDOMAIN), or the last bad one when every
+// server was asked. The response is scrubbed: it holds nothing that was not asked for, and no OPT record. m must have
+// exactly one question; its id is not used.
+func (f *Forwarder) Exchange(ctx context.Context, m *mdns.Msg) (*mdns.Msg, error) {
+	servers := f.order()
+	if len(servers) == 0 {
+		return nil, ErrNoUpstream
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
+	defer cancel()
+	a := &attempt{ctx: ctx, m: m, servers: servers, left: max(3, min(2*len(servers), 6)), results: make(chan result, 6)}
+	return a.run()
+}
+
+// attempt is one question on its way to several servers.
+type attempt struct {
+	ctx     context.Context
+	m       *mdns.Msg
+	servers []*upstream
+	next    int // server to ask next
+	left    int // questions that may still be sent
+	flying  int
+	results chan result
+}
+
+type result struct {
+	m   *mdns.Msg
+	err error
+}
+
+func (a *attempt) run() (*mdns.Msg, error) {
+	var last result
+	patience := time.NewTimer(a.ask())
+	defer patience.Stop()
+	for {
+		select {
+		case r := <-a.results:
+			a.flying--
+			if r.err == nil && good(r.m) {
+				return r.m, nil
+			}
+			if r.err == nil || last.m == nil {
+				last = r
+			}
+			if a.left > 0 && a.next < len(a.servers) || a.left > 0 && last.m == nil {
+				patience.Reset(a.ask())
+			} else if a.flying == 0 {
+				return last.m, last.err
+			}
+		case <-patience.C:
+			if a.left > 0 {
+				patience.Reset(a.ask())
+			}
+		case <-a.ctx.Done():
+			if last.m != nil {
+				return last.m, nil
+			}
+			return nil, errors.Join(fmt.Errorf("ask upstream about %s: %w", a.m.Question[0].Name, a.ctx.Err()), last.err)
+		}
+	}
+}
+
+// ask sends the question to the next server and says how long to wait before asking another as well.
+func (a *attempt) ask() time.Duration {
+	u := a.servers[a.next%len(a.servers)]
+	a.next, a.left, a.flying = a.next+1, a.left-1, a.flying+1
+	go func() {
+		m, err := u.exchange(a.ctx, a.m)
+		a.results <- result{m, err}
+	}()
+	return u.patience()
+}
+
+func good(m *mdns.Msg) bool {
+	return m.Rcode == mdns.RcodeSuccess || m.Rcode == mdns.RcodeNameError
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package forward
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	mdns "github.com/miekg/dns"
+)
+
+// failuresUntilDown is how many questions in a row a server may fail before it is set aside.
+const failuresUntilDown = 2
+
+// upstream is one server, and what we know about its health.
+type upstream struct {
+	addr netip.AddrPort
+
+	mu       sync.Mutex
+	rtt      time.Duration // smoothed; 0 while unknown
+	failures int           // in a row
+	looping  bool          // it forwards to us
+}
+
+// exchange asks the server and learns from how it went.
+func (u *upstream) exchange(ctx context.Context, m *mdns.Msg) (*mdns.Msg, error) {
+	began := time.Now()
+	response, err := ask(ctx, u.addr, m)
+	took := time.Since(began)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case err == nil:
+		u.failures = 0
+		u.learn(took)
+	case errors.Is(ctx.Err(), context.Canceled):
+		// Another server was faster, or the client went away: slow, at worst.
+		if took > u.patienceLocked() {
+			u.learn(took)
+			u.failures++
+		}
+	default:
+		u.failures++
+		u.learn(max(took, time.Second))
+	}
+	return response, err
+}
+
+// learn smooths the round-trip time as TCP does (RFC 6298).
+func (u *upstream) learn(took time.Duration) {
+	if u.rtt == 0 {
+		u.rtt = took
+		return
+	}
+	u.rtt += (took - u.rtt) / 8
+}
+
+// patience is how long to wait for this server before another one is asked as well.
+func (u *upstream) patience() time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.patienceLocked()
+}
+
+func (u *upstream) patienceLocked() time.Duration {
+	if u.failures >= failuresUntilDown {
+		return 100 * time.Millisecond
+	}
+	if u.rtt == 0 {
+		return 400 * time.Millisecond
+	}
+	return min(max(4*u.rtt, 150*time.Millisecond), 800*time.Millisecond)
+}
+
+func (u *upstream) down() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.failures >= failuresUntilDown
+}
+
+func (u *upstream) isLooping() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.looping
+}
+
+func (u *upstream) setLooping(looping bool) (changed bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	changed = u.looping != looping
+	u.looping = looping
+	return changed
+}
+
+// rank orders servers: what is up before what is down, then by speed. What was never asked comes first, so that it is
+// known soon.
+func (u *upstream) rank() (down bool, rtt time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.failures >= failuresUntilDown, u.rtt
+}
+
+// forget brings the time of a server that was not chosen a little nearer to nothing, so that it gets another chance.
+func (u *upstream) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.rtt > time.Millisecond {
+		u.rtt -= u.rtt / 16
+	}
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// sockets are what one address to listen on is made of.
+type sockets struct {
+	udp []*net.UDPConn // on one address: the kernel spreads clients over them
+	tcp *net.TCPListener
+}
+
+func (s *sockets) close() {
+	for _, c := range s.udp {
+		_ = c.Close()
+	}
+	if s.tcp != nil {
+		_ = s.tcp.Close()
+	}
+}
+
+// listen opens an address (host:port) over UDP, in so many sockets, and over TCP. With port 0 both get the same port.
+func listen(ctx context.Context, address string, workers int) (*sockets, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for dns: %w", err)
+	}
+	if host != "" {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return nil, fmt.Errorf("listen for dns on %s: give an address, not a name: %w", address, err)
+		}
+	}
+	for try := 0; ; try++ {
+		s, err := listenOnce(ctx, host, port, workers)
+		if err == nil {
+			return s, nil
+		}
+		s.close()
+		// The free port that UDP got may be taken in TCP: then another one is.
+		if port != "0" || try == 10 || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("listen for dns on %s: %w", address, err)
+		}
+	}
+}
+
+func listenOnce(ctx context.Context, host, port string, workers int) (*sockets, error) {
+	s := &sockets{}
+	lc := net.ListenConfig{Control: socketOptions}
+	for range workers {
+		c, err := lc.ListenPacket(ctx, "udp", net.JoinHostPort(host, port))
+		if err != nil {
+			return s, err
+		}
+		conn := c.(*net.UDPConn)
+		s.udp = append(s.udp, conn)
+		port = strconv.Itoa(conn.LocalAddr().(*net.UDPAddr).Port)
+	}
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return s, err
+	}
+	s.tcp = l.(*net.TCPListener)
+	return s, nil
+}
+
+// socketOptions lets several sockets share the address (also with the process that takes over from this one), lets it be
+// one that the node does not have yet, and asks for the address that a packet was sent to where we listen on all.
+func socketOptions(network, address string, raw syscall.RawConn) error {
+	var errs []error
+	set := func(fd, level, option int) { errs = append(errs, unix.SetsockoptInt(fd, level, option, 1)) }
+	err := raw.Control(func(fd uintptr) {
+		set(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT)
+		wildcard := unspecified(address)
+		if network == "udp4" || network == "tcp4" {
+			set(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND)
+			if wildcard && network == "udp4" {
+				set(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO)
+			}
+			return
+		}
+		set(int(fd), unix.IPPROTO_IPV6, unix.IPV6_FREEBIND)
+		if wildcard && network == "udp6" {
+			set(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
+		}
+	})
+	return errors.Join(append(errs, err)...)
+}
+
+func unspecified(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsUnspecified()
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"eastwest/internal/dns/cache"
+	"eastwest/internal/dns/forward"
+	"eastwest/internal/dns/wire"
+)
+
+// ServerConfig says what a Server serves, and where. The zero value of a field means its default.
+type ServerConfig struct {
+	Zone       *Zone            // cluster names; nil for a plain forwarder
+	Listen     []string         // address:port, each over UDP and TCP; required. The node need not have the address yet
+	Upstreams  []netip.AddrPort // servers for all other names; they come before those of ResolvConf
+	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
+	Allow      []netip.Prefix   // clients that are answered; others are refused. nil for all; this machine always is
+	Cache      int              // entries of the cache for other names; default 10,000
+	StaleFor   time.Duration    // how long an expired entry may help out while no upstream answers; default 1 h, negative for not at all
+	Workers    int              // UDP sockets an address, each read by a goroutine of its own; default one a processor
+	Log        *slog.Logger     // default: nothing is logged
+}
+
+// Bounds of what a server does at once.
+const (
+	maxUDP       = 1232 // what passes everywhere without fragments
+	maxTCP       = 1<<16 - 1
+	maxSlow      = 2048 // queries that wait for upstreams
+	maxSlowOne   = 256  // of one client
+	maxConns     = 1024 // TCP
+	maxConnsOne  = 128  // of one client
+	queryTimeout = 5 * time.Second
+)
+
+// Server answers queries over UDP and TCP.
+type Server struct {
+	cfg     ServerConfig
+	sockets []*sockets
+	forward *forward.Forwarder
+	cache   *cache.Cache
+	flights singleflight.Group
+	slow    *quota
+	conns   *quota
+	jobs    sync.WaitGroup
+	asking  context.Context // of questions that go upstream: they outlive whoever asked, but not the server
+	stop    context.CancelFunc
+}
+
+// NewServer opens the sockets. Run serves them and closes them in the end; without Run, call Close.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if len(cfg.Listen) == 0 {
+		return nil, errors.New("start dns server: no address to listen on")
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg:   cfg,
+		cache: cache.New(cache.Config{Entries: cfg.Cache, StaleFor: cfg.StaleFor}),
+		slow:  newQuota(maxSlow, maxSlowOne),
+		conns: newQuota(maxConns, maxConnsOne),
+	}
+	s.asking, s.stop = context.WithCancel(context.Background())
+	for _, address := range cfg.Listen {
+		opened, err := listen(context.Background(), address, cfg.Workers)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.sockets = append(s.sockets, opened)
+	}
+	s.forward = forward.New(forward.Config{
+		Upstreams: cfg.Upstreams, ResolvConf: cfg.ResolvConf, Self: s.Addrs, Log: cfg.Log,
+	})
+	return s, nil
+}
+
+// Addrs returns the addresses that the server listens on, in the order of the configuration.
+func (s *Server) Addrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, opened := range s.sockets {
+		a := opened.tcp.Addr().(*net.TCPAddr).AddrPort()
+		addrs = append(addrs, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+	}
+	return addrs
+}
+
+// Ready reports whether the server can answer for the names of the cluster; without a zone it always can.
+func (s *Server) Ready() bool { return s.cfg.Zone == nil || s.cfg.Zone.Ready() }
+
+// Close closes the sockets. Run does it by itself.
+func (s *Server) Close() {
+	s.stop()
+	for _, opened := range s.sockets {
+		opened.close()
+	}
+}
+
+// Run serves until ctx is done. Queries that wait for upstreams then fail. An error means that a
+// socket broke.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	start := func(what string, f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil && ctx.Err() == nil {
+				mu.Lock()
+				errs = append(errs, fmt.Errorf("serve dns on %s: %w", what, err))
+				mu.Unlock()
+			}
+			cancel()
+		})
+	}
+	for _, opened := range s.sockets {
+		for _, conn := range opened.udp {
+			start("udp "+conn.LocalAddr().String(), func() error { return s.serveUDP(ctx, conn) })
+		}
+		start("tcp "+opened.tcp.Addr().String(), func() error { return s.serveTCP(ctx, opened.tcp) })
+	}
+	start("upstreams", func() error { return s.forward.Run(ctx) })
+	<-ctx.Done()
+	s.Close()
+	wg.Wait()
+	s.jobs.Wait()
+	return errors.Join(errs...)
+}
+
+// allowed reports whether a client is answered.
+func (s *Server) allowed(client netip.Addr) bool {
+	if s.cfg.Allow == nil || client.IsLoopback() {
+		return true
+	}
+	for _, p := range s.cfg.Allow {
+		if p.Contains(client) {
+			return true
+		}
+	}
+	return false
+}
+
+// flags are the header bits of an answer of our own zone, or of somebody else's.
+func flags(own bool) uint16 {
+	if own {
+		return wire.FlagAA | wire.FlagRA
+	}
+	return wire.FlagRA
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dns
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	mdns "github.com/miekg/dns"
+
+	"eastwest/internal/dns/cache"
+	"eastwest/internal/dns/wire"
+)
+
+// stalePatience is how long a client waits for a fresh answer while an expired one is at hand (RFC 8767, 5).
+const stalePatience = 1800 * time.Millisecond
+
+// later answers a query that the fast path could not, in a goroutine of its own, and hands the message to send. A client
+// that has too many such queries under way gets SERVFAIL at once. packet is not kept.
+func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, udp bool, send func([]byte)) {
+	packet = append([]byte(nil), packet...)
+	if !s.slow.take(client) {
+		send(s.failure(packet))
+		return
+	}
+	s.jobs.Go(func() {
+		defer s.slow.release(client)
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		defer cancel()
+		send(s.answerSlowly(ctx, packet, udp))
+	})
+}
+
+// failure is the reply SERVFAIL.
+func (s *Server) failure(packet []byte) []byte {
+	var c session
+	c.query.Parse(packet)
+	c.reply.Begin(&c.query, packet, nil, maxUDP)
+	return c.reply.Finish(&c.query, wire.ServFail, wire.FlagRA, maxUDP)
+}
+
+func (s *Server) answerSlowly(ctx context.Context, packet []byte, udp bool) []byte {
+	c := &session{turn: uint32(time.Now().UnixNano() >> 10)}
+	q := &c.query
+	if q.Parse(packet) != wire.Good {
+		return s.failure(packet)
+	}
+	limit := limitOf(q, udp)
+	if s.cfg.Zone != nil {
+		c.reply.Begin(q, packet, nil, limit)
+		if o, _, target := s.cfg.Zone.answer(q, &c.reply, c.turn); o == alias {
+			return s.answerAlias(ctx, q, packet, target, limit)
+		}
+	}
+	if s.forward.Probe(wire.Text(q.Name()), q.Type) {
+		c.reply.Begin(q, packet, nil, limit)
+		return c.reply.Finish(q, wire.Refused, wire.FlagRA, maxUDP)
+	}
+	e, err := s.fetch(ctx, q)
+	if err != nil {
+		s.cfg.Log.Debug("dns query failed", "name", wire.Text(q.Name()), "err", err)
+		return s.failure(packet)
+	}
+	c.reply.Begin(q, packet, nil, limit)
+	return s.finish(c, e, time.Now())
+}
+
+// fetch asks upstream, together with everybody else who asks the same at this moment. While upstream is slow or fails,
+// an expired entry has to do.
+func (s *Server) fetch(ctx context.Context, q *wire.Query) (*cache.Entry, error) {
+	key := string(cacheKey(nil, q))
+	old := s.cache.Get([]byte(key), time.Now())
+	if old != nil && !old.Expired(time.Now()) {
+		return old, nil
+	}
+	if old != nil && !old.Failed() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, stalePatience)
+		defer cancel()
+	} else {
+		old = nil
+	}
+	select {
+	case got := <-s.flight(key, question(q)):
+		e, _ := got.Val.(*cache.Entry)
+		if old != nil && (got.Err != nil || e.Failed()) {
+			return old, nil
+		}
+		return e, got.Err
+	case <-ctx.Done():
+		if old != nil {
+			return old, nil
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// flightResult is what a flight ends with.
+type flightResult struct {
+	Val any
+	Err error
+}
+
+// flight sends a question upstream unless it is on its way already. It goes on when whoever asked has gone: its answer
+// serves the next one.
+func (s *Server) flight(key string, m *mdns.Msg) <-chan flightResult {
+	out := make(chan flightResult, 1)
+	s.jobs.Go(func() {
+		v, err, _ := s.flights.Do(key, func() (any, error) { return s.exchange(key, m) })
+		out <- flightResult{v, err}
+	})
+	return out
+}
+
+// exchange asks upstream and stores the answer. A failure is stored only where it drives out no answer.
+func (s *Server) exchange(key string, m *mdns.Msg) (*cache.Entry, error) {
+	response, err := s.forward.Exchange(s.asking, m)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	e, err := cache.NewEntry(response, now)
+	if err != nil {
+		return nil, err
+	}
+	if e.Cacheable() && (!e.Failed() || s.cache.Get([]byte(key), now) == nil) {
+		s.cache.Put([]byte(key), e, now)
+	}
+	return e, nil
+}
+
+// prefetch fetches an entry anew before it expires.
+func (s *Server) prefetch(q *wire.Query, key string) {
+	s.flight(key, question(q))
+}
+
+// question writes a query for upstream. The name goes out in lower case: one entry serves every spelling.
+func question(q *wire.Query) *mdns.Msg {
+	m := new(mdns.Msg)
+	m.Question = []mdns.Question{{Name: wire.Text(q.Name()), Qtype: q.Type, Qclass: q.Class}}
+	m.CheckingDisabled = q.Flags&wire.FlagCD != 0
+	m.SetEdns0(maxUDP, q.DO)
+	return m
+}
+
+var errChain = errors.New("too many aliases one after the other")

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dns
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+)
+
+// serveUDP reads batches of datagrams, answers each where it lies, and sends the replies as one batch. What has to wait
+// for others is sent by itself, later.
+func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("get socket: %w", err)
+	}
+	b, c := newBatch(raw), &session{turn: rand.Uint32()}
+	for ctx.Err() == nil {
+		if err := b.read(); err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+		now := time.Now()
+		for i := range b.received {
+			s.answerUDP(ctx, conn, b, c, i, now)
+		}
+		if err := b.flush(); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) answerUDP(ctx context.Context, conn *net.UDPConn, b *batch, c *session, i int, now time.Time) {
+	packet, client := b.packet(i), b.client(i)
+	if client.Port() == 0 {
+		return // nobody can be answered there
+	}
+	message, v := s.fast(c, packet, b.replyBuffer(i), client.Addr(), true, now)
+	switch v {
+	case reply:
+		b.reply(i, message)
+	case later:
+		from := b.destination(i)
+		s.later(ctx, packet, client.Addr(), true, func(message []byte) {
+			if _, _, err := conn.WriteMsgUDPAddrPort(message, from, client); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Debug("dns reply not sent", "client", client, "err", err)
+			}
+		})
+	}
+}
