@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"eastwest/internal/client"
+	"eastwest/internal/compile"
+	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/masquerade"
+	"eastwest/internal/dataplane/routes/direct"
+	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
+	"eastwest/internal/dataplane/services/nftables"
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/kernel/loopback"
+	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/route"
+	"eastwest/internal/reconcile"
+	"eastwest/internal/snapshot"
+	"eastwest/internal/table"
+	"eastwest/internal/watch"
+)
+
+// NetworkConfig is what a Network needs. Nil dataplanes are left out.
+type NetworkConfig struct {
+	Client       *client.Client
+	NodeName     string
+	NodeIPs      []netip.Addr
+	ClusterCIDRs []netip.Prefix
+	ServiceCIDRs []netip.Prefix
+	DNSService   string // namespace/name of the Service that this node's own agent serves; empty for none
+	NameTTL      uint32 // of DNS records, in seconds
+	Netns        string // path of the network namespace; empty is the program's own
+
+	Names    dataplane.Dataplane[table.Name] // the DNS server's zone
+	NoRoutes bool                            // leave routes and egress to somebody else, as the proxy alone does
+	Log      *slog.Logger
+}
+
+// Network keeps services, names, routes and masquerading of one node equal to the cluster.
+type Network struct {
+	config   NetworkConfig
+	store    *snapshot.Store
+	watcher  *watch.Watcher
+	compiler *compile.Compiler
+	routing  *route.Conn
+
+	services []*reconcile.Loop[table.Service]
+	names    *reconcile.Loop[table.Name]
+	routes   *reconcile.Loop[table.Route]
+	egress   *reconcile.Loop[table.Egress]
+
+	mu   sync.Mutex
+	last compile.Tables
+}
+
+// NewNetwork composes the pipeline of one node; Run starts it.
+func NewNetwork(config NetworkConfig) (*Network, error) {
+	if config.NodeName == "" || config.Log == nil {
+		return nil, errors.New("make the network: NodeName and Log are required")
+	}
+	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns)}
+	var err error
+	if n.watcher, err = watch.New(watch.Config{Client: config.Client, Store: n.store, Log: config.Log}); err != nil {
+		return nil, err
+	}
+	n.compiler = compile.New(compile.Config{
+		NodeName: config.NodeName, NodeIPs: config.NodeIPs, ClusterCIDRs: config.ClusterCIDRs,
+		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL,
+	})
+	return n, n.addDataplanes()
+}
+
+func (n *Network) addDataplanes() error {
+	tables := nft.New(n.config.Netns)
+	services, err := nftables.New(nftables.Config{
+		Kernel: tables, Conntrack: conntrack.New(n.config.Netns), Log: n.config.Log,
+		ClusterCIDRs: n.config.ClusterCIDRs, ServiceCIDRs: n.config.ServiceCIDRs,
+	})
+	if err != nil {
+		return err
+	}
+	n.services = append(n.services, newLoop(n, "services", services))
+	if n.config.DNSService != "" {
+		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
+			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
+		})))
+	}
+	if n.config.Names != nil {
+		n.names = newLoop(n, "names", n.config.Names)
+	}
+	if !n.config.NoRoutes {
+		n.routes = newLoop(n, "routes", direct.New(n.routing))
+		n.egress = newLoop(n, "egress", masquerade.New(tables))
+	}
+	return nil
+}
+
+func newLoop[R any](n *Network, name string, target reconcile.Applier[R]) *reconcile.Loop[R] {
+	return reconcile.NewLoop(reconcile.Config{Name: name, Log: n.config.Log}, target)
+}
+
+// Tables returns what was compiled last, for explanations and listings.
+func (n *Network) Tables() compile.Tables {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.last
+}
+
+// Ready reports whether every dataplane was applied once.
+func (n *Network) Ready() bool {
+	for _, ready := range n.readiness() {
+		select {
+		case <-ready:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// WaitReady returns when every dataplane was applied once.
+func (n *Network) WaitReady(ctx context.Context) error {
+	for _, ready := range n.readiness() {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (n *Network) readiness() []<-chan struct{} {
+	var all []<-chan struct{}
+	for _, loop := range n.services {
+		all = append(all, loop.Ready())
+	}
+	if n.names != nil {
+		all = append(all, n.names.Ready())
+	}
+	if n.routes != nil {
+		all = append(all, n.routes.Ready(), n.egress.Ready())
+	}
+	return all
+}
+
+// Run works until ctx ends or a part cannot go on. What is in the kernel stays there.
+func (n *Network) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	for _, part := range n.parts() {
+		running.Go(func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("run the node's network: %w", err))
+			}
+		})
+	}
+	running.Wait()
+	return context.Cause(ctx)
+}
+
+func (n *Network) parts() []func(context.Context) error {
+	parts := []func(context.Context) error{n.watcher.Run, n.compile}
+	for _, loop := range n.services {
+		parts = append(parts, loop.Run)
+	}
+	if n.names != nil {
+		parts = append(parts, n.names.Run)
+	}
+	if n.routes != nil {
+		mend := func(ctx context.Context) error { return n.routing.Watch(ctx, n.routes.Resync) }
+		parts = append(parts, n.routes.Run, n.egress.Run, mend)
+	}
+	return parts
+}
+
+// compile turns snapshots into tables, beginning when every watch had its first full list.
+func (n *Network) compile(ctx context.Context) error {
+	select {
+	case <-n.watcher.Synced():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		n.offer(n.compiler.Update(n.store.Take()))
+		select {
+		case <-n.store.Changed():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (n *Network) offer(tables compile.Tables, keys compile.Keys) {
+	n.mu.Lock()
+	n.last = tables
+	n.mu.Unlock()
+	for _, loop := range n.services {
+		loop.Offer(tables.Services, keys.Services)
+	}
+	if n.names != nil {
+		n.names.Offer(tables.Names, keys.Names)
+	}
+	if n.routes != nil {
+		n.routes.Offer(tables.Routes, keys.Routes)
+		n.egress.Offer(tables.Egress, keys.Egress)
+	}
+}
