@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"eastwest/internal/cni/plugin"
+	"eastwest/internal/kernel/link"
+)
+
+// Disconnect removes a container's interface with the host's end of it. What is not there is no error, nor is a
+// namespace that is gone. An interface that another implementation made is found by its name in the namespace.
+func Disconnect(host *link.Handle, o plugin.Owner, sandbox string) error {
+	for n := range nameAttempts {
+		l, err := host.LinkByName(HostName(o.ContainerID, o.IfName, n))
+		if link.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look up host side of %s: %w", o.IfName, err)
+		}
+		if !ours(l, o) {
+			continue
+		}
+		if err := host.LinkDel(l); err != nil && !link.IsNotFound(err) {
+			return fmt.Errorf("delete %s: %w", l.Attrs().Name, err)
+		}
+		return nil
+	}
+	return deleteInside(sandbox, o.IfName)
+}
+
+// deleteInside deletes an interface from within the container's namespace.
+func deleteInside(sandbox, ifName string) error {
+	if sandbox == "" {
+		return nil
+	}
+	container, err := link.OpenAt(sandbox)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotNamespace) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer container.Close()
+	l, err := container.LinkByName(ifName)
+	if link.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up %s: %w", ifName, err)
+	}
+	if err := container.LinkDel(l); err != nil && !link.IsNotFound(err) {
+		return fmt.Errorf("delete %s: %w", ifName, err)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package attach connects a container's network namespace to the host: it makes the pair of devices, and gives the
+// container's end its addresses and routes as the IPAM result says.
+//
+// The host's end has a name made from the container and the interface, and an alias that says whose it is, so that DEL
+// finds it when the container's namespace is gone, and a sweep finds what nobody removed.
+package attach
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"eastwest/internal/cni/plugin"
+	"eastwest/internal/kernel/link"
+	"eastwest/internal/kernel/sysctl"
+)
+
+// nameAttempts is how many names are tried for the host's end when another container's has the same hash.
+const nameAttempts = 4
+
+// HostName is the nth choice of name for the host's end: "veth" and 8 hexadecimal digits.
+func HostName(containerID, ifName string, n int) string {
+	text := containerID + "/" + ifName
+	if n > 0 {
+		text += fmt.Sprintf("/%d", n)
+	}
+	sum := sha256.Sum256([]byte(text))
+	return "veth" + hex.EncodeToString(sum[:4])
+}
+
+const aliasPrefix = "cni:"
+
+// Alias is the interface alias of the host's end.
+func Alias(o plugin.Owner) string { return aliasPrefix + o.String() }
+
+// Pair describes a veth pair to make.
+type Pair struct {
+	Owner plugin.Owner
+	MTU   int              // of both ends; 0 leaves it to the kernel
+	MAC   net.HardwareAddr // of the container's end; nil for a random one
+}
+
+// Ends are the two devices of a pair, each as its own namespace sees it.
+type Ends struct {
+	Host, Container netlink.Link
+}
+
+// Connect makes a veth pair with one end in the host handle's namespace and the other in the namespace sandbox, which
+// container is a handle of. The host's end is up, the container's is not yet. On an error nothing is left.
+func Connect(host, container *link.Handle, sandbox *os.File, p Pair) (*Ends, error) {
+	hostLink, err := makePair(host, container, sandbox, p)
+	if err != nil {
+		return nil, err
+	}
+	ends := &Ends{Host: hostLink}
+	if ends.Container, err = container.LinkByName(p.Owner.IfName); err == nil {
+		err = raise(host, hostLink, Alias(p.Owner))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("set up %s: %w", hostLink.Attrs().Name, err), host.LinkDel(hostLink))
+	}
+	return ends, nil
+}
+
+func makePair(host, container *link.Handle, sandbox *os.File, p Pair) (netlink.Link, error) {
+	for n := range nameAttempts {
+		veth, err := describe(p, HostName(p.Owner.ContainerID, p.Owner.IfName, n), sandbox)
+		if err != nil {
+			return nil, err
+		}
+		err = host.LinkAdd(veth)
+		if err == nil {
+			return veth, nil
+		}
+		if !errors.Is(err, unix.EEXIST) {
+			return nil, fmt.Errorf("make veth pair %s, %s: %w", veth.Name, p.Owner.IfName, err)
+		}
+		if _, err := container.LinkByName(p.Owner.IfName); err == nil {
+			return nil, fmt.Errorf("container %s already has an interface %s", p.Owner.ContainerID, p.Owner.IfName)
+		}
+		if taken, err := host.LinkByName(veth.Name); err == nil && ours(taken, p.Owner) {
+			return nil, fmt.Errorf("container %s interface %s is already attached by %s: delete it first", p.Owner.ContainerID, p.Owner.IfName, veth.Name)
+		}
+	}
+	return nil, fmt.Errorf("make veth pair for %s: %d names are taken by other interfaces", p.Owner.IfName, nameAttempts)
+}
+
+// describe sets both hardware addresses, so that neither the kernel nor udev chooses later, and none has to be asked.
+func describe(p Pair, name string, sandbox *os.File) (*netlink.Veth, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = name, p.MTU
+	attrs.HardwareAddr = randomMAC()
+	mac := p.MAC
+	if mac == nil {
+		mac = randomMAC()
+	}
+	return &netlink.Veth{
+		LinkAttrs:        attrs,
+		PeerName:         p.Owner.IfName,
+		PeerMTU:          uint32(p.MTU),
+		PeerHardwareAddr: mac,
+		PeerNamespace:    netlink.NsFd(int(sandbox.Fd())),
+	}, nil
+}
+
+// randomMAC is a locally administered unicast address.
+func randomMAC() net.HardwareAddr {
+	mac := make(net.HardwareAddr, 6)
+	rand.Read(mac) // never fails
+	mac[0] = mac[0]&^1 | 2
+	return mac
+}
+
+// raise sets what belongs to the host's end before traffic flows: routes are ours, not announced by the container.
+func raise(host *link.Handle, l netlink.Link, alias string) error {
+	name := l.Attrs().Name
+	if err := host.LinkSetAlias(l, alias); err != nil {
+		return fmt.Errorf("set alias: %w", err)
+	}
+	if err := sysctl.Ensure("net/ipv6/conf/"+name+"/accept_ra", "0"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := host.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set up: %w", err)
+	}
+	return nil
+}
+
+// ours reports whether a host's end belongs to an owner. One without an alias was left by a crash between the making
+// and the naming, and its name says enough.
+func ours(l netlink.Link, o plugin.Owner) bool {
+	alias := l.Attrs().Alias
+	return l.Type() == "veth" && (alias == "" || alias == Alias(o))
+}

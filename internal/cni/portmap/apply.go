@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package portmap
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"eastwest/internal/cni/nftset"
+	"eastwest/internal/cni/plugin"
+)
+
+// apply adds entries in one transaction. Usually nothing is in the way and nothing needs to be read or locked first.
+func apply(all []entry, owner string) error {
+	err := add(all)
+	if errors.Is(err, unix.ENOENT) {
+		if err = nftset.Locked(ensureTable); err == nil {
+			err = add(all)
+		}
+	}
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
+		err = nftset.Locked(func() error { return replace(all, owner) })
+	}
+	return err
+}
+
+func add(all []entry) error {
+	var b nftset.Batch
+	for _, e := range all {
+		b.Add(e.set, e.element)
+	}
+	return b.Commit()
+}
+
+// replace adds entries of which some exist: those of the same container are left from an ADD that was killed.
+func replace(all []entry, owner string) error {
+	var b nftset.Batch
+	for _, e := range all {
+		have, found, err := nftset.Get(e.set, e.element.Key)
+		if err != nil {
+			return err
+		}
+		if found && e.exclusive && have.Comment != owner {
+			return fmt.Errorf("%s is taken: it belongs to %s", e.port, plugin.DescribeOwner(have.Comment))
+		}
+		if found {
+			b.Delete(e.set, e.element)
+		}
+		b.Add(e.set, e.element)
+	}
+	return b.Commit()
+}
+
+// check compares the table with what apply put there.
+func check(all []entry, owner string) error {
+	for _, e := range all {
+		have, found, err := nftset.Get(e.set, e.element.Key)
+		if err != nil {
+			return err
+		}
+		if !found || have.Comment != owner || !bytes.Equal(have.Value, e.element.Value) {
+			what := e.set.Name
+			if e.exclusive {
+				what = e.port.String()
+			}
+			return fmt.Errorf("%s is not mapped to this container in nftables table %s", what, tableName)
+		}
+	}
+	return nil
+}
+
+// remove deletes what an owner has for the given mappings. The container's addresses need not be known: they stand in
+// the maps.
+func remove(c *config, owner string) error {
+	return nftset.Locked(func() error {
+		var b nftset.Batch
+		for _, v4 := range []bool{true, false} {
+			if err := collect(&b, c, v4, owner); err != nil {
+				return err
+			}
+		}
+		return b.Commit()
+	})
+}
+
+func collect(b *nftset.Batch, c *config, v4 bool, owner string) error {
+	var all []entry
+	for _, m := range c.mappings {
+		set, key := m.hostKey(v4)
+		have, found, err := nftset.Get(set, key)
+		if err != nil {
+			return err
+		}
+		if found && have.Comment == owner {
+			all = append(all, entry{set: set, element: have})
+			all = append(all, masqueraded(&config{MasqAll: true, mappings: c.mappings}, containerOf(have.Value), owner)...)
+		}
+	}
+	for _, e := range distinct(all) {
+		have, found, err := nftset.Get(e.set, e.element.Key)
+		if err != nil {
+			return err
+		}
+		if found && have.Comment == owner {
+			b.Delete(e.set, e.element)
+		}
+	}
+	return nil
+}
+
+// containerOf reads the address in front of the port in a map's value.
+func containerOf(value []byte) netip.Addr {
+	a, _ := netip.AddrFromSlice(value[:max(0, len(value)-4)])
+	return a
+}
+
+// Sweep removes the mappings of owners that are not alive.
+func Sweep(alive func(plugin.Owner) bool) error {
+	return nftset.Locked(func() error {
+		var b nftset.Batch
+		for _, name := range setNames() {
+			all, err := nftset.List(setOf(name))
+			if err != nil {
+				return err
+			}
+			for _, e := range all {
+				if o, ok := plugin.ParseOwner(e.Comment); ok && !alive(o) {
+					b.Delete(setOf(name), e)
+				}
+			}
+		}
+		return b.Commit()
+	})
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ptp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"eastwest/internal/cni/attach"
+	"eastwest/internal/cni/forwarding"
+	"eastwest/internal/kernel/link"
+	"eastwest/internal/kernel/sysctl"
+)
+
+// setUpContainer gives the container's end its addresses and routes. An address keeps the subnet's prefix, but the
+// subnet is reached through the gateway like everything else, so the kernel's own route for it is not wanted.
+//
+// Duplicate address detection is off: the link has two ends, and IPAM gave each its address.
+func setUpContainer(h *link.Handle, l netlink.Link, sandbox string, result *current.Result) error {
+	if attach.HasV6(result.IPs) {
+		if err := attach.EnableV6(sandbox, l.Attrs().Name); err != nil {
+			return err
+		}
+	}
+	for _, ip := range result.IPs {
+		address := ip.Address
+		addr := &netlink.Addr{IPNet: &address, Flags: unix.IFA_F_NOPREFIXROUTE | noDAD(address.IP)}
+		if err := h.AddrAdd(l, addr); err != nil {
+			return fmt.Errorf("add address %s to %s: %w", address.String(), l.Attrs().Name, err)
+		}
+	}
+	if err := h.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set %s up: %w", l.Attrs().Name, err)
+	}
+	for _, ip := range result.IPs {
+		if err := throughGateway(h, l, ip); err != nil {
+			return err
+		}
+	}
+	return attach.AddRoutes(h, l, result.Routes, result.IPs)
+}
+
+// throughGateway makes the gateway the one neighbour on the link and the way to the rest of the subnet.
+func throughGateway(h *link.Handle, l netlink.Link, ip *current.IPConfig) error {
+	subnet := &net.IPNet{IP: ip.Address.IP.Mask(ip.Address.Mask), Mask: ip.Address.Mask}
+	routes := []netlink.Route{
+		{Dst: attach.Single(ip.Gateway), Scope: netlink.SCOPE_LINK},
+		{Dst: subnet, Gw: ip.Gateway},
+	}
+	for _, r := range routes {
+		r.LinkIndex, r.Src = l.Attrs().Index, ip.Address.IP
+		if err := h.RouteAdd(&r); err != nil {
+			return fmt.Errorf("add route %s dev %s: %w", r.Dst, l.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+// setUpHost gives the host's end the gateway addresses and a route to the container, and lets packets through that
+// come from the container's own addresses.
+func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
+	name := l.Attrs().Name
+	if err := guardSource(name); err != nil {
+		return err
+	}
+	v4, v6 := false, false
+	for _, ip := range ips {
+		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway)}
+		if err := h.AddrAdd(l, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("add gateway address %s to %s: %w", ip.Gateway, name, err)
+		}
+		route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: attach.Single(ip.Address.IP), Scope: netlink.SCOPE_HOST}
+		if err := h.RouteReplace(route); err != nil {
+			return fmt.Errorf("add route to %s dev %s: %w", ip.Address.IP, name, err)
+		}
+		if attach.IsV4(ip.Address.IP) {
+			v4 = true
+		} else {
+			v6 = true
+		}
+	}
+	return forwarding.Enable(v4, v6)
+}
+
+// guardSource drops what comes with a source address that the route back does not lead to (strict reverse path,
+// RFC 3704): addresses that are not the container's own do not leave its veth.
+func guardSource(name string) error {
+	err := sysctl.Ensure("net/ipv4/conf/"+name+"/rp_filter", "1")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func noDAD(ip net.IP) int {
+	if attach.IsV4(ip) {
+		return 0
+	}
+	return unix.IFA_F_NODAD
+}
