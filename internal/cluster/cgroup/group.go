@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Group is the same path in every hierarchy.
+type Group struct {
+	hierarchies []Hierarchy
+	path        string
+}
+
+// At names the group at path, relative to the hierarchies' mount points. It creates nothing.
+func At(hierarchies []Hierarchy, path string) Group {
+	return Group{hierarchies: hierarchies, path: filepath.Clean("/" + path)}
+}
+
+// Child names a group below g.
+func (g Group) Child(name string) Group {
+	return Group{hierarchies: g.hierarchies, path: filepath.Join(g.path, name)}
+}
+
+// Path is the group's path below each hierarchy's mount point.
+func (g Group) Path() string { return g.path }
+
+// Dirs are the group's folders, one for each hierarchy.
+func (g Group) Dirs() []string {
+	dirs := make([]string, 0, len(g.hierarchies))
+	for _, h := range g.hierarchies {
+		dirs = append(dirs, filepath.Join(h.Mount, g.path))
+	}
+	return dirs
+}
+
+// Make creates the group and what is missing above it, ready for processes. Version 2 controllers are handed down to
+// every group on the way, except g itself: a group with processes of its own may not hand any down.
+func (g Group) Make() error {
+	var errs []error
+	for _, h := range g.hierarchies {
+		errs = append(errs, h.makePath(g.path))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("create control group %s: %w", g.path, err)
+	}
+	return nil
+}
+
+func (h Hierarchy) makePath(path string) error {
+	dir := h.Mount
+	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		if h.Unified {
+			handDown(dir)
+		}
+		parent := dir
+		dir = filepath.Join(dir, part)
+		if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := inheritCPUs(parent, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handDown enables every controller of dir for its children. A controller that cannot be handed down (the group above
+// has processes of its own, as inside a container) is left out: the node then runs without its limits.
+func handDown(dir string) {
+	available, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return
+	}
+	for controller := range strings.FieldsSeq(string(available)) {
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
+	}
+}
+
+// inheritCPUs fills a new version 1 cpuset, which starts empty and refuses processes until it names processors.
+func inheritCPUs(parent, dir string) error {
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		value, err := os.ReadFile(filepath.Join(parent, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(filepath.Join(parent, "cpuset.cpus.effective")); err == nil && strings.TrimSpace(string(value)) == "" {
+			return nil // version 2: empty means inherited
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), value, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Join moves a process into the group, in every hierarchy.
+func (g Group) Join(pid int) error {
+	var errs []error
+	for _, dir := range g.Dirs() {
+		errs = append(errs, os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("move process %d into control group %s: %w", pid, g.path, err)
+	}
+	return nil
+}
+
+// JoinThread moves only the calling thread, which must be locked, into the version 1 groups, so that its children start
+// there. Version 2 moves whole processes only: see Unified.
+func (g Group) JoinThread() error {
+	tid := []byte(strconv.Itoa(unix.Gettid()))
+	for _, h := range g.hierarchies {
+		if h.Unified {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(h.Mount, g.path, "tasks"), tid, 0o644); err != nil {
+			return fmt.Errorf("move a thread into control group %s: %w", g.path, err)
+		}
+	}
+	return nil
+}
+
+// Unified returns the group's folder in the version 2 hierarchy, or false where there is none.
+func (g Group) Unified() (string, bool) {
+	for _, h := range g.hierarchies {
+		if h.Unified {
+			return filepath.Join(h.Mount, g.path), true
+		}
+	}
+	return "", false
+}
+
+// Exists reports whether the group is there in any hierarchy.
+func (g Group) Exists() bool {
+	for _, dir := range g.Dirs() {
+		if _, err := os.Stat(dir); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Hierarchies are the hierarchies that the group is in.
+func (g Group) Hierarchies() []Hierarchy { return g.hierarchies }

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"eastwest/internal/cluster/machine"
+)
+
+// NodeStatus is a node with what runs of it.
+type NodeStatus struct {
+	Node
+	// Cluster is the cluster's name.
+	Cluster string `json:"cluster"`
+	// Status is Running, Stopped, or Degraded when only some of its processes run.
+	Status string `json:"status"`
+	// Processes are its processes that run, by name, with their process numbers.
+	Processes map[string]int `json:"processes"`
+}
+
+// States of a node's processes.
+const (
+	StatusRunning  = "Running"
+	StatusDegraded = "Degraded"
+	StatusStopped  = "Stopped"
+)
+
+// expected lists the processes that a node has when all is well.
+func expected(node Node) []string {
+	if node.Role == RoleControlPlane {
+		return []string{processServer, processAgent}
+	}
+	return []string{processAgent}
+}
+
+// Nodes lists the nodes of a cluster.
+func (c *Clusters) Nodes(ctx context.Context, name string) ([]NodeStatus, error) {
+	record, err := c.Record(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]NodeStatus, 0, len(record.Nodes))
+	for _, node := range record.Nodes {
+		status, err := c.status(record, node)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, status)
+	}
+	return list, nil
+}
+
+func (c *Clusters) status(r *Record, node Node) (NodeStatus, error) {
+	records, err := c.machine(r, node).Processes()
+	if err != nil {
+		return NodeStatus{}, err
+	}
+	status := NodeStatus{Node: node, Cluster: r.Name, Status: StatusDegraded, Processes: map[string]int{}}
+	for _, name := range expected(node) {
+		if records[name].Alive() {
+			status.Processes[name] = records[name].PID
+		}
+	}
+	switch len(status.Processes) {
+	case len(expected(node)):
+		status.Status = StatusRunning
+	case 0:
+		status.Status = StatusStopped
+	}
+	return status, nil
+}
+
+// Stop ends every process of a node, its pods' included. Its file system and its addresses stay.
+func (c *Clusters) Stop(ctx context.Context, cluster, name string) error {
+	return c.change(ctx, cluster, func(r *Record) error {
+		node, err := r.Node(name)
+		if err != nil {
+			return err
+		}
+		return c.stop(ctx, r, node)
+	})
+}
+
+// stop lets the agent and the server end by themselves before all else is killed.
+func (c *Clusters) stop(ctx context.Context, r *Record, node Node) error {
+	m := c.machine(r, node)
+	c.config.Progress("stopping " + node.Name)
+	return errors.Join(m.Stop(ctx, processAgent), m.Stop(ctx, processServer), m.Kill(ctx))
+}
+
+// Start starts whatever of a node is not running, and makes the node again when a reboot has taken it. It returns when
+// the cluster serves.
+func (c *Clusters) Start(ctx context.Context, cluster, name string, wait time.Duration) error {
+	return c.change(ctx, cluster, func(r *Record) error { return c.start(ctx, r, name, wait) })
+}
+
+// Restart stops a node and starts it again.
+func (c *Clusters) Restart(ctx context.Context, cluster, name string, wait time.Duration) error {
+	return c.change(ctx, cluster, func(r *Record) error {
+		node, err := r.Node(name)
+		if err != nil {
+			return err
+		}
+		if err := c.stop(ctx, r, node); err != nil {
+			return err
+		}
+		return c.start(ctx, r, name, wait)
+	})
+}
+
+// start runs one node of the cluster, or every node when name is empty.
+func (c *Clusters) start(ctx context.Context, r *Record, name string, wait time.Duration) error {
+	nodes := r.Nodes
+	if name != "" {
+		node, err := r.Node(name)
+		if err != nil {
+			return err
+		}
+		nodes = []Node{node}
+	}
+	if err := c.refreshResolvers(r); err != nil {
+		return err
+	}
+	return c.run(ctx, r, nodes, wait)
+}
+
+// refreshResolvers takes over the host's resolvers as they are now.
+func (c *Clusters) refreshResolvers(r *Record) error {
+	text, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the host's resolvers: %w", err)
+	}
+	r.ResolvConf, r.Relay = nodeResolvConf(string(text), r.Gateway())
+	return r.save(c.stateDir(r.Name))
+}
+
+// change runs a change of a cluster that exists, one at a time.
+func (c *Clusters) change(ctx context.Context, cluster string, do func(*Record) error) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("change cluster %q: this needs root: run it with sudo", cluster)
+	}
+	if _, err := c.Record(ctx, cluster); err != nil {
+		return err
+	}
+	lock, err := lockDir(ctx, c.stateDir(cluster))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	record, err := c.Record(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	return do(record)
+}
+
+// Machine returns the machine of a node, to run something in it.
+func (c *Clusters) Machine(ctx context.Context, cluster, name string) (*machine.Machine, error) {
+	record, err := c.Record(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	node, err := record.Node(name)
+	if err != nil {
+		return nil, err
+	}
+	return c.machine(record, node), nil
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+
+	"eastwest/internal/cluster/machine"
+)
+
+// Programs are the command lines of a cluster's processes and what it means that they serve. Each field may be replaced,
+// which is how tests run a cluster without Kubernetes.
+type Programs struct {
+	// Standins says that the fields below need neither eastwest's own programs nor a container runtime.
+	Standins bool
+	// Server is run on the control plane, Agent on every node. Paths are those inside a node.
+	Server func(r *Record) []string
+	Agent  func(r *Record, node Node) []string
+	// Relay is run on the host where its resolvers are on loopback: it serves DNS at the address.
+	Relay func(programDir string, listen netip.AddrPort) []string
+	// Install is run once on each node before its agent; nil or empty for nothing.
+	Install func() []string
+	// Load is run on each node to put an archive, which it reads at the given path, into the node's image store.
+	Load func(archive string) []string
+	// Ready returns when the whole cluster serves, and reports how far it is.
+	Ready func(ctx context.Context, target ReadyTarget) error
+}
+
+func (p Programs) withDefaults() Programs {
+	if p.Server == nil {
+		p.Server = serverCommand
+	}
+	if p.Agent == nil {
+		p.Agent = agentCommand
+	}
+	if p.Relay == nil {
+		p.Relay = relayCommand
+	}
+	if p.Install == nil {
+		p.Install = installCommand
+	}
+	if p.Load == nil {
+		p.Load = loadCommand
+	}
+	if p.Ready == nil {
+		p.Ready = awaitReady
+	}
+	return p
+}
+
+func inNode(program string) string { return filepath.Join(machine.ProgramMount, program) }
+
+// Paths inside a node.
+const (
+	serverDataDir = machine.StateMount + "/server"
+	agentToken    = machine.StateMount + "/agent/token"
+	criRoot       = machine.StateMount + "/cri"
+)
+
+func serverCommand(r *Record) []string {
+	return []string{
+		inNode("eastwest"), "server",
+		"--data-dir", serverDataDir,
+		"--advertise-address", r.ControlPlane().Address.String(),
+		"--secure-port", strconv.Itoa(r.APIPort),
+		"--cluster-cidr", r.PodCIDR.String(),
+		"--service-cidr", r.ServiceCIDR.String(),
+		"--cluster-domain", r.Domain,
+	}
+}
+
+func agentCommand(r *Record, node Node) []string {
+	return []string{
+		inNode("eastwest-node"), "agent",
+		"--server", r.Server(),
+		"--token-file", agentToken,
+		"--node-name", node.Name,
+		"--node-ip", node.Address.String(),
+		"--builtin-image", "eastwest.local/tool=" + inNode("eastwest-tool"),
+	}
+}
+
+func relayCommand(programDir string, listen netip.AddrPort) []string {
+	return []string{
+		filepath.Join(programDir, "eastwest-node"), "dns",
+		"--listen", listen.String(), "--resolv-conf", "/etc/resolv.conf",
+	}
+}
+
+func installCommand() []string {
+	return []string{inNode("eastwest-cni"), "install", "--dir", "/opt/cni/bin"}
+}
+
+func loadCommand(archive string) []string {
+	return []string{inNode("eastwest-node"), "image", "load", "--root", criRoot, archive}
+}

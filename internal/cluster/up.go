@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"eastwest/internal/kernel/hostnet"
+)
+
+// Options describe a cluster to be made.
+type Options struct {
+	// Name is the cluster's name, Nodes how many nodes it has.
+	Name  string
+	Nodes int
+	// Kubeconfig is the file to write the context to; empty means the usual one.
+	Kubeconfig string
+	// NodeCIDR is the node network; the zero value means the first free private range.
+	NodeCIDR netip.Prefix
+	// PodCIDR, ServiceCIDR, Domain and APIPort are as in Record.
+	PodCIDR     netip.Prefix
+	ServiceCIDR netip.Prefix
+	Domain      string
+	APIPort     int
+	// Wait bounds how long the cluster may take to serve.
+	Wait time.Duration
+	// Retain keeps a cluster that did not come up, to be looked at.
+	Retain bool
+}
+
+// DefaultOptions are the defaults of the command line.
+func DefaultOptions() Options {
+	return Options{
+		Name:        DefaultName,
+		Nodes:       3,
+		PodCIDR:     netip.MustParsePrefix("10.244.0.0/16"),
+		ServiceCIDR: netip.MustParsePrefix("10.96.0.0/12"),
+		Domain:      "cluster.local",
+		APIPort:     6443,
+		Wait:        time.Minute,
+	}
+}
+
+func (o Options) check() error {
+	if err := CheckName(o.Name); err != nil {
+		return err
+	}
+	if o.Nodes < 1 || o.Nodes > MaxNodes {
+		return fmt.Errorf("a cluster of %d nodes: --nodes must be from 1 to %d", o.Nodes, MaxNodes)
+	}
+	if o.APIPort < 1 || o.APIPort > 65535 {
+		return fmt.Errorf("port %d for the API server: --api-port must be from 1 to 65535", o.APIPort)
+	}
+	return nil
+}
+
+// cleanUp bounds the removal of a cluster that did not come up.
+const cleanUp = 30 * time.Second
+
+// Up makes a cluster and returns when it serves. Unless told to retain it, a cluster that does not come up is removed
+// again.
+func (c *Clusters) Up(ctx context.Context, options Options) (*Record, error) {
+	if err := options.check(); err != nil {
+		return nil, err
+	}
+	if err := c.checkHost(); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(ctx, c.stateDir(options.Name))
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	if _, err := os.Stat(filepath.Join(c.stateDir(options.Name), recordFile)); !errors.Is(err, fs.ErrNotExist) {
+		return nil, &ExistsError{Name: options.Name}
+	}
+	record, err := c.bringUp(ctx, options)
+	if err == nil || options.Retain {
+		return record, err
+	}
+	later, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
+	defer cancel()
+	if removeErr := c.remove(later, options.Name); removeErr != nil {
+		err = errors.Join(err, fmt.Errorf("clean up: %w", removeErr))
+	}
+	return nil, err
+}
+
+func (c *Clusters) bringUp(ctx context.Context, options Options) (*Record, error) {
+	// Leftovers without a record are of an Up or Down that was killed.
+	if c.traces(options.Name) {
+		if err := c.removeRuntime(ctx, options.Name); err != nil {
+			return nil, err
+		}
+	}
+	record, err := c.plan(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.run(ctx, record, record.Nodes, options.Wait); err != nil {
+		return record, err
+	}
+	return record, c.writeKubeconfig(record, options.Kubeconfig)
+}
+
+// plan decides names, addresses and switches, and records them; one Up at a time, so that two clusters never choose the
+// same range.
+func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
+	lock, err := lockDir(ctx, c.config.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	resolvConf, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the host's resolvers: %w", err)
+	}
+	used, err := c.used(string(resolvConf))
+	if err != nil {
+		return nil, err
+	}
+	network := options.NodeCIDR
+	if !network.IsValid() {
+		reserved := append(used, hostnet.Use{Range: options.PodCIDR}, hostnet.Use{Range: options.ServiceCIDR})
+		if network, err = chooseNodeCIDR(reserved); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkRanges(network, options.PodCIDR, options.ServiceCIDR, used); err != nil {
+		return nil, err
+	}
+	list, err := nodes(options.Name, options.Nodes, network, options.PodCIDR)
+	if err != nil {
+		return nil, err
+	}
+	record := &Record{
+		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), NodeCIDR: network, PodCIDR: options.PodCIDR,
+		ServiceCIDR: options.ServiceCIDR, Domain: options.Domain, APIPort: options.APIPort, Nodes: list,
+	}
+	record.ResolvConf, record.Relay = nodeResolvConf(string(resolvConf), record.Gateway())
+	if record.Sysctls, err = c.wantForwarding(); err != nil {
+		return nil, err
+	}
+	return record, record.save(c.stateDir(record.Name))
+}
+
+// used lists the ranges that are taken: by the host, by its resolvers, and by clusters that are planned but not there yet.
+func (c *Clusters) used(resolvConf string) ([]hostnet.Use, error) {
+	used, err := hostnet.Occupied()
+	if err != nil {
+		return nil, err
+	}
+	for _, address := range nameservers(resolvConf) {
+		used = append(used, hostnet.Use{Range: netip.PrefixFrom(address, address.BitLen()), By: "resolver in /etc/resolv.conf"})
+	}
+	records, err := c.records()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		used = append(used, hostnet.Use{Range: r.NodeCIDR, By: "node network of cluster " + r.Name})
+	}
+	return used, nil
+}
