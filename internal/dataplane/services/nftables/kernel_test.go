@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/conformance"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/kernel/netns/netnstest"
@@ -105,4 +107,17 @@ func TestRemoveLeavesNothing(t *testing.T) {
 			t.Errorf("left behind:\n%s", listing)
 		}
 	}
+}
+
+func TestConformance(t *testing.T) {
+	conformance.Services(t, func(t *testing.T, path string) dataplane.Dataplane[table.Service] {
+		backend, err := nftables.New(nftables.Config{
+			Kernel: nft.New(path), Conntrack: conntrack.New(path), Log: slog.New(slog.DiscardHandler),
+			ClusterCIDRs: conformance.ClusterCIDRs(), ServiceCIDRs: conformance.ServiceCIDRs(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return backend
+	})
 }

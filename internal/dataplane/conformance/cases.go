@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"net/netip"
+
+	"eastwest/internal/table"
+)
+
+type testCase struct {
+	name string
+	play func(*scene)
+}
+
+var cases = []testCase{
+	{"cluster-ip", clusterIP},
+	{"from-the-node", fromTheNode},
+	{"ipv6", ipv6},
+	{"no-endpoints", noEndpoints},
+	{"unused-ports", unusedPorts},
+	{"node-port", nodePort},
+	{"external-policy-local", externalLocal},
+	{"hairpin", hairpin},
+	{"udp-endpoint-removed", udpEndpointRemoved},
+	{"scale", scale},
+	{"two-services-share-an-endpoint", sharedEndpoint},
+}
+
+// row makes a Service default/nginx with one ClusterIP frontend on port 8080.
+func row(name, vip string, endpoints ...string) table.Service {
+	addr := netip.MustParseAddr(vip)
+	s := table.Service{
+		Object:    table.Object{Kind: "Service", Namespace: "default", Name: name},
+		Addresses: []netip.Addr{addr},
+	}
+	for _, protocol := range []table.Protocol{table.TCP, table.UDP} {
+		s.Frontends = append(s.Frontends, frontend(table.ClusterIP, addr, protocol, 8080, endpoints...))
+	}
+	return s
+}
+
+func frontend(kind table.Kind, addr netip.Addr, protocol table.Protocol, port uint16, endpoints ...string) table.Frontend {
+	f := table.Frontend{
+		Kind: kind, Addr: addr, Protocol: protocol, Port: port, PortName: "http",
+		Masquerade: table.FromOutside, Action: table.Reject,
+	}
+	for _, e := range endpoints {
+		f.Action = table.Forward
+		f.Endpoints = append(f.Endpoints, netip.MustParseAddrPort(e))
+	}
+	return f
+}
+
+const (
+	a, b, c = "10.244.0.2:80", "10.244.1.2:80", "10.244.1.3:80"
+	vip     = "10.96.0.7:8080"
+)
+
+// Pods reach the endpoints evenly, and these see the pod's own address.
+func clusterIP(s *scene) {
+	s.apply(row("nginx", "10.96.0.7", a, b, c))
+	s.spread(s.lab.client, "tcp", vip, "a", "b", "c")
+	s.spread(s.lab.client, "udp", vip, "a", "b", "c")
+	s.apply(row("nginx", "10.96.0.7", b))
+	s.expect(s.lab.client, "tcp", vip, "b 10.244.0.9")
+	s.expect(s.lab.client, "udp", vip, "b 10.244.0.9")
+	s.expect(s.lab.other, "tcp", vip, "b "+gateway) // masqueraded: the client is outside the cluster
+}
+
+func fromTheNode(s *scene) {
+	s.apply(row("nginx", "10.96.0.7", a, b))
+	netDefault(s)
+	s.spread(s.lab.node, "tcp", vip, "a", "b")
+}
+
+func ipv6(s *scene) {
+	s.apply(row("nginx", "fd00:96::7", "[fd00:10:0:1::2]:80"))
+	s.expect(s.lab.client, "tcp", "[fd00:96::7]:8080", "b fd00:10::9")
+	s.expect(s.lab.client, "udp", "[fd00:96::7]:8080", "b fd00:10::9")
+	s.expect(s.lab.client, "tcp", "[fd00:96::7]:8081", "refused")
+	s.apply(row("nginx", "fd00:96::7"))
+	s.expect(s.lab.client, "tcp", "[fd00:96::7]:8080", "refused")
+}
+
+// Without endpoints clients are refused at once.
+func noEndpoints(s *scene) {
+	s.apply(row("nginx", "10.96.0.7"))
+	netDefault(s)
+	for _, from := range []host{s.lab.client, s.lab.node, s.lab.other} {
+		s.expect(from, "tcp", vip, "refused")
+		s.expect(from, "udp", vip, "refused")
+	}
+}
+
+// Ports that a Service does not have, and addresses that no Service has, do not leak out of the cluster.
+func unusedPorts(s *scene) {
+	s.apply(row("nginx", "10.96.0.7", a))
+	netDefault(s)
+	for _, to := range []string{"10.96.0.7:8081", "10.96.0.99:8080"} {
+		for _, from := range []host{s.lab.client, s.lab.node} {
+			s.expect(from, "tcp", to, "refused")
+			s.expect(from, "udp", to, "refused")
+		}
+	}
+}
+
+// A node port is open on the node's addresses, except on the loopback's.
+func nodePort(s *scene) {
+	build := func(endpoints ...string) table.Service {
+		r := row("nginx", "10.96.0.7", a, b)
+		f := frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, endpoints...)
+		f.Masquerade = table.Always
+		r.Frontends = append(r.Frontends, f)
+		return r
+	}
+	s.apply(build(a, b))
+	for _, from := range []host{s.lab.other, s.lab.client, s.lab.node} {
+		s.spread(from, "tcp", nodeIP+":31000", "a", "b")
+	}
+	s.expect(s.lab.other, "tcp", nodeIP+":31001", "refused")
+	s.expect(s.lab.node, "tcp", "127.0.0.1:31000", "refused")
+	s.apply(build(b))
+	s.expect(s.lab.other, "tcp", nodeIP+":31000", "b "+gateway)
+	s.expect(s.lab.client, "tcp", nodeIP+":31000", "b "+gateway)
+}
+
+// With external policy Local, clients outside keep their address and reach this node's endpoints alone; pods reach all.
+func externalLocal(s *scene) {
+	build := func(local ...string) table.Service {
+		r := row("nginx", "10.96.0.7", a, b)
+		outside := frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, local...)
+		outside.View, outside.Masquerade = table.Outside, table.Never
+		if len(local) == 0 {
+			outside.Action = table.Drop
+		}
+		inside := frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, a, b)
+		r.Frontends = append(r.Frontends, inside, outside)
+		return r
+	}
+	s.apply(build(a))
+	s.expect(s.lab.other, "tcp", nodeIP+":31000", "a "+outsideIP)
+	s.spread(s.lab.client, "tcp", nodeIP+":31000", "a", "b")
+	s.apply(build())
+	s.silent(s.lab.other, "tcp", nodeIP+":31000")
+	s.spread(s.lab.client, "tcp", nodeIP+":31000", "a", "b")
+}
+
+// A pod reaches itself through its Service.
+func hairpin(s *scene) {
+	r := row("nginx", "10.96.0.7", a)
+	r.Hairpin = []netip.Addr{netip.MustParseAddr("10.244.0.2")}
+	s.apply(r)
+	s.expect(s.lab.a, "tcp", vip, "a "+gateway)
+	s.expect(s.lab.a, "udp", vip, "a "+gateway)
+}
+
+// A client that keeps its UDP socket open moves to a living endpoint when its own is removed, and is refused when none
+// is left.
+func udpEndpointRemoved(s *scene) {
+	s.apply(row("nginx", "10.96.0.7", b))
+	conn, err := dial(s.lab.client, "udp", vip, patience)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, step := range []struct {
+		endpoints []string
+		want      string
+	}{{[]string{b}, "b 10.244.0.9"}, {[]string{c}, "c 10.244.0.9"}, {nil, "refused"}, {[]string{b}, "b 10.244.0.9"}} {
+		s.apply(row("nginx", "10.96.0.7", step.endpoints...))
+		if have := converse(conn); have != step.want {
+			s.t.Errorf("endpoints %v: %s, want %s", step.endpoints, have, step.want)
+		}
+	}
+}
+
+// Any number of endpoints, up and down; deleting the Service leaves nothing of it.
+func scale(s *scene) {
+	pods := []string{a, b, c}
+	names := []string{"a", "b", "c"}
+	for _, n := range []int{1, 3, 0, 2, 1} {
+		s.apply(row("nginx", "10.96.0.7", pods[:n]...))
+		if n == 0 {
+			s.expect(s.lab.client, "tcp", vip, "refused")
+			continue
+		}
+		s.spread(s.lab.client, "tcp", vip, names[:n]...)
+	}
+	s.apply()
+	if left, err := s.dataplane.Dump(s.t.Context()); err != nil || left != "" {
+		s.t.Errorf("after the last Service: %v\n%s", err, left)
+	}
+}
+
+// Deleting one of two Services with the same endpoint leaves the other whole.
+func sharedEndpoint(s *scene) {
+	one, two := row("one", "10.96.0.7", a), row("two", "10.96.0.8", a)
+	one.Hairpin = []netip.Addr{netip.MustParseAddr("10.244.0.2")}
+	two.Hairpin = one.Hairpin
+	s.apply(one, two)
+	s.apply(two)
+	s.expect(s.lab.a, "tcp", "10.96.0.8:8080", "a "+gateway)
+	s.expect(s.lab.client, "tcp", vip, "refused")
+}
+
+// netDefault gives the node a default route: without any route to it, nobody can even try to reach a virtual address.
+func netDefault(s *scene) {
+	s.t.Helper()
+	inNode(s, func() error {
+		return addRoute("voutside", netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr(outsideIP))
+	})
+	s.t.Cleanup(func() { inNode(s, func() error { return deleteDefault() }) })
+}

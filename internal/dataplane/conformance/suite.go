@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"eastwest/internal/dataplane"
+	"eastwest/internal/table"
+)
+
+// Maker makes the dataplane under test for the node whose network namespace is at path. Pods are in ClusterCIDRs.
+type Maker func(t *testing.T, path string) dataplane.Dataplane[table.Service]
+
+// ClusterCIDRs are the prefixes of the lab's pods, ServiceCIDRs those of virtual addresses.
+func ClusterCIDRs() []netip.Prefix { return prefixes("10.244.0.0/16", "fd00:10::/32") }
+
+// ServiceCIDRs are the prefixes of the lab's virtual addresses.
+func ServiceCIDRs() []netip.Prefix { return prefixes("10.96.0.0/12", "fd00:96::/108") }
+
+// Services runs the suite.
+func Services(t *testing.T, make Maker) {
+	l := newLab(t)
+	for _, pod := range []host{l.a, l.b, l.c} {
+		serve(t, pod, 80)
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			d := make(t, l.node.netns)
+			s := &scene{t: t, lab: l, dataplane: d}
+			t.Cleanup(s.cleanUp)
+			c.play(s)
+		})
+	}
+}
+
+// scene is one case being played.
+type scene struct {
+	t         *testing.T
+	lab       *lab
+	dataplane dataplane.Dataplane[table.Service]
+	rows      table.Table[table.Service]
+	started   bool
+}
+
+// apply replaces the services and tells the dataplane which changed.
+func (s *scene) apply(rows ...table.Service) {
+	s.t.Helper()
+	next := map[string]table.Service{}
+	keys := s.rows.Keys()
+	for _, row := range rows {
+		key := row.Object.Namespace + "/" + row.Object.Name
+		next[key] = row
+		keys = append(keys, key)
+	}
+	s.rows = table.Table[table.Service]{}.With(next)
+	if err := s.dataplane.Apply(s.t.Context(), s.rows, table.Keys{All: !s.started, Names: keys}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.started = true
+}
+
+// expect asks and compares the whole answer.
+func (s *scene) expect(from host, network, to, want string) {
+	s.t.Helper()
+	if have := ask(from, network, to); have != want {
+		s.t.Errorf("%s asks %s %s: %s, want %s", from.name, network, to, have, want)
+	}
+}
+
+// silent wants no answer at all.
+func (s *scene) silent(from host, network, to string) {
+	s.t.Helper()
+	if conn, err := dial(from, network, to, silence); err == nil {
+		conn.Close()
+		s.t.Errorf("%s reaches %s %s, want silence", from.name, network, to)
+	} else if have := outcome(err); have != "silence" {
+		s.t.Errorf("%s asks %s %s: %s, want silence", from.name, network, to, have)
+	}
+}
+
+// spread asks often and wants every name, and no other, in a share that chance allows.
+func (s *scene) spread(from host, network, to string, names ...string) {
+	s.t.Helper()
+	const each = 40
+	counts := who(from, network, to, each*len(names))
+	for _, name := range names {
+		if counts[name] < each/4 {
+			s.t.Errorf("%s asks %s %s: answers %v, want about %d of each of %v", from.name, network, to, counts, each, names)
+		}
+		delete(counts, name)
+	}
+	if len(counts) > 0 {
+		s.t.Errorf("%s asks %s %s: also %v answered, want only %v", from.name, network, to, counts, names)
+	}
+}
+
+func (s *scene) cleanUp() {
+	ctx := context.Background() // the test's own has ended
+	if err := s.dataplane.Remove(ctx); err != nil {
+		s.t.Error(err)
+	}
+	if left, err := s.dataplane.Dump(ctx); err != nil || strings.TrimSpace(left) != "" {
+		s.t.Errorf("after Remove: %v\n%s", err, left)
+	}
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range list {
+		out = append(out, netip.MustParsePrefix(p))
+	}
+	return out
+}
