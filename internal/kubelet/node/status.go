@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// How often the node is examined before it was ready for the first time, and after; how often an unchanged status is written
+// all the same.
+const (
+	startPeriod  = 100 * time.Millisecond
+	lookPeriod   = 5 * time.Second
+	reportPeriod = 5 * time.Minute
+	writeTimeout = 10 * time.Second
+)
+
+// keepStatus examines the node, and writes when something changed.
+func (r *Reporter) keepStatus(ctx context.Context) {
+	var written time.Time
+	r.config.Events.Node(corev1.EventTypeNormal, "Starting", "Starting kubelet.")
+	for ctx.Err() == nil {
+		conditions := r.conditions(ctx)
+		changed := r.differs(conditions)
+		if changed || r.identity() == "" || time.Since(written) > reportPeriod {
+			if err := r.write(ctx, conditions); err != nil {
+				if ctx.Err() == nil {
+					r.config.Log.Warn("node status not stored, will retry", "node", r.config.Name, "error", err)
+				}
+			} else {
+				written = time.Now()
+				r.remember(conditions)
+			}
+		}
+		wait := lookPeriod
+		if !isReady(conditions) || written.IsZero() {
+			wait = startPeriod
+		}
+		select {
+		case <-ctx.Done():
+		case <-r.again:
+		case <-time.After(wait):
+		}
+	}
+}
+
+func isReady(conditions []corev1.NodeCondition) bool {
+	for _, c := range conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func (r *Reporter) differs(conditions []corev1.NodeCondition) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.last) != len(conditions) {
+		return true
+	}
+	for i, c := range conditions {
+		if last := r.last[i]; last.Status != c.Status || last.Reason != c.Reason || last.Message != c.Message {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Reporter) remember(conditions []corev1.NodeCondition) {
+	r.mu.Lock()
+	before := isReady(r.last)
+	r.last = conditions
+	r.mu.Unlock()
+	switch after := isReady(conditions); {
+	case after && !before:
+		r.config.Events.Node(corev1.EventTypeNormal, "NodeReady", "Node %s status is now: NodeReady", r.config.Name)
+	case before && !after:
+		r.config.Events.Node(corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: NodeNotReady", r.config.Name)
+	}
+}
+
+func (r *Reporter) status(conditions []corev1.NodeCondition) corev1.NodeStatus {
+	s := corev1.NodeStatus{
+		Capacity: r.Capacity(), Allocatable: r.Allocatable(), Conditions: conditions, NodeInfo: r.info(),
+		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: r.config.Port}},
+	}
+	for _, ip := range r.config.IPs {
+		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
+	}
+	s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: r.config.Name})
+	return s
+}
+
+func (r *Reporter) write(ctx context.Context, conditions []corev1.NodeCondition) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	status := r.status(conditions)
+	if r.identity() == "" {
+		if err := r.register(ctx, status); err != nil {
+			return err
+		}
+	}
+	err := r.patch(ctx, status)
+	if apierrors.IsNotFound(err) {
+		r.mu.Lock()
+		r.uid = ""
+		r.mu.Unlock()
+	}
+	return err
+}
+
+// patch replaces addresses as a whole: two of one type cannot be merged by type.
+func (r *Reporter) patch(ctx context.Context, status corev1.NodeStatus) error {
+	addresses := []any{map[string]any{"$patch": "replace"}}
+	for _, a := range status.Addresses {
+		addresses = append(addresses, a)
+	}
+	body, err := json.Marshal(map[string]any{"status": map[string]any{
+		"capacity": status.Capacity, "allocatable": status.Allocatable, "conditions": status.Conditions,
+		"nodeInfo": status.NodeInfo, "daemonEndpoints": status.DaemonEndpoints, "addresses": addresses,
+	}})
+	if err != nil {
+		return fmt.Errorf("encode the status of node %s: %w", r.config.Name, err)
+	}
+	err = r.config.Client.Core().Patch(types.StrategicMergePatchType).Resource("nodes").Name(r.config.Name).
+		SubResource("status").Body(body).Do(ctx).Error()
+	if err != nil {
+		return fmt.Errorf("patch the status of node %s: %w", r.config.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pod
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"eastwest/internal/kubelet/podstate"
+	"eastwest/internal/kubelet/status"
+)
+
+// errorPause is how long a worker waits after a runtime that does not answer, and finishPause after a clean-up that failed.
+const (
+	errorPause  = time.Second
+	finishPause = time.Second
+)
+
+// stage is how far the end of a pod has come. It only ever grows.
+type stage int
+
+const (
+	running stage = iota
+	stopped       // nothing of it runs, nothing will be started
+	removed       // nothing of it is left
+)
+
+// worker runs one pod.
+type worker struct {
+	m    *Manager
+	log  *slog.Logger
+	wake chan struct{}
+
+	mu       sync.Mutex
+	pod      *corev1.Pod
+	gone     bool // no object in the API any more
+	reason   string
+	message  string
+	stage    stage
+	op       *operation
+	waiting  map[string]status.Waiting
+	starting map[string]bool
+	notYet   map[string]time.Time // by container, or "" for the sandbox: not to be tried again before
+	last     corev1.PodStatus
+	state    *podstate.State
+	failures int               // of the sandbox and volumes, in a row
+	messages map[string]string // last words by container id
+	stale    bool              // an object that the volumes show may have changed
+}
+
+// operation is what the worker's second goroutine is doing.
+type operation struct {
+	cancel context.CancelFunc
+	ending bool  // it ends the pod
+	grace  int64 // with which period
+}
+
+func newWorker(m *Manager, pod *corev1.Pod) *worker {
+	return &worker{m: m, pod: pod, wake: make(chan struct{}, 1), state: &podstate.State{UID: string(pod.UID)},
+		log:     m.config.Log.With("pod", pod.Namespace+"/"+pod.Name),
+		waiting: map[string]status.Waiting{}, starting: map[string]bool{}, notYet: map[string]time.Time{},
+		last: *pod.Status.DeepCopy(), messages: map[string]string{}}
+}
+
+func (w *worker) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *worker) update(pod *corev1.Pod) {
+	w.mu.Lock()
+	w.pod, w.stale = pod, true
+	clear(w.notYet)
+	w.mu.Unlock()
+	w.poke()
+}
+
+func (w *worker) remove(pod *corev1.Pod) {
+	w.mu.Lock()
+	w.gone, w.pod = true, pod
+	w.mu.Unlock()
+	w.poke()
+}
+
+func (w *worker) evict(reason, message string) {
+	w.mu.Lock()
+	if w.reason == "" {
+		w.reason, w.message = reason, message
+	}
+	w.mu.Unlock()
+	w.poke()
+}
+
+func (w *worker) retry() {
+	w.mu.Lock()
+	w.stale = true
+	clear(w.notYet)
+	w.mu.Unlock()
+	w.poke()
+}
+
+func (w *worker) view() View {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pod := *w.pod
+	pod.Status = w.last
+	return View{Pod: &pod, State: w.state}
+}
+
+// run works until the pod is removed or ctx ends.
+func (w *worker) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		next, done := w.sync(ctx)
+		if done {
+			return
+		}
+		timer.Reset(next)
+		select {
+		case <-ctx.Done():
+			w.abort()
+			return
+		case <-w.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// abort cancels what is being done, so that the program can end; the runtime keeps what is there.
+func (w *worker) abort() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.op != nil {
+		w.op.cancel()
+	}
+}
+
+// sync looks once, reports, and begins the next operation. It returns when to look again if nothing happens before.
+func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
+	state, err := w.m.config.CRI.Observe(ctx, string(w.identity()))
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.Warn("container runtime does not answer", "error", err)
+		}
+		return errorPause, false
+	}
+	w.lastWords(state)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state = state
+	w.expire(time.Now())
+	w.probes()
+	w.report()
+	if w.stage == removed {
+		w.forget()
+		return 0, true
+	}
+	w.decide(ctx)
+	return w.nextLook(time.Now()), false
+}
+
+func (w *worker) identity() podstate.UID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pod.UID
+}
+
+// expire ends a pod that has run for as long as it may. The caller holds the lock.
+func (w *worker) expire(now time.Time) {
+	limit := w.pod.Spec.ActiveDeadlineSeconds
+	if limit == nil || w.reason != "" || w.last.StartTime == nil || w.terminal() {
+		return
+	}
+	if now.Sub(w.last.StartTime.Time) >= time.Duration(*limit)*time.Second {
+		w.reason, w.message = "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
+		w.m.config.Events.Pod(w.pod, "", corev1.EventTypeNormal, "DeadlineExceeded", "%s", w.message)
+	}
+}
+
+func (w *worker) terminal() bool {
+	return w.last.Phase == corev1.PodSucceeded || w.last.Phase == corev1.PodFailed
+}
+
+// leaving says that the pod is to be removed from the node. The caller holds the lock.
+func (w *worker) leaving() bool { return w.gone || w.pod.DeletionTimestamp != nil }
+
+// nextLook returns when something is due that no event announces. The caller holds the lock.
+func (w *worker) nextLook(now time.Time) time.Duration {
+	next := now.Add(time.Hour)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	if w.op == nil {
+		for _, t := range w.notYet {
+			sooner(t)
+		}
+	}
+	sooner(w.m.config.Volumes.RefreshAt(w.pod))
+	if limit := w.pod.Spec.ActiveDeadlineSeconds; limit != nil && w.last.StartTime != nil && w.reason == "" {
+		sooner(w.last.StartTime.Add(time.Duration(*limit) * time.Second))
+	}
+	return max(next.Sub(now), 10*time.Millisecond)
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package render turns an API pod into the configuration that a CRI runtime takes: sandbox, containers, security, resources, DNS,
+// hosts file. It is pure: everything it needs is in its arguments.
+//
+//	pod + node facts + resolved environment and mounts → PodSandboxConfig, ContainerConfig
+package render
+
+import (
+	"net/netip"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Node holds the facts of this node that pods' configurations depend on.
+type Node struct {
+	Name          string
+	IPs           []netip.Addr
+	ClusterDNS    []netip.Addr
+	ClusterDomain string
+	LogDir        string // /var/log/pods
+	CgroupRoot    string // cgroupfs path above kubepods, "" for the hierarchy's root
+	MemoryBytes   int64  // capacity
+	CPUs          int64  // capacity
+}
+
+// LogDirectory is where the containers' logs of a pod are.
+func (n Node) LogDirectory(namespace, name, uid string) string {
+	return filepath.Join(n.LogDir, namespace+"_"+name+"_"+uid)
+}
+
+// CgroupParent is the cgroup of a pod, as a path of the cgroupfs driver.
+func (n Node) CgroupParent(pod *corev1.Pod) string {
+	base := filepath.Join("/", n.CgroupRoot, "kubepods")
+	switch QOS(pod) {
+	case corev1.PodQOSBestEffort:
+		base = filepath.Join(base, "besteffort")
+	case corev1.PodQOSBurstable:
+		base = filepath.Join(base, "burstable")
+	}
+	return filepath.Join(base, "pod"+string(pod.UID))
+}
+
+// IsStatic says whether the pod came from a manifest on the node instead of the API.
+func IsStatic(pod *corev1.Pod) bool {
+	source, ok := pod.Annotations["kubernetes.io/config.source"]
+	return ok && source != "api"
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// bindPart binds part of a volume to target. os.Root keeps every step, links included, inside the volume. A missing part is made as
+// a directory.
+func bindPart(volume, part, target string) (err error) {
+	if filepath.IsAbs(part) || !filepath.IsLocal(part) {
+		return fmt.Errorf("%q leads out of the volume", part)
+	}
+	root, err := os.OpenRoot(volume)
+	if err != nil {
+		return fmt.Errorf("open the volume: %w", err)
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	if _, err := root.Stat(part); errors.Is(err, os.ErrNotExist) {
+		if err := root.MkdirAll(part, 0o750); err != nil {
+			return fmt.Errorf("make %q: %w", part, err)
+		}
+	}
+	source, err := root.OpenFile(part, unix.O_PATH, 0)
+	if err != nil {
+		return fmt.Errorf("open %q: %w", part, err)
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	info, err := source.Stat()
+	if err != nil {
+		return fmt.Errorf("examine %q: %w", part, err)
+	}
+	if there, err := os.Stat(target); err == nil {
+		if os.SameFile(there, info) {
+			return nil
+		}
+		if err := unmountBelow(target); err != nil {
+			return err
+		}
+	}
+	if err := mountPoint(target, info.IsDir()); err != nil {
+		return err
+	}
+	from := fmt.Sprintf("/proc/self/fd/%d", source.Fd())
+	return wrap("bind "+part, unix.Mount(from, target, "", unix.MS_BIND|unix.MS_REC, ""))
+}
+
+// mountPoint makes something of the right kind to mount on.
+func mountPoint(target string, dir bool) error {
+	if info, err := os.Lstat(target); err == nil && info.IsDir() != dir {
+		if err := os.Remove(target); err != nil {
+			return fmt.Errorf("clear the mount point: %w", err)
+		}
+	}
+	if dir {
+		return wrap("make the mount point", os.MkdirAll(target, 0o750))
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+		return fmt.Errorf("make the mount point: %w", err)
+	}
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_RDONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("make the mount point: %w", err)
+	}
+	return f.Close()
+}
