@@ -30,13 +30,13 @@ const (
 // run makes the nodes and waits until they serve. What is there already is left as it is, so run also starts what was
 // stopped.
 func (c *Clusters) run(ctx context.Context, r *Record, nodes []Node, wait time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("cluster %s does not serve after %s", r.Name, wait))
+	limited, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("cluster %s does not serve after %s", r.Name, wait))
 	defer cancel()
 	c.config.Progress(fmt.Sprintf("preparing %s on %s", count(len(nodes), "node"), r.NodeCIDR))
 	if err := c.prepare(r); err != nil {
 		return err
 	}
-	w := newWatch(ctx)
+	w := newWatch(limited)
 	defer w.stop()
 	if r.Relay {
 		if err := w.follow("", func() (*machine.Process, error) { return c.startRelay(r) }); err != nil {
@@ -47,7 +47,28 @@ func (c *Clusters) run(ctx context.Context, r *Record, nodes []Node, wait time.D
 	for _, node := range nodes {
 		steps = append(steps, func() error { return w.guard(c.startNode(w, r, node)) })
 	}
-	return w.verdict(parallel(steps...))
+	err := w.verdict(parallel(steps...))
+	if err != nil && limited.Err() != nil {
+		return c.late(ctx, limited, r, nodes, err)
+	}
+	return err
+}
+
+// late explains a cluster that did not serve in time, with the ends of the logs: after a failed Up they are removed.
+func (c *Clusters) late(ctx, limited context.Context, r *Record, nodes []Node, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted while starting cluster %s: %w", r.Name, ctx.Err())
+	}
+	err = fmt.Errorf("%w: %w", context.Cause(limited), err)
+	for _, node := range nodes {
+		for _, process := range expected(node) {
+			log := c.machine(r, node).LogFile(process)
+			if text := tail(log); text != "" {
+				err = fmt.Errorf("%w\n%s on node %s ends its log %s with:\n%s", err, process, node.Name, log, text)
+			}
+		}
+	}
+	return err
 }
 
 // prepare makes the run folder, the network's host side and the machines' folder for pins.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"eastwest/internal/cluster/machine"
 )
@@ -15,15 +17,34 @@ import (
 // so that nothing waits for what cannot come any more.
 type watch struct {
 	ctx    context.Context
-	cancel context.CancelCauseFunc
+	cancel context.CancelFunc
+	once   sync.Once
+	first  atomic.Pointer[error]
 }
 
 func newWatch(ctx context.Context) *watch {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	return &watch{ctx: ctx, cancel: cancel}
 }
 
-func (w *watch) stop() { w.cancel(nil) }
+func (w *watch) stop() { w.cancel() }
+
+// guard ends the watch when a step has failed.
+func (w *watch) guard(err error) error {
+	if err != nil {
+		w.once.Do(func() { w.first.Store(&err) })
+		w.cancel()
+	}
+	return err
+}
+
+// verdict is what the whole undertaking came to: what failed first, rather than what followed from it.
+func (w *watch) verdict(err error) error {
+	if first := w.first.Load(); err != nil && first != nil {
+		return *first
+	}
+	return err
+}
 
 // follow starts a process on a node (the host if empty) and watches it. A nil process is one that ran already.
 func (w *watch) follow(node string, start func() (*machine.Process, error)) error {
@@ -39,32 +60,10 @@ func (w *watch) follow(node string, start func() (*machine.Process, error)) erro
 			if err == nil {
 				err = errors.New("exit status 0")
 			}
-			w.cancel(&ProcessError{Process: p.Name, Node: node, Log: p.Log, Tail: tail(p.Log), Err: err})
+			_ = w.guard(&ProcessError{Process: p.Name, Node: node, Log: p.Log, Tail: tail(p.Log), Err: err})
 		}
 	}()
 	return nil
-}
-
-// guard ends the watch when a step has failed.
-func (w *watch) guard(err error) error {
-	if err != nil {
-		w.cancel(err)
-	}
-	return err
-}
-
-// verdict is what the whole undertaking came to: the first cause, rather than what followed from it.
-func (w *watch) verdict(err error) error {
-	if err == nil {
-		return nil
-	}
-	if cause := context.Cause(w.ctx); cause != nil && !errors.Is(err, cause) {
-		var ended *ProcessError
-		if errors.As(cause, &ended) || errors.Is(err, context.Canceled) {
-			return cause
-		}
-	}
-	return err
 }
 
 // tailLines and tailBytes bound what of a log is shown in an error.

@@ -63,9 +63,7 @@ func (h Hierarchy) makePath(path string) error {
 		}
 		parent := dir
 		dir = filepath.Join(dir, part)
-		if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
-			continue
-		} else if err != nil {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		if err := inheritCPUs(parent, dir); err != nil {
@@ -87,20 +85,27 @@ func handDown(dir string) {
 	}
 }
 
-// inheritCPUs fills a new version 1 cpuset, which starts empty and refuses processes until it names processors.
+// inheritCPUs fills a version 1 cpuset, which starts empty and refuses processes until it names processors. Another
+// program that makes the same group at the same time may not have come to that yet, so it is done for groups that are
+// there already as well.
 func inheritCPUs(parent, dir string) error {
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
-		value, err := os.ReadFile(filepath.Join(parent, name))
+		own, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(filepath.Join(parent, "cpuset.cpus.effective")); err == nil && strings.TrimSpace(string(value)) == "" {
-			return nil // version 2: empty means inherited
+		inherited, err := os.ReadFile(filepath.Join(parent, name))
+		// In version 2 empty means inherited, and the topmost group has no such file.
+		if errors.Is(err, fs.ErrNotExist) || len(strings.TrimSpace(string(own))) > 0 || len(strings.TrimSpace(string(inherited))) == 0 {
+			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), value, 0o644); err != nil {
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), inherited, 0o644); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,10 @@ func (m *Machine) Create(ctx context.Context) error {
 	if err := m.makeDirs(); err != nil {
 		return err
 	}
-	if err := m.config.Group.Child("init").Make(); err != nil {
+	// What an interrupted Create or a vanished namespace left would be in the way: a version 2 group that hands
+	// controllers down takes no process.
+	group := m.config.Group
+	if err := errors.Join(group.Kill(ctx), group.Remove(ctx), group.Make()); err != nil {
 		return fmt.Errorf("create node %s: %w", m.config.Name, err)
 	}
 	if err := m.makeNamespaces(ctx); err != nil {
