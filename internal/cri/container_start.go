@@ -73,11 +73,12 @@ func (s *Server) launch(ctx context.Context, c *container) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
+	started := time.Now() // before it begins: it may have ended when runc is back
 	if err := s.runner.Start(ctx, rec.ID); err != nil {
 		return err
 	}
 	return s.changeContainer(c, func(r *containerRecord) {
-		r.State, r.Started = stateRunning, time.Now()
+		r.State, r.Started = stateRunning, started
 		r.PID, r.Monitor, r.PIDStart, r.MonitorStart = pid, monitor, start, monitorStart
 	})
 }

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cri
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"eastwest/internal/cri/images"
+	"eastwest/internal/kernel/netns/netnstest"
+)
+
+const testImage = "test.local/pod:latest"
+
+// TestMain lets the test binary be the CNI plugin "testnet" as well, which it is linked as.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "testnet" {
+		testPlugin()
+		return
+	}
+	code := m.Run()
+	podProgram.remove()
+	os.Exit(code)
+}
+
+// testPlugin gives every pod the same address and keeps a file a pod, beside the plugin, while it is connected.
+func testPlugin() {
+	file := filepath.Join(filepath.Dir(os.Args[0]), "pod-"+os.Getenv("CNI_CONTAINERID"))
+	switch os.Getenv("CNI_COMMAND") {
+	case "ADD":
+		os.WriteFile(file, []byte(os.Getenv("CNI_ARGS")), 0o600)
+		if _, err := os.Stat(filepath.Join(filepath.Dir(os.Args[0]), "broken")); err == nil {
+			fmt.Println(`{"cniVersion":"1.0.0","code":11,"msg":"out of addresses"}`)
+			os.Exit(1)
+		}
+		fmt.Println(`{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"x"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}`)
+	case "DEL":
+		os.Remove(file)
+	}
+}
+
+// program builds the containers' program once.
+type program struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+var podProgram program
+
+func (p *program) path(t testing.TB) string {
+	t.Helper()
+	p.once.Do(func() {
+		if p.dir, p.err = os.MkdirTemp("", "cri-pod"); p.err != nil {
+			return
+		}
+		cmd := exec.Command("go", "build", "-o", filepath.Join(p.dir, "pod"), "./testdata/pod")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			p.err = fmt.Errorf("build test program: %w: %s", err, out)
+		}
+	})
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	return filepath.Join(p.dir, "pod")
+}
+
+func (p *program) remove() { os.RemoveAll(p.dir) }
+
+// node is a runtime of its own with a client.
+type node struct {
+	t       testing.TB
+	dir     string
+	group   string
+	server  *Server
+	runtime runtimeapi.RuntimeServiceClient
+	images  runtimeapi.ImageServiceClient
+	halt    func()
+}
+
+func newNode(t testing.TB) *node {
+	t.Helper()
+	netnstest.RequireRoot(t)
+	for _, p := range []string{"runc", "conmon"} {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("this test needs %s", p)
+		}
+	}
+	dir, err := os.MkdirTemp("", "cri")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, dir: dir, group: "/" + filepath.Base(dir)}
+	t.Cleanup(n.cleanup)
+	store, err := images.Open(n.path("root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.AddBinary(t.Context(), testImage, podProgram.path(t), v1.Config{WorkingDir: "/made", Env: []string{"HOME=/made"}}); err != nil {
+		t.Fatal(err)
+	}
+	n.installNetwork()
+	n.start()
+	return n
+}
+
+func (n *node) path(parts ...string) string {
+	return filepath.Join(append([]string{n.dir}, parts...)...)
+}
+
+func (n *node) installNetwork() {
+	n.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, d := range []string{"conf", "bin"} {
+		if err := os.MkdirAll(n.path(d), 0o755); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(exe, n.path("bin", "testnet")); err != nil {
+		n.t.Fatal(err)
+	}
+	conf := `{"cniVersion":"1.0.0","name":"test","plugins":[{"type":"testnet"}]}`
+	if err := os.WriteFile(n.path("conf", "10-test.conflist"), []byte(conf), 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// start starts a server on what the node has on disk.
+func (n *node) start() {
+	n.t.Helper()
+	log := slog.New(slog.NewTextHandler(testWriter{n.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	server, err := New(context.Background(), Config{
+		Root: n.path("root"), State: n.path("state"), CNIConfDir: n.path("conf"), CNIBinDirs: []string{n.path("bin")},
+		NetnsDir: n.path("netns"), CgroupParent: n.group, Log: log,
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, n.path("cri.sock")) }()
+	conn, err := grpc.NewClient("unix://"+n.path("cri.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.server, n.runtime, n.images = server, runtimeapi.NewRuntimeServiceClient(conn), runtimeapi.NewImageServiceClient(conn)
+	if _, err := n.runtime.Version(n.t.Context(), &runtimeapi.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
+		n.t.Fatal(err)
+	}
+	n.halt = func() {
+		conn.Close()
+		cancel()
+		if err := <-done; err != nil {
+			n.t.Error(err)
+		}
+	}
+}
+
+func (n *node) restart() {
+	n.t.Helper()
+	n.halt()
+	n.start()
+}
+
+// cleanup removes what a test left and fails it when anything remains.
+func (n *node) cleanup() {
+	if n.halt != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		list, err := n.runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+		if err != nil {
+			n.t.Error(err)
+		}
+		for _, sb := range list.GetItems() {
+			if _, err := n.runtime.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: sb.Id}); err != nil {
+				n.t.Error(err)
+			}
+		}
+		n.halt()
+	}
+	n.expectNothingLeft()
+	exec.Command("umount", n.path("state")).Run()
+	if err := os.RemoveAll(n.dir); err != nil {
+		n.t.Error(err)
+	}
+	dirs, _ := filepath.Glob("/sys/fs/cgroup/*" + n.group)
+	for _, d := range dirs {
+		os.Remove(d)
+	}
+}
+
+// expectNothingLeft looks for mounts, processes, cgroups and network attachments of removed pods.
+func (n *node) expectNothingLeft() {
+	n.t.Helper()
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, n.dir+"/") && !strings.Contains(line, " "+n.path("state")+" ") {
+			n.t.Errorf("mount left: %s", line)
+		}
+	}
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		if raw, _ := os.ReadFile(p); strings.Contains(string(raw), n.dir+"/state") {
+			n.t.Errorf("process left: %s", strings.ReplaceAll(string(raw), "\x00", " "))
+		}
+	}
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*" + n.group + "/*/cgroup.procs")
+	for _, g := range groups {
+		n.t.Errorf("cgroup left: %s", g)
+	}
+	for _, pattern := range []string{"bin/pod-*", "netns/*", "root/sandboxes/*", "root/containers/*", "root/images/pins/*", "state/exits/*", "state/runc/*", "state/exec/*"} {
+		left, _ := filepath.Glob(n.path(pattern))
+		for _, f := range left {
+			n.t.Errorf("left: %s", f)
+		}
+	}
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// sandboxConfig is a pod of its own network, with logs in the node's folder.
+func (n *node) sandboxConfig(name string) *runtimeapi.PodSandboxConfig {
+	return &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: name, Namespace: "default", Uid: name + "-uid"}, Hostname: name,
+		LogDirectory: n.path("logs", name), Labels: map[string]string{"pod": name},
+		DnsConfig: &runtimeapi.DNSConfig{Servers: []string{"10.96.0.10"}, Searches: []string{"default.svc.cluster.local"}, Options: []string{"ndots:5"}},
+		Linux: &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
+			NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+		}},
+	}
+}
+
+func containerConfig(name string, command ...string) *runtimeapi.ContainerConfig {
+	return &runtimeapi.ContainerConfig{
+		Metadata: &runtimeapi.ContainerMetadata{Name: name}, Image: &runtimeapi.ImageSpec{Image: "test.local/pod"},
+		Args: command, LogPath: name + "/0.log",
+		Linux: &runtimeapi.LinuxContainerConfig{
+			Resources: &runtimeapi.LinuxContainerResources{OomScoreAdj: -997},
+			SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
+				NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+				Seccomp:          &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
+				MaskedPaths:      []string{"/proc/kcore"}, ReadonlyPaths: []string{"/proc/sys"},
+			},
+		},
+	}
+}
+
+func (n *node) runSandbox(cfg *runtimeapi.PodSandboxConfig) string {
+	n.t.Helper()
+	resp, err := n.runtime.RunPodSandbox(n.t.Context(), &runtimeapi.RunPodSandboxRequest{Config: cfg})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return resp.PodSandboxId
+}
+
+func (n *node) create(sandbox string, cfg *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxConfig) string {
+	n.t.Helper()
+	resp, err := n.runtime.CreateContainer(n.t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: sandbox, Config: cfg, SandboxConfig: pod})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return resp.ContainerId
+}
+
+func (n *node) run(sandbox string, cfg *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxConfig) string {
+	n.t.Helper()
+	id := n.create(sandbox, cfg, pod)
+	if _, err := n.runtime.StartContainer(n.t.Context(), &runtimeapi.StartContainerRequest{ContainerId: id}); err != nil {
+		n.t.Fatal(err)
+	}
+	return id
+}
+
+// exec runs a command and returns its output and exit code.
+func (n *node) exec(id string, cmd ...string) (string, int32) {
+	n.t.Helper()
+	resp, err := n.runtime.ExecSync(n.t.Context(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: append([]string{"/pod"}, cmd...), Timeout: 60})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return string(resp.Stdout) + string(resp.Stderr), resp.ExitCode
+}
+
+func (n *node) status(id string) *runtimeapi.ContainerStatus {
+	n.t.Helper()
+	resp, err := n.runtime.ContainerStatus(n.t.Context(), &runtimeapi.ContainerStatusRequest{ContainerId: id})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return resp.Status
+}
+
+func (n *node) pid(id string) int {
+	n.t.Helper()
+	resp, err := n.runtime.ContainerStatus(n.t.Context(), &runtimeapi.ContainerStatusRequest{ContainerId: id, Verbose: true})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var info struct{ PID int }
+	if err := json.Unmarshal([]byte(resp.Info["info"]), &info); err != nil {
+		n.t.Fatal(err)
+	}
+	return info.PID
+}
+
+// eventually polls until check holds.
+func (n *node) eventually(what string, check func() bool) {
+	n.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if check() {
+			return
+		}
+	}
+	n.t.Fatalf("did not happen: %s", what)
+}
+
+func (n *node) waitExit(id string) *runtimeapi.ContainerStatus {
+	n.t.Helper()
+	var st *runtimeapi.ContainerStatus
+	n.eventually("container ends", func() bool {
+		st = n.status(id)
+		return st.State == runtimeapi.ContainerState_CONTAINER_EXITED
+	})
+	return st
+}
+
+func (n *node) waitLog(path, text string) string {
+	n.t.Helper()
+	var raw []byte
+	n.eventually("log has "+text, func() bool {
+		raw, _ = os.ReadFile(path)
+		return strings.Contains(string(raw), text)
+	})
+	return string(raw)
+}
