@@ -55,7 +55,7 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 	services := changes.Services
 	if zone := zoneOf(now, c.config.NodeName); zone != c.zone {
 		c.zone = zone
-		services = now.Services.Keys()
+		services = append(now.Services.Keys(), changes.Services...) // those that are gone are in changes alone
 	}
 	c.last.Services, keys.Services = update(c.last.Services, services, func(key string) (table.Service, bool) {
 		return Service(now, c.config, key)
