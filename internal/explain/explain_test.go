@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explain_test
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+
+	"eastwest/internal/dataplane/services/nftables"
+	"eastwest/internal/explain"
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/kernel/forward"
+	"eastwest/internal/kernel/link"
+	"eastwest/internal/kernel/netns"
+	"eastwest/internal/kernel/netns/netnstest"
+	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/sysctl"
+	"eastwest/internal/table"
+)
+
+// The node of these tests: 172.18.0.3 on eth0, pods 10.244.1.2 and 10.244.1.3, routes to 10.244.2.0/24 and, only by
+// default, to everything else.
+const (
+	podA, podB   = "10.244.1.2", "10.244.1.3"
+	remote, lost = "10.244.2.4", "10.244.3.5"
+	serviceIP    = "10.96.0.20"
+)
+
+type node struct {
+	t         *testing.T
+	path      string // of its namespace
+	dir       string // of its pods' namespaces
+	handle    *link.Handle
+	backend   *nftables.Backend
+	explainer *explain.Explainer
+}
+
+func newNode(t *testing.T) *node {
+	n := &node{t: t, path: netnstest.New(t), dir: t.TempDir()}
+	handle, err := link.OpenAt(n.path)
+	check(t, err)
+	t.Cleanup(handle.Close)
+	n.handle = handle
+	netnstest.In(t, n.path, func() error { return sysctl.Set("net/ipv4/ip_forward", "1") })
+	lo, err := handle.LinkByName("lo")
+	check(t, err)
+	check(t, handle.LinkSetUp(lo))
+	n.veth("eth0", filepath.Join(n.dir, "outside"), "172.18.0.3/16")
+	n.pod("vetha", "cni-a", podA)
+	n.pod("vethb", "cni-b", podB)
+	n.route("10.244.2.0/24", "172.18.0.4")
+	n.route("0.0.0.0/0", "172.18.0.1")
+	n.backend, err = nftables.New(nftables.Config{
+		Kernel: nft.New(n.path), Conntrack: conntrack.New(n.path), Log: slog.New(slog.DiscardHandler),
+		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+	})
+	check(t, err)
+	kernel, err := forward.Open(n.path, n.dir)
+	check(t, err)
+	t.Cleanup(kernel.Close)
+	n.explainer = explain.New(kernel, nft.New(n.path))
+	return n
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// veth joins the node to a new namespace, where the other end is called eth0.
+func (n *node) veth(name, peer, address string) netlink.Link {
+	check(n.t, netns.Create(peer))
+	n.t.Cleanup(func() { netns.Remove(peer) })
+	f, err := os.Open(peer)
+	check(n.t, err)
+	defer f.Close()
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(f.Fd())}
+	check(n.t, n.handle.LinkAdd(veth))
+	made, err := n.handle.LinkByName(name)
+	check(n.t, err)
+	if address != "" {
+		addr, err := netlink.ParseAddr(address)
+		check(n.t, err)
+		check(n.t, n.handle.AddrAdd(made, addr))
+	}
+	other, err := link.OpenIn(f)
+	check(n.t, err)
+	defer other.Close()
+	end, err := other.LinkByName("eth0")
+	check(n.t, err)
+	check(n.t, other.LinkSetUp(end))
+	check(n.t, n.handle.LinkSetUp(made))
+	return made
+}
+
+func (n *node) pod(device, name, address string) {
+	made := n.veth(device, filepath.Join(n.dir, name), "10.244.1.1/32")
+	dst := &net.IPNet{IP: net.ParseIP(address), Mask: net.CIDRMask(32, 32)}
+	check(n.t, n.handle.RouteReplace(&netlink.Route{LinkIndex: made.Attrs().Index, Dst: dst, Scope: netlink.SCOPE_HOST}))
+}
+
+func (n *node) route(destination, via string) {
+	_, dst, err := net.ParseCIDR(destination)
+	check(n.t, err)
+	check(n.t, n.handle.RouteReplace(&netlink.Route{Dst: dst, Gw: net.ParseIP(via)}))
+}
+
+func (n *node) apply(services ...table.Service) {
+	n.t.Helper()
+	rows := map[string]table.Service{}
+	for _, s := range services {
+		rows[s.Object.Namespace+"/"+s.Object.Name] = s
+	}
+	check(n.t, n.backend.Apply(n.t.Context(), table.Table[table.Service]{}.With(rows), table.Keys{All: true}))
+}
+
+func (n *node) explain(from, to string) *explain.Path {
+	n.t.Helper()
+	question, err := explain.Parse(from, to)
+	check(n.t, err)
+	path, err := n.explainer.Explain(n.t.Context(), question)
+	check(n.t, err)
+	return path
+}
+
+// nginx is a Service with a virtual IP and a node port.
+func nginx(endpoints ...string) table.Service {
+	s := table.Service{
+		Object:    table.Object{Kind: "Service", Namespace: "default", Name: "nginx"},
+		Addresses: []netip.Addr{netip.MustParseAddr(serviceIP)},
+	}
+	f := table.Frontend{
+		Addr: s.Addresses[0], Protocol: table.TCP, Port: 30050, PortName: "http", Masquerade: table.FromOutside, Action: table.Reject,
+	}
+	for _, endpoint := range endpoints {
+		f.Action = table.Forward
+		f.Endpoints = append(f.Endpoints, netip.MustParseAddrPort(endpoint+":80"))
+	}
+	port := f
+	port.Kind, port.Addr, port.Port, port.Masquerade = table.NodePort, netip.IPv4Unspecified(), 31000, table.Always
+	s.Frontends = []table.Frontend{f, port}
+	return s
+}
+
+func TestWayFromPodToService(t *testing.T) {
+	n := newNode(t)
+	n.apply(nginx(podB, remote))
+	path := n.explain(podA, serviceIP+":30050/tcp")
+	if len(path.Problems) > 0 || len(path.Targets) != 2 || path.Service == nil {
+		t.Fatalf("path:\n%s", path)
+	}
+	if path.From.Kind != explain.FromPod || path.From.Link.Name != "vetha" || path.From.Link.Peer.Name != "eth0" ||
+		path.From.Link.Peer.Netns != filepath.Join(n.dir, "cni-a") {
+		t.Errorf("from %+v %+v", path.From, path.From.Link.Peer)
+	}
+	want := explain.Service{Label: "default/nginx:http", Table: "ip eastwest", Map: "service-ip", Action: "forward", Endpoints: 2}
+	got := *path.Service
+	if got.String() != want.String() {
+		t.Errorf("service %s, want %s", got.String(), want.String())
+	}
+	local, away := path.Targets[0], path.Targets[1]
+	if local.Address != podB+":80" || local.Device != "vethb" || local.Link == nil || local.Route != podB+"/32" {
+		t.Errorf("endpoint of this node: %+v", local)
+	}
+	if away.Address != remote+":80" || away.Device != "eth0" || away.Via != "172.18.0.4" || away.Route != "10.244.2.0/24" {
+		t.Errorf("endpoint of another node: %+v", away)
+	}
+	text := path.String()
+	for _, part := range []string{"pod 10.244.1.2", "veth vetha", "in cni-a", "probability 1/2", "via 172.18.0.4 dev eth0"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("text lacks %q:\n%s", part, text)
+		}
+	}
+}
+
+func TestMissingRouteIsReported(t *testing.T) {
+	n := newNode(t)
+	n.apply(nginx(remote, lost))
+	path := n.explain(podA, serviceIP+":30050/tcp")
+	if len(path.Targets) != 2 || path.Targets[0].Unreachable || path.Targets[1].Missing != "10.244.3.0/24" {
+		t.Fatalf("targets %+v; want the second without a route to 10.244.3.0/24", path.Targets)
+	}
+	if len(path.Problems) != 1 || !strings.Contains(path.Problems[0], "no route to 10.244.3.0/24") {
+		t.Errorf("problems %q", path.Problems)
+	}
+	_, all, _ := net.ParseCIDR("0.0.0.0/0")
+	check(t, n.handle.RouteDel(&netlink.Route{Dst: all, Gw: net.ParseIP("172.18.0.1")}))
+	path = n.explain(podA, serviceIP+":30050/tcp")
+	if path.Targets[1].Missing != "10.244.3.0/24" {
+		t.Errorf("without a default route: %+v", path.Targets[1])
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	n := newNode(t)
+	empty := nginx()
+	empty.Object.Name, empty.Addresses[0] = "empty", netip.MustParseAddr("10.96.0.21")
+	empty.Frontends = empty.Frontends[:1]
+	empty.Frontends[0].Addr = empty.Addresses[0]
+	n.apply(nginx(podB, remote), empty)
+	for _, c := range []struct {
+		name, from, to  string
+		kind, set       string
+		action, problem string
+	}{
+		{"the node itself", "", serviceIP + ":30050", explain.FromNode, "service-ip", "forward", ""},
+		{"node port from outside", "172.18.0.9", "172.18.0.3:31000", explain.FromOutside, "node-port", "forward", ""},
+		{"node port from a pod", podA, "172.18.0.3:31000", explain.FromPod, "node-port", "forward", ""},
+		{"no endpoints", podA, "10.96.0.21:30050", explain.FromPod, "service-ip", "refuse", "default/empty:http has no ready endpoint"},
+		{"unused port", podA, serviceIP + ":1", explain.FromPod, "service-address", "refuse", "default/nginx has no port 1/tcp"},
+		{"other protocol", podA, serviceIP + ":30050/udp", explain.FromPod, "service-address", "refuse", "no port 30050/udp"},
+		{"unused address", podA, "10.96.7.7:80", explain.FromPod, "", "refuse", "no service has it"},
+		{"a pod", podA, podB + ":80", explain.FromPod, "", "", ""},
+		{"the node", podA, "172.18.0.3:22", explain.FromPod, "", "", ""},
+		{"beyond the cluster", podA, "192.0.2.1:443", explain.FromPod, "", "", ""},
+		{"a lost pod", podA, lost + ":80", explain.FromPod, "", "", "no route to 10.244.3.0/24"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := n.explain(c.from, c.to)
+			got := []string{path.From.Kind, "", ""}
+			if path.Service != nil {
+				got[1], got[2] = path.Service.Map, path.Service.Action
+			}
+			if diff := cmp.Diff([]string{c.kind, c.set, c.action}, got); diff != "" {
+				t.Errorf("source, map, action (-want +got):\n%s\n%s", diff, path)
+			}
+			found := slices.ContainsFunc(path.Problems, func(p string) bool { return strings.Contains(p, c.problem) })
+			if c.problem == "" && len(path.Problems) > 0 || c.problem != "" && !found {
+				t.Errorf("problems %q, want %q", path.Problems, c.problem)
+			}
+		})
+	}
+}
+
+func TestNoTable(t *testing.T) {
+	path := newNode(t).explain(podA, serviceIP+":30050")
+	if path.Service != nil || len(path.Problems) != 1 || !strings.Contains(path.Problems[0], "carries no services") {
+		t.Errorf("path:\n%s", path)
+	}
+}
+
+func TestLinkDown(t *testing.T) {
+	n := newNode(t)
+	n.apply(nginx(podB))
+	f, err := os.Open(filepath.Join(n.dir, "cni-b"))
+	check(t, err)
+	defer f.Close()
+	inside, err := link.OpenIn(f)
+	check(t, err)
+	defer inside.Close()
+	end, err := inside.LinkByName("eth0")
+	check(t, err)
+	check(t, inside.LinkSetDown(end))
+	path := n.explain(podA, serviceIP+":30050")
+	if len(path.Problems) == 0 || !strings.Contains(path.Problems[0], "link vethb") {
+		t.Errorf("problems %q, want link vethb down", path.Problems)
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct{ from, to, want, fails string }{
+		{"", "10.96.0.1:443", "10.96.0.1:443/tcp", ""},
+		{"10.0.0.1", "10.96.0.10:53/UDP", "10.96.0.10:53/udp", ""},
+		{"fd00::1", "[fd00::2]:80/sctp", "[fd00::2]:80/sctp", ""},
+		{"fd00::1", "10.0.0.1:80", "", "different address families"},
+		{"pod", "10.0.0.1:80", "", "is not an address"},
+		{"", "10.0.0.1", "", "is not of the form"},
+		{"", "10.0.0.1:80/icmp", "", "is not tcp, udp or sctp"},
+	} {
+		q, err := explain.Parse(c.from, c.to)
+		if c.fails != "" && (err == nil || !strings.Contains(err.Error(), c.fails)) {
+			t.Errorf("Parse(%q, %q) = %v, want an error with %q", c.from, c.to, err, c.fails)
+		}
+		if c.fails == "" && (err != nil || q.String() != c.want) {
+			t.Errorf("Parse(%q, %q) = %s, %v; want %s", c.from, c.to, q, err, c.want)
+		}
+	}
+}
