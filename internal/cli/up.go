@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/spf13/cobra"
+
+	"eastwest/internal/cluster"
+)
+
+func newUp(s Streams) *cobra.Command {
+	options := cluster.DefaultOptions()
+	var where place
+	var node, pod, service string
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start a cluster on this machine",
+		Long: `Start a cluster on this machine: every node has its own network, file system and host name, joined by a bridge.
+It returns when every node is Ready and DNS answers. The first node is the control plane and takes pods as well.
+The context eastwest-NAME is merged into the usual kubeconfig, or written to the file given by --kubeconfig.`,
+		Example: "  eastwest up\n  eastwest up --name two --nodes 5 --kubeconfig two.kubeconfig",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, r := range []struct {
+				flag, text string
+				prefix     *netip.Prefix
+			}{{"node-cidr", node, &options.NodeCIDR}, {"pod-cidr", pod, &options.PodCIDR}, {"service-cidr", service, &options.ServiceCIDR}} {
+				if err := parseRange(r.flag, r.text, r.prefix); err != nil {
+					return err
+				}
+			}
+			return runUp(cmd, s, &where, options)
+		},
+	}
+	flags := cmd.Flags()
+	nameFlag(cmd, &options.Name)
+	flags.IntVar(&options.Nodes, "nodes", options.Nodes, "number of nodes, the control plane among them")
+	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "file to write the context to (default: as kubectl, $KUBECONFIG or ~/.kube/config)")
+	flags.StringVar(&node, "node-cidr", "", "address range of the nodes (default: the first free private range from 172.18.0.0/16 on)")
+	flags.StringVar(&pod, "pod-cidr", options.PodCIDR.String(), "address range of pods")
+	flags.StringVar(&service, "service-cidr", options.ServiceCIDR.String(), "address range of services")
+	flags.StringVar(&options.Domain, "cluster-domain", options.Domain, "DNS domain of the cluster")
+	flags.IntVar(&options.APIPort, "api-port", options.APIPort, "port of the API server on the control plane's address")
+	flags.DurationVar(&options.Wait, "wait", options.Wait, "how long the cluster may take to serve")
+	flags.BoolVar(&options.Retain, "retain", false, "keep a cluster that did not come up, to look at it")
+	where.flags(cmd)
+	return cmd
+}
+
+func parseRange(flag, text string, prefix *netip.Prefix) error {
+	if text == "" {
+		return nil
+	}
+	parsed, err := netip.ParsePrefix(text)
+	if err != nil {
+		return &UsageError{Err: fmt.Errorf("--%s %q is no address range such as 10.0.0.0/16", flag, text)}
+	}
+	*prefix = parsed
+	return nil
+}
+
+func runUp(cmd *cobra.Command, s Streams, where *place, options cluster.Options) error {
+	ctx, stop := interruptible(cmd.Context())
+	defer stop()
+	progress := newProgress(s.Err)
+	clusters, err := where.open(s, progress.tell)
+	var record *cluster.Record
+	if err == nil {
+		record, err = clusters.Up(ctx, options)
+	}
+	progress.close()
+	if err != nil {
+		return err
+	}
+	name := cluster.ContextName(record.Name)
+	fmt.Fprintf(s.Err, `cluster %q serves after %s: %d nodes on %s, API server %s
+use it:     kubectl --context %s get nodes -o wide   (or eastwest kubectl …)
+go inside:  eastwest node exec %s
+remove it:  eastwest down --name %s
+`, record.Name, progress.elapsed(), len(record.Nodes), record.NodeCIDR, record.Server(), name, record.Nodes[len(record.Nodes)-1].Name, record.Name)
+	return nil
+}
