@@ -40,13 +40,18 @@ func HasV6(ips []*current.IPConfig) bool {
 }
 
 // EnableV6 lets an interface of a namespace have IPv6 addresses, and keep them while it is down. Container runtimes
-// often switch IPv6 off in new namespaces.
-func EnableV6(sandbox, ifName string) error {
+// often switch IPv6 off in new namespaces. With noDAD, addresses are used without looking for duplicates first.
+func EnableV6(sandbox, ifName string, noDAD bool) error {
 	return netns.Do(sandbox, func() error {
 		for _, name := range []string{"lo", ifName} {
 			err := sysctl.Ensure("net/ipv6/conf/"+name+"/disable_ipv6", "0")
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("enable IPv6 on %s: %w", name, err)
+			}
+		}
+		if noDAD {
+			if err := sysctl.Ensure("net/ipv6/conf/"+ifName+"/accept_dad", "0"); err != nil {
+				return err
 			}
 		}
 		return sysctl.Ensure("net/ipv6/conf/"+ifName+"/keep_addr_on_down", "1")

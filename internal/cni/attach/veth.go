@@ -47,6 +47,9 @@ type Pair struct {
 	Owner plugin.Owner
 	MTU   int              // of both ends; 0 leaves it to the kernel
 	MAC   net.HardwareAddr // of the container's end; nil for a random one
+	// NoDAD switches duplicate address detection off on the host's end. Until its link-local address has passed it,
+	// the kernel solicits no neighbours for packets that it forwards (1 to 2 s after the link is up).
+	NoDAD bool
 }
 
 // Ends are the two devices of a pair, each as its own namespace sees it.
@@ -63,7 +66,7 @@ func Connect(host, container *link.Handle, sandbox *os.File, p Pair) (*Ends, err
 	}
 	ends := &Ends{Host: hostLink}
 	if ends.Container, err = container.LinkByName(p.Owner.IfName); err == nil {
-		err = raise(host, hostLink, Alias(p.Owner))
+		err = raise(host, hostLink, p)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("set up %s: %w", hostLink.Attrs().Name, err), host.LinkDel(hostLink))
@@ -121,13 +124,19 @@ func randomMAC() net.HardwareAddr {
 }
 
 // raise sets what belongs to the host's end before traffic flows: routes are ours, not announced by the container.
-func raise(host *link.Handle, l netlink.Link, alias string) error {
-	name := l.Attrs().Name
-	if err := host.LinkSetAlias(l, alias); err != nil {
+func raise(host *link.Handle, l netlink.Link, p Pair) error {
+	if err := host.LinkSetAlias(l, Alias(p.Owner)); err != nil {
 		return fmt.Errorf("set alias: %w", err)
 	}
-	if err := sysctl.Ensure("net/ipv6/conf/"+name+"/accept_ra", "0"); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	off := []string{"accept_ra"}
+	if p.NoDAD {
+		off = append(off, "accept_dad")
+	}
+	for _, parameter := range off {
+		err := sysctl.Ensure("net/ipv6/conf/"+l.Attrs().Name+"/"+parameter, "0")
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	if err := host.LinkSetUp(l); err != nil {
 		return fmt.Errorf("set up: %w", err)

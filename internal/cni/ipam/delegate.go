@@ -11,9 +11,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 
-	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -44,7 +42,7 @@ func (d *Delegate) Add(ctx context.Context, kind string, args *skel.CmdArgs) (*c
 	if p != nil {
 		result, err = addOwn(ctx, kind, p, args)
 	} else {
-		result, err = invoke.ExecPluginWithResult(ctx, path, args.StdinData, environment("ADD", args), nil)
+		result, err = execResult(ctx, path, args)
 	}
 	if err != nil {
 		return nil, err
@@ -95,14 +93,15 @@ func (d *Delegate) call(ctx context.Context, kind, name string, args *skel.CmdAr
 	if p != nil {
 		return plugin.Describe(kind, name, args, fn(p, ctx, args))
 	}
-	return invoke.ExecPluginWithoutResult(ctx, path, args.StdinData, environment(name, args), nil)
+	_, err = run(ctx, path, name, args)
+	return err
 }
 
 // find returns the plugin's file and, if that is the running program, the plugin itself.
 func (d *Delegate) find(kind string, args *skel.CmdArgs) (string, plugin.Plugin, error) {
-	path, err := invoke.FindInPath(kind, filepath.SplitList(args.Path))
+	path, err := findInPath(kind, args.Path)
 	if err != nil {
-		return "", nil, plugin.ConfigError("IPAM plugin %q: %v", kind, err)
+		return "", nil, err
 	}
 	if p, ok := d.own[kind]; ok && sameFile(path, d.self) {
 		return path, p, nil
@@ -114,15 +113,4 @@ func sameFile(a, b string) bool {
 	sa, errA := os.Stat(a)
 	sb, errB := os.Stat(b)
 	return errors.Join(errA, errB) == nil && os.SameFile(sa, sb)
-}
-
-func environment(verb string, args *skel.CmdArgs) invoke.CNIArgs {
-	return &invoke.Args{
-		Command:       verb,
-		ContainerID:   args.ContainerID,
-		NetNS:         args.Netns,
-		PluginArgsStr: args.Args,
-		IfName:        args.IfName,
-		Path:          args.Path,
-	}
 }

@@ -3,9 +3,9 @@
 package masquerade
 
 import (
-	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,26 +60,13 @@ func setOf(name string) nftset.Set {
 	return nftset.Set{Family: unix.NFPROTO_INET, Table: tableName, Name: name}
 }
 
-// setNames lists the sets of the table; none if there is no table.
+// setNames lists the sets of containers; none if there is no table.
 func setNames() ([]string, error) {
-	c, err := nftables.New()
+	names, err := nftset.Names(unix.NFPROTO_INET, tableName)
 	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+		return nil, err
 	}
-	sets, err := c.GetSets(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list sets of nftables table %s: %w", tableName, err)
-	}
-	var names []string
-	for _, s := range sets {
-		if strings.HasPrefix(s.Name, setPrefix) {
-			names = append(names, s.Name)
-		}
-	}
-	return names, nil
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, setPrefix) }), nil
 }
 
 // ensure makes the table, and the subnet's set with its rule, where they are missing. The caller holds the lock.
@@ -89,13 +76,13 @@ func ensure(s subnet) error {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	have, err := c.ListTableOfFamily(tableName, nftables.TableFamilyINet)
-	chain := &nftables.Chain{Name: chainName, Table: table}
-	if err != nil || have == nil {
-		chain = addChain(c, c.AddTable(table))
+	names, err := setNames()
+	if err != nil || slices.Contains(names, s.set().Name) {
+		return err
 	}
-	if _, err := c.GetSetByName(table, s.set().Name); err == nil {
-		return nil
+	chain := &nftables.Chain{Name: chainName, Table: table}
+	if len(names) == 0 { // a table is never there without a set
+		chain = addChain(c, c.AddTable(table))
 	}
 	f := nftrule.FamilyOf(s.v4())
 	set := &nftables.Set{Table: table, Name: s.set().Name, KeyType: f.Address}

@@ -71,9 +71,8 @@ func Valid(network string, attachments []types.GCAttachment) func(Owner) bool {
 	for _, a := range attachments {
 		valid[Owner{Network: network, ContainerID: a.ContainerID, IfName: a.IfName}.String()] = true
 	}
-	network = networkName(network)
-	return func(o Owner) bool { return networkName(o.Network) != network || valid[o.String()] }
+	return func(o Owner) bool { return !SameName(o.Network, network) || valid[o.String()] }
 }
 
-// networkName is a network as String writes it when the owner is too long.
-func networkName(network string) string { return shorten(network) }
+// SameName compares a network's or container's name with one of an Owner that was read back, which may be shortened.
+func SameName(read, full string) bool { return read == full || read == shorten(full) }

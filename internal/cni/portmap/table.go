@@ -54,12 +54,13 @@ func setNames() []string {
 
 // ensureTable makes the table if it is not there. The caller holds the lock.
 func ensureTable() error {
+	names, err := nftset.Names(unix.NFPROTO_INET, tableName)
+	if err != nil || len(names) > 0 {
+		return err
+	}
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
-	}
-	if t, err := c.ListTableOfFamily(tableName, nftables.TableFamilyINet); err == nil && t != nil {
-		return nil
 	}
 	t := c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
 	b := &builder{conn: c, table: t}

@@ -88,7 +88,7 @@ func (p *Plugin) connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, re
 	}
 	defer host.Close()
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	ends, err := attach.Connect(host, ns.Link, ns.File, attach.Pair{Owner: owner, MTU: c.MTU})
+	ends, err := attach.Connect(host, ns.Link, ns.File, attach.Pair{Owner: owner, MTU: c.MTU, NoDAD: true})
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ import (
 // Duplicate address detection is off: the link has two ends, and IPAM gave each its address.
 func setUpContainer(h *link.Handle, l netlink.Link, sandbox string, result *current.Result) error {
 	if attach.HasV6(result.IPs) {
-		if err := attach.EnableV6(sandbox, l.Attrs().Name); err != nil {
+		if err := attach.EnableV6(sandbox, l.Attrs().Name, true); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cnitest
+
+import (
+	"os/exec"
+	"strings"
+
+	"eastwest/internal/kernel/netns"
+)
+
+func (n *Node) in(fn func() error) error { return netns.Do(n.NS, fn) }
+
+// Run runs a command in the node's namespace and returns what it printed; it fails the test if the command fails.
+func (n *Node) Run(command ...string) string {
+	n.t.Helper()
+	return RunIn(n.t, n.NS, command...)
+}
+
+// RunIn runs a command in a namespace.
+func RunIn(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, ns string, command ...string) string {
+	t.Helper()
+	var out []byte
+	err := netns.Do(ns, func() (err error) {
+		out, err = exec.Command(command[0], command[1:]...).CombinedOutput()
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
+	}
+	return string(out)
+}
