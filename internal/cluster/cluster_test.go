@@ -156,7 +156,7 @@ func TestStopKeepsTheMachineAndStartStartsWhatIsMissing(t *testing.T) {
 	if left := m.Group().PIDs(); len(left) > 0 {
 		t.Errorf("processes %v still run", left)
 	}
-	if err := b.Start(t.Context(), "t1", "worker", 20*time.Second); err != nil {
+	if err := b.Start(t.Context(), "t1", "worker", 2*time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.sh(t, "t1", "worker", "cat /etc/mine; ip -4 -o addr show eth0 | wc -l"); got != "kept\n1" {
@@ -166,7 +166,7 @@ func TestStopKeepsTheMachineAndStartStartsWhatIsMissing(t *testing.T) {
 	if err := syscall.Kill(before["t1-worker2"].Processes["agent"], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Start(t.Context(), "t1", "", 20*time.Second); err != nil {
+	if err := b.Start(t.Context(), "t1", "", 2*time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	after := b.nodes(t)

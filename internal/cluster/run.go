@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -119,7 +118,7 @@ func (c *Clusters) startRelay(r *Record) (*machine.Process, error) {
 		Name: processRelay, Command: c.config.Programs.Relay(c.config.ProgramDir, netip.AddrPortFrom(r.Gateway(), 53)),
 		Env: os.Environ(), Log: filepath.Join(c.stateDir(r.Name), processRelay+".log"),
 	}
-	return machine.Launch(spec, c.group(r.Name).Child("host"), dir, (*exec.Cmd).Start)
+	return machine.Launch(spec, c.group(r.Name).Child("host"), dir)
 }
 
 // isRunning reports whether the process that is recorded under this name still runs.

@@ -68,7 +68,7 @@ func newBed(t *testing.T, programs Programs) *bed {
 
 func (b *bed) options(name string) Options {
 	o := DefaultOptions()
-	o.Name, o.Kubeconfig, o.Wait = name, b.kubeconfig, 20*time.Second
+	o.Name, o.Kubeconfig, o.Wait = name, b.kubeconfig, 2*time.Minute
 	return o
 }
 

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Group is the same path in every hierarchy.
@@ -112,29 +110,30 @@ func inheritCPUs(parent, dir string) error {
 	return nil
 }
 
-// Join moves a process into the group, in every hierarchy.
-func (g Group) Join(pid int) error {
-	var errs []error
-	for _, dir := range g.Dirs() {
-		errs = append(errs, os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("move process %d into control group %s: %w", pid, g.path, err)
-	}
-	return nil
-}
-
-// JoinThread moves only the calling thread, which must be locked, into the version 1 groups, so that its children start
-// there. Version 2 moves whole processes only: see Unified.
+// JoinThread moves the calling thread, which must be locked, into the version 1 groups; children that it starts are there
+// from their beginning. A thread that moves itself costs microseconds. Moving another process stops every fork and exit
+// of the machine for a grace period, in each hierarchy. Version 2 moves whole processes only: see JoinUnified.
 func (g Group) JoinThread() error {
-	tid := []byte(strconv.Itoa(unix.Gettid()))
 	for _, h := range g.hierarchies {
 		if h.Unified {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(h.Mount, g.path, "tasks"), tid, 0o644); err != nil {
+		// 0 stands for the writer itself.
+		if err := os.WriteFile(filepath.Join(h.Mount, g.path, "tasks"), []byte("0"), 0o644); err != nil {
 			return fmt.Errorf("move a thread into control group %s: %w", g.path, err)
 		}
+	}
+	return nil
+}
+
+// JoinUnified moves a process into the version 2 group, where there is that hierarchy.
+func (g Group) JoinUnified(pid int) error {
+	dir, ok := g.Unified()
+	if !ok {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
+		return fmt.Errorf("move process %d into control group %s: %w", pid, g.path, err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -137,8 +138,10 @@ func TestKillFindsAProcessThatLeftItsGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cgroup.At(m.Group().Hierarchies(), "/").Join(p.PID); err != nil {
-		t.Fatal(err)
+	for _, dir := range cgroup.At(m.Group().Hierarchies(), "/").Dirs() {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(p.PID)), 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.RemoveAll(m.processDir()); err != nil {
 		t.Fatal(err)

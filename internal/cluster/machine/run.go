@@ -46,10 +46,17 @@ func (m *Machine) Exec(env []string, command ...string) error {
 	if err := group.Make(); err != nil {
 		return err
 	}
-	if err := group.Join(os.Getpid()); err != nil {
+	if err := group.JoinUnified(os.Getpid()); err != nil {
 		return err
 	}
-	return m.Do(func() error {
+	return onThread(func() error {
+		// The thread that calls execve(2) is the one that is left, so its version 1 groups are the program's.
+		if err := group.JoinThread(); err != nil {
+			return err
+		}
+		if err := m.enter(); err != nil {
+			return err
+		}
 		path, err := lookPath(command[0], env)
 		if err != nil {
 			return fmt.Errorf("node %s: %w", m.config.Name, err)

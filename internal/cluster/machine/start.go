@@ -56,13 +56,17 @@ func (p *Process) Err() error {
 
 // Start starts a detached process inside the machine. It goes on after this program.
 func (m *Machine) Start(spec Spec) (*Process, error) {
-	launch := func(cmd *exec.Cmd) error { return m.Do(cmd.Start) }
-	return Launch(spec, m.config.Group.Child(spec.Name), m.processDir(), launch)
+	return launch(spec, m.config.Group.Child(spec.Name), m.processDir(), m.enter)
 }
 
-// Launch starts a detached process: start runs Start of the prepared command wherever the process shall be. The process
-// is recorded in records/NAME.json before its program runs.
-func Launch(spec Spec, group cgroup.Group, records string, start func(*exec.Cmd) error) (*Process, error) {
+// Launch starts a detached process on the host, recorded in records/NAME.json as those of machines are.
+func Launch(spec Spec, group cgroup.Group, records string) (*Process, error) {
+	return launch(spec, group, records, func() error { return nil })
+}
+
+// launch starts a detached process wherever enter brings the thread that starts it. The process is recorded before its
+// program runs.
+func launch(spec Spec, group cgroup.Group, records string, enter func() error) (*Process, error) {
 	if err := group.Make(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}
@@ -80,7 +84,15 @@ func Launch(spec Spec, group cgroup.Group, records string, start func(*exec.Cmd)
 		Path: "/bin/sh", Args: append([]string{"sh", "-c", gate, spec.Name}, spec.Command...), Env: spec.Env, Dir: "/",
 		Stdout: log, Stderr: log, ExtraFiles: []*os.File{wait}, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	err = start(cmd)
+	err = onThread(func() error {
+		if err := group.JoinThread(); err != nil {
+			return err
+		}
+		if err := enter(); err != nil {
+			return err
+		}
+		return cmd.Start()
+	})
 	wait.Close()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
@@ -99,7 +111,7 @@ func (p *Process) admit(pid int, spec Spec, group cgroup.Group, records string, 
 	if err == nil {
 		p.ID = id
 		record := proc.Record{ID: id, Command: spec.Command}
-		err = errors.Join(record.Save(filepath.Join(records, spec.Name+".json")), group.Join(pid))
+		err = errors.Join(record.Save(filepath.Join(records, spec.Name+".json")), group.JoinUnified(pid))
 	}
 	if err == nil {
 		_, err = release.WriteString("go\n")
