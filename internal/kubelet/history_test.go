@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kubelet
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestPodLivesAndDies(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.create(newPod("web", nil))
+	p := w.ready("web")
+	if p.Status.Phase != corev1.PodRunning || p.Status.PodIP == "" || p.Status.HostIP != "192.0.2.1" {
+		t.Errorf("phase %s, pod IP %q, host IP %q", p.Status.Phase, p.Status.PodIP, p.Status.HostIP)
+	}
+	dir := filepath.Join(w.config.RootDir, "pods", string(p.UID), "volumes", "kubernetes.io~projected", "token")
+	got := map[string]string{}
+	for _, name := range []string{"token", "ca.crt", "namespace"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Error(err)
+		}
+		got[name] = string(data)
+	}
+	if diff := cmp.Diff(map[string]string{"token": "token-1", "ca.crt": "a certificate", "namespace": "default"}, got); diff != "" {
+		t.Errorf("the service account volume differs (-want +got):\n%s", diff)
+	}
+	w.eventually("the start is told as events", func() bool {
+		e := w.api.Events("web")
+		return len(e["Created"]) == 1 && len(e["Started"]) == 1 && len(e["Pulled"]) == 1
+	})
+	w.delete("web")
+	w.gone("web")
+	if sandboxes, containers := w.cri.Count(); sandboxes+containers != 0 {
+		t.Errorf("%d sandboxes and %d containers are left", sandboxes, containers)
+	}
+	if _, err := os.Stat(filepath.Join(w.config.RootDir, "pods", string(p.UID))); !os.IsNotExist(err) {
+		t.Errorf("the pod's directory is left: %v", err)
+	}
+}
+
+func TestNodeRegistersAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.cri.SetNetwork(false)
+	w.start()
+	node := func() *corev1.Node { n, _ := w.api.Get("nodes", "", "n1").(*corev1.Node); return n }
+	w.eventually("the node is there and not ready", func() bool {
+		n := node()
+		if n == nil {
+			return false
+		}
+		for _, c := range n.Status.Conditions {
+			if c.Type == corev1.NodeReady {
+				return c.Status == corev1.ConditionFalse && c.Reason == "KubeletNotReady"
+			}
+		}
+		return false
+	})
+	w.cri.SetNetwork(true)
+	isReady := func() bool {
+		n := node()
+		return n != nil && n.Status.Conditions[len(n.Status.Conditions)-1].Status == corev1.ConditionTrue
+	}
+	w.eventually("the node is ready", isReady)
+	w.eventually("the node has a lease", func() bool { return w.api.Get("leases", "kube-node-lease", "n1") != nil })
+	w.api.Drop("nodes", "", "n1")
+	w.eventually("the node is registered again", isReady)
+}
+
+func TestCrashLoop(t *testing.T) {
+	w := newWorld(t)
+	w.cri.OnStart = func(id, name string) { go func() { _ = w.cri.Exit("bad", name, 3, "Error") }() }
+	w.start()
+	w.create(newPod("bad", nil))
+	p := w.until("bad", "in CrashLoopBackOff", func(p *corev1.Pod) bool { return waitingFor(p, "CrashLoopBackOff") })
+	s := p.Status.ContainerStatuses[0]
+	if s.LastTerminationState.Terminated == nil || s.LastTerminationState.Terminated.ExitCode != 3 || p.Status.Phase != corev1.PodRunning {
+		t.Errorf("phase %s, status %+v", p.Status.Phase, s)
+	}
+	w.delete("bad")
+	w.gone("bad")
+}
+
+func TestCompletedPodSucceeds(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		code   int32
+		policy corev1.RestartPolicy
+		phase  corev1.PodPhase
+	}{
+		{"success-never", 0, corev1.RestartPolicyNever, corev1.PodSucceeded},
+		{"failure-never", 1, corev1.RestartPolicyNever, corev1.PodFailed},
+		{"success-onfailure", 0, corev1.RestartPolicyOnFailure, corev1.PodSucceeded},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.cri.OnStart = func(id, name string) { go func() { _ = w.cri.Exit("job", name, c.code, "") }() }
+			w.start()
+			w.create(newPod("job", func(p *corev1.Pod) { p.Spec.RestartPolicy = c.policy }))
+			p := w.until("job", "over", func(p *corev1.Pod) bool { return p.Status.Phase == c.phase })
+			if got := p.Status.ContainerStatuses[0].State.Terminated; got == nil || got.ExitCode != c.code {
+				t.Errorf("container state %+v", p.Status.ContainerStatuses[0].State)
+			}
+			w.delete("job")
+			w.gone("job")
+		})
+	}
+}
+
+func TestMissingImage(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.create(newPod("noimage", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "absent:1" }))
+	w.until("noimage", "in ErrImagePull", func(p *corev1.Pod) bool { return waitingFor(p, "ErrImagePull") })
+	w.until("noimage", "in ImagePullBackOff", func(p *corev1.Pod) bool { return waitingFor(p, "ImagePullBackOff") })
+	w.create(newPod("never", func(p *corev1.Pod) {
+		p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = "absent:1", corev1.PullNever
+	}))
+	w.until("never", "in ErrImageNeverPull", func(p *corev1.Pod) bool { return waitingFor(p, "ErrImageNeverPull") })
+	w.create(newPod("good", nil))
+	w.ready("good")
+}
+
+func TestRestartOfTheKubeletStartsNothingTwice(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.create(newPod("web", nil))
+	before := w.ready("web")
+	ids := w.cri.Running("main")
+	w.restart()
+	w.create(newPod("second", nil))
+	w.ready("second")
+	after := w.ready("web")
+	if diff := cmp.Diff(before.Status.ContainerStatuses[0].ContainerID, after.Status.ContainerStatuses[0].ContainerID); diff != "" {
+		t.Errorf("the container changed: %s", diff)
+	}
+	if still := w.cri.Running("main"); len(ids) != 1 || len(still) != 2 {
+		t.Errorf("running before %v, after %v", ids, still)
+	}
+	if n := w.cri.Calls("RunPodSandbox"); n != 2 {
+		t.Errorf("%d sandboxes were made for 2 pods", n)
+	}
+}
+
+func TestOrphanIsRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.create(newPod("web", nil))
+	w.ready("web")
+	w.stop()
+	w.stop = func() {}
+	w.api.Drop("pods", "default", "web")
+	w.start()
+	w.eventually("nothing is left in the runtime", func() bool { s, c := w.cri.Count(); return s+c == 0 })
+}
+
+func TestSameNameAgain(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.create(newPod("db-0", nil))
+	first := w.ready("db-0")
+	w.api.Drop("pods", "default", "db-0")
+	w.create(newPod("db-0", nil))
+	second := w.until("db-0", "ready again", func(p *corev1.Pod) bool { return p.UID != first.UID && isPodReady(p) })
+	w.eventually("only the second runs", func() bool { return len(w.cri.Running("main")) == 1 })
+	if second.Status.ContainerStatuses[0].ContainerID == first.Status.ContainerStatuses[0].ContainerID {
+		t.Error("the second pod shows the container of the first")
+	}
+}
