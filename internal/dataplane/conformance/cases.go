@@ -25,6 +25,9 @@ var cases = []testCase{
 	{"udp-endpoint-removed", udpEndpointRemoved},
 	{"scale", scale},
 	{"two-services-share-an-endpoint", sharedEndpoint},
+	{"local-socket", localSocket},
+	{"session-affinity", sessionAffinity},
+	{"source-ranges", sourceRanges},
 }
 
 // row makes a Service default/nginx with one ClusterIP frontend on port 8080.

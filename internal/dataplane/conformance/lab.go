@@ -270,3 +270,12 @@ func inNode(s *scene, fn func() error) {
 func deleteDefault() error {
 	return netlink.RouteDel(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}})
 }
+
+func deleteAddr(name, addr string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	ip := netip.MustParseAddr(addr)
+	return netlink.AddrDel(link, &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(ip.BitLen(), ip.BitLen())}})
+}

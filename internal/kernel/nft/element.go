@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -18,6 +19,9 @@ type Element struct {
 	Key     string
 	Data    string // empty in a set
 	Comment string // at most MaxComment bytes
+	KeyEnd  string // last key of a range, in a set of ranges of concatenations; else empty
+	// Timeout is after what time the element goes: when read, what is left of it. 0 is never.
+	Timeout time.Duration
 }
 
 // MaxComment is how long an element's comment may be.
@@ -80,7 +84,9 @@ func (c *Conn) Elements(_ context.Context, family Family, table, set string) ([]
 		defer conn.CloseLasting()
 		list, err := conn.GetSetElements(handle(family, table, set))
 		for _, e := range list {
-			out = append(out, Element{Key: string(e.Key), Data: string(e.Val), Comment: e.Comment})
+			out = append(out, Element{
+				Key: string(e.Key), Data: string(e.Val), Comment: e.Comment, KeyEnd: string(e.KeyEnd), Timeout: e.Expires,
+			})
 		}
 		return err
 	})
@@ -137,9 +143,9 @@ func queue(conn *nftables.Conn, op Op) error {
 func encode(list []Element, whole bool) []nftables.SetElement {
 	out := make([]nftables.SetElement, len(list))
 	for i, e := range list {
-		out[i].Key = []byte(e.Key)
+		out[i].Key, out[i].KeyEnd = []byte(e.Key), []byte(e.KeyEnd)
 		if whole {
-			out[i].Val, out[i].Comment = []byte(e.Data), e.Comment
+			out[i].Val, out[i].Comment, out[i].Timeout = []byte(e.Data), e.Comment, e.Timeout
 		}
 	}
 	return out
@@ -160,5 +166,5 @@ func handle(family Family, table, set string) *nftables.Set {
 	if family == IPv6 {
 		number = nftables.TableFamilyIPv6
 	}
-	return &nftables.Set{Table: &nftables.Table{Name: table, Family: number}, Name: set}
+	return &nftables.Set{Table: &nftables.Table{Name: table, Family: number}, Name: set, HasTimeout: true}
 }

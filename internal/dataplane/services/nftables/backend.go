@@ -15,9 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/bits"
 	"net/netip"
-	"strings"
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/conntrack"
@@ -100,22 +98,27 @@ func (b *Backend) change(ctx context.Context, want table.Table[table.Service], n
 	var gone []conntrack.Flow
 	for i, family := range families {
 		have, wanted := map[place]value{}, map[place]value{}
-		need := b.programs[i].capacities
+		var need size
 		for _, name := range names {
 			if old, ok := b.last.Get(name); ok {
 				render(old, family, have)
 			}
 			if row, ok := want.Get(name); ok {
 				render(row, family, wanted)
-				capacity(row, family, &need)
+				need.include(row, family)
 			}
 		}
 		if err := b.grow(ctx, i, need); err != nil {
 			return err
 		}
+		clients, err := b.remember(ctx, family, have, wanted)
+		if err != nil {
+			return err
+		}
 		gone = append(gone, vanished(family, have, wanted)...)
 		b.share(family, b.rows(b.last, names), b.rows(want, names), have, wanted)
 		ops = append(ops, diff(family, have, wanted)...)
+		ops = append(ops, clients...)
 	}
 	return b.write(ctx, ops, gone)
 }
@@ -166,10 +169,10 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 	b.hairpins = map[place]int{}
 	for i, family := range families {
 		wanted := make(map[place]value, 4*want.Len())
-		var need [groups]int
+		var need size
 		for _, row := range want.All() {
 			render(row, family, wanted)
-			capacity(row, family, &need)
+			need.include(row, family)
 			for at := range hairpins(row, family) {
 				b.hairpins[at]++
 			}
@@ -181,8 +184,13 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 		if err != nil {
 			return err
 		}
+		clients, err := b.remember(ctx, family, have, wanted)
+		if err != nil {
+			return err
+		}
 		gone = append(gone, vanished(family, have, wanted)...)
 		ops = append(ops, diff(family, have, wanted)...)
+		ops = append(ops, clients...)
 	}
 	return b.write(ctx, ops, gone)
 }
@@ -200,42 +208,44 @@ func (b *Backend) write(ctx context.Context, ops []nft.Op, gone []conntrack.Flow
 }
 
 // establish makes the constant part of the table right; a table that is right is left alone.
-func (b *Backend) establish(ctx context.Context, i int, need [groups]int) error {
+func (b *Backend) establish(ctx context.Context, i int, need size) error {
 	p := &b.programs[i]
 	listing, err := b.config.Kernel.List(ctx, p.family, tableName)
 	if err != nil && !errors.Is(err, nft.ErrNotExist) {
 		return fmt.Errorf("read services: %w", err)
 	}
-	for g := range groups {
-		found := strings.Count(listing, "\tmap "+g.String()+"-endpoint-")
-		p.capacities[g] = max(found, roundUp(need[g]))
-	}
-	if canonical(listing) == canonical(p.text()) {
+	p.size = sizeOf(listing).union(need)
+	if canonical(listing) == canonical(p.text()) || (listing != "" && listing == p.written) {
 		return nil
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
-	if err := b.config.Kernel.Run(ctx, p.script()); err == nil {
-		return nil
+	return b.rewrite(ctx, p, p.script(), p.replacement())
+}
+
+// rewrite runs the first script that the kernel takes: the second one also mends a table of another version, whose maps
+// have other types.
+func (b *Backend) rewrite(ctx context.Context, p *program, scripts ...string) error {
+	var errs []error
+	for _, script := range scripts {
+		err := b.config.Kernel.Run(ctx, script)
+		if err == nil {
+			p.written, err = b.config.Kernel.List(ctx, p.family, tableName)
+			return err
+		}
+		errs = append(errs, err)
 	}
-	if err := b.config.Kernel.Run(ctx, p.replacement()); err != nil {
-		return fmt.Errorf("write rules of services: %w", err)
-	}
-	return nil
+	return fmt.Errorf("write rules of services: %w", errors.Join(errs...))
 }
 
 // grow adds slots when a service needs more than there are.
-func (b *Backend) grow(ctx context.Context, i int, need [groups]int) error {
+func (b *Backend) grow(ctx context.Context, i int, need size) error {
 	p := b.programs[i]
-	for g := range groups {
-		if need[g] > p.capacities[g] {
-			p.capacities[g] = roundUp(need[g])
-		}
-	}
-	if p.capacities == b.programs[i].capacities {
+	p.size = p.size.union(need)
+	if p.size.equal(b.programs[i].size) {
 		return nil
 	}
-	if err := b.config.Kernel.Run(ctx, p.script()); err != nil {
-		return fmt.Errorf("add slots for endpoints: %w", err)
+	if err := b.rewrite(ctx, &p, p.script()); err != nil {
+		return err
 	}
 	b.programs[i] = p
 	return nil
@@ -250,7 +260,7 @@ func (b *Backend) read(ctx context.Context, i int) (map[place]value, error) {
 			return nil, fmt.Errorf("read services: %w", err)
 		}
 		for _, e := range elements {
-			have[place{set, e.Key}] = value{e.Data, e.Comment}
+			have[place{set, e.Key}] = value{e.Data, e.Comment, e.KeyEnd}
 		}
 	}
 	return have, nil
@@ -266,14 +276,6 @@ func (b *Backend) Remove(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// roundUp leaves room, so that growing is rare: to the next power of two, at least four.
-func roundUp(n int) int {
-	if n == 0 {
-		return 0
-	}
-	return max(4, 1<<bits.Len(uint(n-1)))
 }
 
 func prefixesOf(list []netip.Prefix, family nft.Family) []netip.Prefix {

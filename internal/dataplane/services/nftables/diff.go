@@ -32,21 +32,21 @@ func diff(family nft.Family, have, want map[place]value) []nft.Op {
 			continue
 		}
 		op := at(first, p.set)
-		e := nft.Element{Key: p.key, Data: v.data, Comment: v.comment}
+		e := nft.Element{Key: p.key, Data: v.data, Comment: v.comment, KeyEnd: v.end}
 		if !had {
 			op.Add = append(op.Add, e)
 			continue
 		}
 		// Replacements go to the front of both lists, so that their indexes agree.
 		n := len(op.Delete)
-		op.Delete = append(op.Delete, e)
+		op.Delete = append(op.Delete, nft.Element{Key: p.key, KeyEnd: old.end})
 		op.Add = append(op.Add, e)
 		op.Add[n], op.Add[len(op.Add)-1] = op.Add[len(op.Add)-1], op.Add[n]
 	}
-	for p := range have {
+	for p, v := range have {
 		if _, ok := want[p]; !ok {
 			op := at(last, p.set)
-			op.Delete = append(op.Delete, nft.Element{Key: p.key})
+			op.Delete = append(op.Delete, nft.Element{Key: p.key, KeyEnd: v.end})
 		}
 	}
 	return append(inOrder(first, rank), inOrder(last, func(set string) int { return -rank(set) })...)
@@ -55,9 +55,9 @@ func diff(family nft.Family, have, want map[place]value) []nft.Op {
 // rank orders the sets for adding: what frontends refer to comes first.
 func rank(set string) int {
 	switch {
-	case strings.Contains(set, "-endpoint-"):
+	case strings.Contains(set, "-endpoint-"), set == setAllowed:
 		return 0
-	case set == setHairpin:
+	case set == setHairpin, set == setRanged:
 		return 1
 	case set == setAddress:
 		return 3 // after the frontends: an address whose ports are not there yet would be refused
@@ -105,13 +105,10 @@ func isUDP(family nft.Family, group, key string) bool {
 
 // addrLen is how many bytes of a group's key are the address.
 func addrLen(family nft.Family, group string) int {
-	switch {
-	case strings.HasSuffix(group, byNodePort.String()):
+	if strings.HasSuffix(group, byNodePort.String()) {
 		return 0
-	case family == nft.IPv6:
-		return 16
 	}
-	return 4
+	return addrBytes(family)
 }
 
 func frontendOf(family nft.Family, group, key string) netip.AddrPort {

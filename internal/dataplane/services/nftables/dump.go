@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"eastwest/internal/kernel/nft"
@@ -27,9 +28,7 @@ func (b *Backend) Dump(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("dump services: %w", err)
 		}
-		for g := range groups {
-			b.programs[i].capacities[g] = strings.Count(listing, "\tmap "+g.String()+"-endpoint-")
-		}
+		b.programs[i].size = sizeOf(listing)
 		have, err := b.read(ctx, i)
 		if err != nil {
 			return "", err
@@ -46,7 +45,11 @@ func describe(family nft.Family, p place, v value) string {
 	switch p.set {
 	case setAddress, setHairpin:
 		return fmt.Sprintf("%s %s %s %s\n", family, p.set, addrPort(family, p.key+"\x00\x00\x00\x00").Addr(), v.comment)
-	case setSocket:
+	case setAllowed:
+		n := addrBytes(family) + 8
+		from, to := addrPort(family, p.key[n:]+"\x00\x00\x00\x00"), addrPort(family, v.end[n:]+"\x00\x00\x00\x00")
+		return fmt.Sprintf("%s %s %s from %s-%s %s\n", family, p.set, frontendText(family, "", p.key), from.Addr(), to.Addr(), v.comment)
+	case setSocket, setRanged:
 		return fmt.Sprintf("%s %s %s %s\n", family, p.set, frontendText(family, byAddress.String(), p.key), v.comment)
 	}
 	if group, _, ok := strings.Cut(p.set, "-endpoint-"); ok {
@@ -57,7 +60,14 @@ func describe(family nft.Family, p place, v value) string {
 		group = byNodePort.String()
 	}
 	number := binary.NativeEndian.Uint32([]byte(v.data))
-	return fmt.Sprintf("%s %s %s = %d:%d %s\n", family, p.set, frontendText(family, group, p.key), number>>16, number&0xffff, v.comment)
+	text := strconv.Itoa(int(number & dropped))
+	if number&dropped == dropped {
+		text = "drop"
+	}
+	if seconds := number >> countBits; seconds > 0 {
+		text += " sticky " + duration(seconds)
+	}
+	return fmt.Sprintf("%s %s %s = %s %s\n", family, p.set, frontendText(family, group, p.key), text, v.comment)
 }
 
 func frontendText(family nft.Family, group, key string) string {
@@ -73,12 +83,12 @@ func sortedPlaces(have map[place]value) []place {
 
 // dataSets names the sets and maps whose elements come from services.
 func (p program) dataSets() []string {
-	names := []string{setAddress, setHairpin, setSocket}
+	names := []string{setAddress, setHairpin, setSocket, setRanged, setAllowed}
 	for _, m := range frontendMaps {
 		names = append(names, m.name)
 	}
 	for g := range groups {
-		for slot := range p.capacities[g] {
+		for slot := range p.size.slots[g] {
 			names = append(names, endpointMap(g, slot))
 		}
 	}

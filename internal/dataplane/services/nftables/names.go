@@ -13,6 +13,8 @@ const (
 	setAddress = "service-address"
 	setHairpin = "hairpin"
 	setSocket  = "local-socket"
+	setRanged  = "source-ranged"
+	setAllowed = "allowed-sources"
 )
 
 // group is a set of frontends whose endpoints share maps and chains: they have the same form of key, and no two the
@@ -38,11 +40,19 @@ func (g group) byPort() bool { return g == byNodePort || g == outsideByNodePort 
 func endpointMap(g group, slot int) string { return fmt.Sprintf("%s-endpoint-%d", g, slot) }
 func slotChain(g group, slot int) string   { return fmt.Sprintf("%s-slot-%d", g, slot) }
 
+func affinityMap(g group) string { return g.String() + "-affinity" }
+
+// pickChain names the chain that chooses among n slots; with one slot there is nothing to choose.
 func pickChain(g group, n int) string {
 	if n == 1 {
 		return slotChain(g, 0)
 	}
 	return fmt.Sprintf("%s-of-%d", g, n)
+}
+
+// stickyChain names the chain that sends a client where it went in the last seconds.
+func stickyChain(g group, n int, seconds uint32) string {
+	return fmt.Sprintf("%s-of-%d-sticky-%d", g, n, seconds)
 }
 
 // frontendMap is a map from a frontend's key to its number of endpoints.

@@ -14,10 +14,12 @@ import (
 // program is the constant part of the table in one family: chains, rules and empty maps. It depends on the
 // configuration and on how many endpoints a Service has at most, never on which services there are.
 type program struct {
-	family     nft.Family
-	clusters   []netip.Prefix // of the pods, in this family
-	services   []netip.Prefix // virtual addresses, in this family
-	capacities [groups]int
+	family   nft.Family
+	clusters []netip.Prefix // of the pods, in this family
+	services []netip.Prefix // virtual addresses, in this family
+	size     size
+	// written is how nft listed the table right after it was written: versions of nft spell some rules differently.
+	written string
 }
 
 // Bits and values that the rules use.
@@ -47,6 +49,7 @@ func (p program) text() string {
 	w.open("table %s %s", p.family, tableName)
 	p.sets(&w)
 	p.slots(&w)
+	p.sticky(&w)
 	p.dispatch(&w)
 	p.hooks(&w)
 	w.close()
@@ -81,12 +84,15 @@ func (p program) sets(w *writer) {
 	}
 	for g := range groups {
 		_, kind := p.key(g)
-		for slot := range p.capacities[g] {
+		for slot := range p.size.slots[g] {
 			w.open("map %s", endpointMap(g, slot))
 			w.line("type %s : %s . inet_service", kind, addr)
 			w.close()
 		}
 		p.verdicts(w, g)
+		if len(p.size.timeouts[g]) > 0 {
+			p.affinity(w, g)
+		}
 	}
 	w.open("set %s", setAddress)
 	w.line("type %s", addr)
@@ -100,6 +106,14 @@ func (p program) sets(w *writer) {
 	w.line("type %s . inet_proto . inet_service", addr)
 	w.line("comment \"taken by a socket of this node while there is one\"")
 	w.close()
+	w.open("set %s", setRanged)
+	w.line("type %s . inet_proto . inet_service", addr)
+	w.close()
+	w.open("set %s", setAllowed)
+	w.line("type %s . inet_proto . inet_service . %s", addr, addr)
+	w.line("flags interval")
+	w.line("comment \"source ranges of load balancers\"")
+	w.close()
 }
 
 // verdicts writes the constant maps from a number of endpoints, and from a random slot, to its chain.
@@ -107,19 +121,22 @@ func (p program) verdicts(w *writer, g group) {
 	w.open("map %s-pick", g)
 	w.line("type classid : verdict")
 	w.line("comment \"number of endpoints : how to choose one\"")
-	elements := []string{"none : goto refuse", "1:0 : drop"}
-	for n := 1; n <= p.capacities[g]; n++ {
-		elements = append(elements, fmt.Sprintf("0:%x : goto %s", n, pickChain(g, n)))
+	elements := []string{"none : goto refuse", classID(dropped) + " : drop"}
+	for n := 1; n <= p.size.slots[g]; n++ {
+		elements = append(elements, fmt.Sprintf("%s : goto %s", classID(uint32(n)), pickChain(g, n)))
+		for _, seconds := range p.size.timeouts[g] {
+			elements = append(elements, fmt.Sprintf("%s : goto %s", classID(seconds<<countBits|uint32(n)), stickyChain(g, n, seconds)))
+		}
 	}
 	w.line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
 	w.close()
-	if p.capacities[g] == 0 {
+	if p.size.slots[g] == 0 {
 		return
 	}
 	w.open("map %s-slot", g)
 	w.line("typeof numgen random mod 2 : verdict")
 	elements = nil
-	for slot := range p.capacities[g] {
+	for slot := range p.size.slots[g] {
 		elements = append(elements, fmt.Sprintf("%d : goto %s", slot, slotChain(g, slot)))
 	}
 	w.line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
@@ -134,12 +151,12 @@ func (p program) slots(w *writer) {
 	w.close()
 	for g := range groups {
 		key, _ := p.key(g)
-		for slot := range p.capacities[g] {
+		for slot := range p.size.slots[g] {
 			w.open("chain %s", slotChain(g, slot))
 			w.line("dnat %s to %s map @%s", p.family, key, endpointMap(g, slot))
 			w.close()
 		}
-		for n := 2; n <= p.capacities[g]; n++ {
+		for n := 2; n <= p.size.slots[g]; n++ {
 			w.open("chain %s", pickChain(g, n))
 			w.line("numgen random mod %d vmap @%s-slot", n, g)
 			w.close()
@@ -210,9 +227,15 @@ func (p program) hooks(w *writer) {
 	p.lookup(w, nodePortOutside)
 	w.close()
 
+	w.open("chain source-ranges")
+	w.line("%s daddr . meta l4proto . th dport . %s saddr @%s return", match, match, setAllowed)
+	w.line("drop")
+	w.close()
 	w.open("chain local-sockets")
 	w.line("type filter hook prerouting priority raw; policy accept;")
 	w.line("%s daddr . meta l4proto . th dport @%s socket wildcard 0 notrack accept", match, setSocket)
+	// The kernel tells nothing about the address that half-open and closing connections are bound to.
+	w.line("%s daddr . meta l4proto . th dport @%s tcp flags != syn / syn,ack socket transparent 0 notrack accept", match, setSocket)
 	w.close()
 	w.open("chain local-socket-answers")
 	w.line("type filter hook output priority raw; policy accept;")
@@ -222,6 +245,7 @@ func (p program) hooks(w *writer) {
 
 	w.open("chain prerouting")
 	w.line("type nat hook prerouting priority dstnat; policy accept;")
+	w.line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
 	w.line("%sjump from-outside", p.outside())
 	w.line("goto services")
 	w.close()

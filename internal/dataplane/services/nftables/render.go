@@ -14,10 +14,16 @@ import (
 type place struct{ set, key string }
 
 // value is what the element at a place holds.
-type value struct{ data, comment string }
+type value struct {
+	data, comment string
+	end           string // last key of a range
+}
 
-// classDrop is the major number of the value that drops; the minor number is the count of endpoints.
-const classDrop = 1
+// A frontend's number is its count of endpoints in the low countBits and the seconds of affinity above them.
+const (
+	countBits = 15
+	dropped   = 1<<countBits - 1 // stands for the action Drop; no Service has so many endpoints
+)
 
 // render writes the elements of one service in one family into out.
 func render(s table.Service, family nft.Family, out map[place]value) {
@@ -27,35 +33,41 @@ func render(s table.Service, family nft.Family, out map[place]value) {
 		}
 		label := comment(s.Label(f))
 		m, key := mapOf(f), frontendKey(f)
-		out[place{m.name, key}] = value{number(f), label}
+		out[place{m.name, key}] = value{data: number(f), comment: label}
 		for slot, endpoint := range f.Endpoints {
-			out[place{endpointMap(m.group, slot), key}] = value{endpointData(endpoint), label}
+			out[place{endpointMap(m.group, slot), key}] = value{data: endpointData(endpoint), comment: label}
 		}
 		if f.LocalSocket {
-			out[place{setSocket, key}] = value{"", label}
+			out[place{setSocket, key}] = value{comment: label}
+		}
+		if f.SourceRanges != nil {
+			renderRanges(f, key, label, out)
 		}
 	}
 	label := comment(s.Object.Namespace + "/" + s.Object.Name)
 	for _, addr := range s.Addresses {
 		if of(family, addr) {
-			out[place{setAddress, string(addr.AsSlice())}] = value{"", label}
+			out[place{setAddress, string(addr.AsSlice())}] = value{comment: label}
 		}
 	}
 	for _, addr := range s.Hairpin {
 		if of(family, addr) {
 			bytes := string(addr.AsSlice())
-			out[place{setHairpin, bytes + bytes}] = value{"", ""}
+			out[place{setHairpin, bytes + bytes}] = value{}
 		}
 	}
 }
 
-// capacity raises the counts to what a service needs.
-func capacity(s table.Service, family nft.Family, counts *[groups]int) {
-	for _, f := range s.Frontends {
-		if of(family, f.Addr) {
-			g := mapOf(f).group
-			counts[g] = max(counts[g], len(f.Endpoints))
+// renderRanges writes which clients a frontend lets in; an empty list lets nobody in.
+func renderRanges(f table.Frontend, key, label string, out map[place]value) {
+	out[place{setRanged, key}] = value{comment: label}
+	for _, p := range f.SourceRanges {
+		last := p.Masked().Addr().AsSlice()
+		for bit := p.Bits(); bit < len(last)*8; bit++ {
+			last[bit/8] |= 0x80 >> (bit % 8)
 		}
+		first := key + string(p.Masked().Addr().AsSlice())
+		out[place{setAllowed, first}] = value{comment: label, end: key + string(last)}
 	}
 }
 
@@ -63,9 +75,12 @@ func of(family nft.Family, addr netip.Addr) bool { return addr.Is4() == (family 
 
 // number returns the count of endpoints as the kernel keeps it in a register, in the byte order of this machine.
 func number(f table.Frontend) string {
-	n := uint32(len(f.Endpoints))
+	n := uint32(min(len(f.Endpoints), dropped-1))
+	if n > 0 {
+		n |= f.AffinitySeconds << countBits
+	}
 	if f.Action == table.Drop {
-		n = classDrop << 16
+		n = dropped
 	}
 	return string(binary.NativeEndian.AppendUint32(nil, n))
 }

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nftables
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"eastwest/internal/kernel/nft"
+)
+
+// A client that a Service remembers has an element frontend . client → slot, with the Service's timeout. Slots move when
+// endpoints come and go, so that the elements of such a Service are moved along with them.
+
+// maxClients bounds what clients can make the kernel remember, for each group and family.
+const maxClients = 1 << 18
+
+// affinity writes the maps behind session affinity. Recalling jumps, so that a slot that is gone is drawn anew.
+func (p program) affinity(w *writer, g group) {
+	_, kind := p.key(g)
+	_, addr := p.addr()
+	w.open("map %s", affinityMap(g))
+	w.line("type %s . %s : classid", kind, addr)
+	w.line("size %d", maxClients)
+	w.line("flags dynamic,timeout")
+	w.line("comment \"frontend . client : slot\"")
+	w.close()
+	w.open("map %s-recall", g)
+	w.line("type classid : verdict")
+	var elements []string
+	for slot := range p.size.slots[g] {
+		elements = append(elements, fmt.Sprintf("%s : jump %s", classID(uint32(slot)), slotChain(g, slot)))
+	}
+	w.line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
+	w.close()
+}
+
+// sticky writes the chains that choose a slot for a client once and then recall it.
+func (p program) sticky(w *writer) {
+	match, _ := p.addr()
+	for g := range groups {
+		key, _ := p.key(g)
+		client := fmt.Sprintf("%s . %s saddr", key, match)
+		for _, seconds := range p.size.timeouts[g] {
+			update := fmt.Sprintf("update @%s { %s timeout %s : meta priority }", affinityMap(g), client, duration(seconds))
+			for n := 1; n <= p.size.slots[g]; n++ {
+				w.open("chain %s", stickyChain(g, n, seconds))
+				w.line("meta priority set %s map @%s %s meta priority vmap @%s-recall", client, affinityMap(g), update, g)
+				w.line("meta priority set numgen random mod %d", n)
+				w.line("%s", update)
+				w.line("meta priority vmap @%s-recall", g)
+				w.close()
+			}
+		}
+	}
+}
+
+// duration writes seconds as nft does.
+func duration(seconds uint32) string {
+	var out strings.Builder
+	for _, unit := range []struct {
+		seconds uint32
+		letter  string
+	}{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}} {
+		if n := seconds / unit.seconds; n > 0 {
+			out.WriteString(strconv.Itoa(int(n)) + unit.letter)
+			seconds %= unit.seconds
+		}
+	}
+	return out.String()
+}
+
+// classID writes a number as nft writes a priority.
+func classID(n uint32) string {
+	if n == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
+}
+
+// moves says where the slots of one frontend went; a slot that is not in it is gone.
+type moves map[uint32]uint32
+
+// remember returns the operations that move clients along with their endpoints, and forget those of endpoints that are
+// gone. It reads the kernel only when the endpoints of a frontend with affinity changed.
+func (b *Backend) remember(ctx context.Context, family nft.Family, have, want map[place]value) ([]nft.Op, error) {
+	var ops []nft.Op
+	for g := range groups {
+		moved := movedSlots(g, have, want)
+		if len(moved) == 0 {
+			continue
+		}
+		elements, err := b.config.Kernel.Elements(ctx, family, tableName, affinityMap(g))
+		if errors.Is(err, nft.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read clients of services: %w", err)
+		}
+		op := nft.Op{Family: family, Table: tableName, Set: affinityMap(g)}
+		var gone []nft.Element
+		for _, e := range elements {
+			frontend := e.Key[:len(e.Key)-addrBytes(family)]
+			slots, ok := moved[frontend]
+			if !ok {
+				continue
+			}
+			old := binary.NativeEndian.Uint32([]byte(e.Data))
+			now, ok := slots[old]
+			if ok && now == old {
+				continue
+			}
+			if !ok {
+				gone = append(gone, nft.Element{Key: e.Key})
+				continue
+			}
+			e.Data = string(binary.NativeEndian.AppendUint32(nil, now))
+			op.Delete, op.Add = append(op.Delete, nft.Element{Key: e.Key}), append(op.Add, e)
+		}
+		op.Delete = append(op.Delete, gone...)
+		ops = append(ops, op)
+	}
+	return ops, nil
+}
+
+// movedSlots finds the frontends of a group that had affinity and whose slots changed.
+func movedSlots(g group, have, want map[place]value) map[string]moves {
+	moved := map[string]moves{}
+	for p, v := range have {
+		if m := frontendMapOf(p.set); m == nil || m.group != g || !isSticky(v.data) {
+			continue
+		}
+		now := map[string]uint32{}
+		for slot := uint32(0); ; slot++ {
+			e, ok := want[place{endpointMap(g, int(slot)), p.key}]
+			if !ok {
+				break
+			}
+			now[e.data] = slot
+		}
+		slots, changed := moves{}, false
+		for slot := uint32(0); ; slot++ {
+			e, ok := have[place{endpointMap(g, int(slot)), p.key}]
+			if !ok {
+				break
+			}
+			at, still := now[e.data]
+			changed = changed || !still || at != slot
+			if still {
+				slots[slot] = at
+			}
+		}
+		if changed {
+			moved[p.key] = slots
+		}
+	}
+	return moved
+}
+
+func isSticky(data string) bool { return binary.NativeEndian.Uint32([]byte(data))>>countBits > 0 }
+
+func frontendMapOf(set string) *frontendMap {
+	for i := range frontendMaps {
+		if frontendMaps[i].name == set {
+			return &frontendMaps[i]
+		}
+	}
+	return nil
+}
+
+func addrBytes(family nft.Family) int {
+	if family == nft.IPv6 {
+		return 16
+	}
+	return 4
+}
