@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"eastwest/internal/cni/bridge"
 	"eastwest/internal/cni/hostlocal"
 	"eastwest/internal/cni/install"
 	"eastwest/internal/cni/ipam"
@@ -34,6 +35,7 @@ func Plugins() plugin.Table {
 	}
 	delegate := ipam.New(addresses, self)
 	return plugin.Table{
+		"bridge":     bridge.New(delegate),
 		"host-local": addresses["host-local"],
 		"loopback":   loopback.New(),
 		"portmap":    portmap.New(),

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bridge is the plugin bridge: containers of a host share a network, a Linux bridge that the host is a member
+// of and, if asked for, the gateway of.
+//
+// bridge → IPAM → veth pair, one end a port of the bridge → addresses and routes in the container → gateway address on
+// the bridge, forwarding, masquerading.
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
+
+	"eastwest/internal/cni/attach"
+	"eastwest/internal/cni/forwarding"
+	"eastwest/internal/cni/ipam"
+	"eastwest/internal/cni/masquerade"
+	"eastwest/internal/cni/plugin"
+	"eastwest/internal/kernel/link"
+)
+
+// Plugin is bridge.
+type Plugin struct {
+	ipam *ipam.Delegate
+}
+
+var _ plugin.Plugin = (*Plugin)(nil)
+
+// New returns the plugin; it gets addresses through ipam.
+func New(ipam *ipam.Delegate) *Plugin { return &Plugin{ipam: ipam} }
+
+// Add attaches the container. Without an IPAM plugin it gets no address.
+func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error) {
+	c, err := parse(args.StdinData, args.Args)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := attach.OpenNamespace(args.Netns)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	if err := attach.RefuseTaken(ns.Link, args); err != nil {
+		return nil, err
+	}
+	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
+	if c.IPAM.Type != "" {
+		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err == nil && len(result.IPs) == 0 {
+			err = errors.New("IPAM plugin returned missing IP config")
+		}
+	}
+	if err == nil {
+		err = connect(c, args, ns, result)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.release(ctx, c, args))
+	}
+	if !c.DNS.IsEmpty() {
+		result.DNS = c.DNS
+	}
+	return result, nil
+}
+
+func (p *Plugin) release(ctx context.Context, c *config, args *skel.CmdArgs) error {
+	if c.IPAM.Type == "" {
+		return nil
+	}
+	return p.ipam.Del(ctx, c.IPAM.Type, args)
+}
+
+func connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {
+	host, err := link.Open()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	br, err := ensureBridge(host, c)
+	if err != nil {
+		return err
+	}
+	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
+	ends, err := attach.Connect(host, ns.Link, ns.File, attach.Pair{Owner: owner, MTU: c.MTU, MAC: c.mac, NoDAD: true})
+	if err != nil {
+		return err
+	}
+	if err := setUp(c, args, host, ns, br, ends, result); err != nil {
+		return errors.Join(err, attach.Disconnect(host, owner, args.Netns))
+	}
+	return describe(host, c, args, ends, result)
+}
+
+func setUp(c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespace, br netlink.Link, ends *attach.Ends, result *current.Result) error {
+	if err := enslave(host, ends.Host, br, c); err != nil {
+		return err
+	}
+	own := gateways(c, result)
+	for _, address := range own {
+		if err := ensureAddress(host, br, address, c.ForceAddress); err != nil {
+			return err
+		}
+	}
+	if !c.DisableContainerInterface {
+		if err := setUpContainer(c, args, ns.Link, ends.Container, result); err != nil {
+			return err
+		}
+	}
+	if err := forward(own); err != nil {
+		return err
+	}
+	if !c.IPMasq || len(result.IPs) == 0 {
+		return nil
+	}
+	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
+	return masquerade.Add(c.IPMasqBackend, owner, addresses(result))
+}
+
+func setUpContainer(c *config, args *skel.CmdArgs, h *link.Handle, l netlink.Link, result *current.Result) error {
+	if attach.HasV6(result.IPs) {
+		if err := attach.EnableV6(args.Netns, args.IfName, !c.EnableDAD); err != nil {
+			return err
+		}
+	}
+	for _, ip := range result.IPs {
+		address := ip.Address
+		if err := h.AddrAdd(l, &netlink.Addr{IPNet: &address}); err != nil {
+			return fmt.Errorf("add address %s to %s: %w", address.String(), args.IfName, err)
+		}
+	}
+	if err := h.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set %s up: %w", args.IfName, err)
+	}
+	if err := attach.Settle(h, l); err != nil {
+		return err
+	}
+	return attach.AddRoutes(h, l, result.Routes, result.IPs)
+}
+
+func forward(own []net.IPNet) error {
+	v4, v6 := false, false
+	for _, a := range own {
+		v4, v6 = v4 || attach.IsV4(a.IP), v6 || !attach.IsV4(a.IP)
+	}
+	return forwarding.Enable(v4, v6)
+}
+
+// describe writes the three devices into the result. The bridge is read again: its address can change with its ports.
+func describe(host *link.Handle, c *config, args *skel.CmdArgs, ends *attach.Ends, result *current.Result) error {
+	br, err := host.LinkByName(c.Bridge)
+	if err != nil {
+		return fmt.Errorf("look up bridge %s: %w", c.Bridge, err)
+	}
+	result.Interfaces = []*current.Interface{
+		{Name: c.Bridge, Mac: br.Attrs().HardwareAddr.String()},
+		{Name: ends.Host.Attrs().Name, Mac: ends.Host.Attrs().HardwareAddr.String()},
+		{Name: args.IfName, Mac: ends.Container.Attrs().HardwareAddr.String(), Sandbox: args.Netns},
+	}
+	return nil
+}
+
+func addresses(result *current.Result) []net.IPNet {
+	out := make([]net.IPNet, len(result.IPs))
+	for i, ip := range result.IPs {
+		out[i] = ip.Address
+	}
+	return out
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bridge
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"eastwest/internal/cni/masquerade"
+	"eastwest/internal/cni/plugin"
+)
+
+const defaultBridge = "cni0"
+
+// config holds the keys of the reference plugin.
+type config struct {
+	types.PluginConf
+	Bridge                    string `json:"bridge"`
+	IsGateway                 bool   `json:"isGateway"`
+	IsDefaultGateway          bool   `json:"isDefaultGateway"`
+	ForceAddress              bool   `json:"forceAddress"`
+	IPMasq                    bool   `json:"ipMasq"`
+	IPMasqBackend             string `json:"ipMasqBackend"`
+	MTU                       int    `json:"mtu"`
+	HairpinMode               bool   `json:"hairpinMode"`
+	PromiscMode               bool   `json:"promiscMode"`
+	EnableDAD                 bool   `json:"enabledad"`
+	DisableContainerInterface bool   `json:"disableContainerInterface"`
+	PortIsolation             bool   `json:"portIsolation"`
+	Vlan                      int    `json:"vlan"`
+	VlanTrunk                 []any  `json:"vlanTrunk"`
+	MacSpoofCheck             bool   `json:"macspoofchk"`
+	Args                      struct {
+		CNI struct {
+			MAC string `json:"mac"`
+		} `json:"cni"`
+	} `json:"args"`
+	RuntimeConfig struct {
+		MAC string `json:"mac"`
+	} `json:"runtimeConfig"`
+
+	mac net.HardwareAddr
+}
+
+func parse(stdin []byte, cniArgs string) (*config, error) {
+	c := &config{Bridge: defaultBridge}
+	if err := plugin.Parse(stdin, c); err != nil {
+		return nil, err
+	}
+	c.IsGateway = c.IsGateway || c.IsDefaultGateway
+	switch {
+	case c.Vlan != 0 || len(c.VlanTrunk) > 0:
+		return nil, unsupported("vlan, vlanTrunk")
+	case c.MacSpoofCheck:
+		return nil, unsupported("macspoofchk")
+	case c.HairpinMode && c.PromiscMode:
+		return nil, plugin.ConfigError("cannot set hairpin mode and promiscuous mode at the same time")
+	case c.DisableContainerInterface && c.IPAM.Type != "":
+		return nil, plugin.ConfigError("cannot use IPAM when DisableContainerInterface flag is set")
+	case c.MTU < 0:
+		return nil, plugin.ConfigError("mtu %d is negative", c.MTU)
+	}
+	var err error
+	if c.mac, err = c.hardwareAddr(cniArgs); err != nil {
+		return nil, err
+	}
+	return c, masquerade.CheckBackend(c.IPMasqBackend)
+}
+
+func unsupported(keys string) error {
+	return types.NewError(types.ErrUnsupportedField, fmt.Sprintf("bridge does not support the keys %s", keys), "")
+}
+
+// hardwareAddr is the address asked for: by the capability mac, else in "args", else in CNI_ARGS; nil for a random one.
+func (c *config) hardwareAddr(cniArgs string) (net.HardwareAddr, error) {
+	var env struct {
+		types.CommonArgs
+		MAC types.UnmarshallableString
+	}
+	if err := types.LoadArgs(cniArgs, &env); err != nil {
+		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("CNI_ARGS %q: %v", cniArgs, err), "")
+	}
+	text := c.RuntimeConfig.MAC
+	if text == "" {
+		text = c.Args.CNI.MAC
+	}
+	if text == "" {
+		text = string(env.MAC)
+	}
+	if text == "" {
+		return nil, nil
+	}
+	mac, err := net.ParseMAC(text)
+	if err != nil {
+		return nil, plugin.ConfigError("hardware address: %v", err)
+	}
+	return mac, nil
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"eastwest/internal/cni/attach"
+	"eastwest/internal/cni/masquerade"
+	"eastwest/internal/cni/plugin"
+	"eastwest/internal/kernel/link"
+)
+
+// Check compares the bridge and the container's interface, addresses and routes with prevResult.
+func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := parse(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	if c.IPAM.Type != "" {
+		if err := p.ipam.Check(ctx, c.IPAM.Type, args); err != nil {
+			return err
+		}
+	}
+	prev, err := plugin.NeedPrevResult(&c.PluginConf)
+	if err != nil {
+		return err
+	}
+	host, err := link.Open()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	br, err := host.LinkByName(c.Bridge)
+	if err != nil {
+		return fmt.Errorf("look up bridge %s: %w", c.Bridge, err)
+	}
+	for _, i := range prev.Interfaces {
+		if i.Sandbox != "" || i.Name == c.Bridge {
+			continue
+		}
+		port, err := host.LinkByName(i.Name)
+		if err != nil {
+			return fmt.Errorf("look up %s: %w", i.Name, err)
+		}
+		if port.Type() == "veth" && port.Attrs().MasterIndex != br.Attrs().Index {
+			return fmt.Errorf("%s is not a port of bridge %s", i.Name, c.Bridge)
+		}
+	}
+	return attach.Check(args, prev, "veth")
+}
+
+// Del removes the container's interface and gives its addresses back. The bridge stays.
+func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := parse(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
+	host, err := link.Open()
+	if err == nil {
+		err = attach.Disconnect(host, owner, args.Netns)
+		host.Close()
+	}
+	if c.IPMasq {
+		err = errors.Join(err, masquerade.Delete(owner))
+	}
+	return errors.Join(err, p.release(ctx, c, args))
+}
+
+// GC removes the devices, masquerading and addresses of attachments that are not valid any more.
+func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := parse(args.StdinData, args.Args)
+	if err != nil {
+		return err
+	}
+	alive := plugin.Valid(c.Name, c.ValidAttachments)
+	_, err = attach.Sweep(alive)
+	err = errors.Join(err, masquerade.Sweep(alive))
+	if c.IPAM.Type != "" {
+		err = errors.Join(err, p.ipam.GC(ctx, c.IPAM.Type, args))
+	}
+	return err
+}
+
+// Status asks the IPAM plugin, if there is one.
+func (p *Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := parse(args.StdinData, args.Args)
+	if err != nil || c.IPAM.Type == "" {
+		return err
+	}
+	return p.ipam.Status(ctx, c.IPAM.Type, args)
+}

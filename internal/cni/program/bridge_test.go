@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"eastwest/internal/cni/cnitest"
+)
+
+// bridged is podman's default network but for its firewall: bridge with everything on, and portmap.
+const bridged = `{
+  "cniVersion": "1.1.0",
+  "name": "podman",
+  "plugins": [
+    {
+      "type": "bridge",
+      "bridge": "cni-podman0",
+      "isGateway": true,
+      "isDefaultGateway": true,
+      "ipMasq": true,
+      "hairpinMode": true,
+      "mtu": 1450,
+      "ipam": {
+        "type": "host-local",
+        "dataDir": %q,
+        "ranges": [[{"subnet": "10.88.0.0/16", "gateway": "10.88.0.1"}], [{"subnet": "fd00:88::/64"}]]
+      }
+    },
+    {
+      "type": "portmap",
+      "capabilities": {"portMappings": true}
+    }
+  ]
+}`
+
+func TestBridge(t *testing.T) {
+	node := cnitest.NewNode(t)
+	node.Run("ip", "link", "set", "lo", "up")
+	list := cnitest.List(t, fmt.Sprintf(bridged, filepath.Join(t.TempDir(), "leases")))
+	a, b, outside := cnitest.Pod(t, "a"), cnitest.Pod(t, "b"), cnitest.Pod(t, "outside")
+	a.CapabilityArgs = mapPorts(map[string]any{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"})
+	result := node.Add(list, a)
+	node.Add(list, b)
+	if got := result.Interfaces[0].Name + " " + result.Interfaces[2].Name; got != "cni-podman0 eth0" {
+		t.Errorf("interfaces = %s", got)
+	}
+	if got := cnitest.RunIn(t, a.NetNS, "ip", "link"); !strings.Contains(got, "mtu 1450") {
+		t.Errorf("the container's MTU is not 1450:\n%s", got)
+	}
+	connectOutside(t, node, outside.NetNS)
+	cnitest.Serve(t, a.NetNS, "a", 80)
+	cnitest.Serve(t, outside.NetNS, "outside", 80)
+	cnitest.Expect(t, b.NetNS, "tcp", "10.88.0.2:80", "a 10.88.0.3")
+	cnitest.Expect(t, b.NetNS, "tcp", "[fd00:88::2]:80", "a fd00:88::3")
+	cnitest.Expect(t, node.NS, "tcp", "10.88.0.2:80", "a 10.88.0.1")
+	cnitest.Expect(t, node.NS, "tcp", "127.0.0.1:8080", "a 10.88.0.1")
+	cnitest.Expect(t, a.NetNS, "tcp", "10.88.0.1:8080", "a 10.88.0.1")
+	cnitest.Expect(t, b.NetNS, "tcp", "192.0.2.2:80", "outside 192.0.2.1")
+	if err := node.Check(list, a); err != nil {
+		t.Errorf("CHECK: %v", err)
+	}
+	if err := node.GC(list, a); err != nil {
+		t.Errorf("GC: %v", err)
+	}
+	for range 2 {
+		if err := node.Del(list, a); err != nil {
+			t.Errorf("DEL: %v", err)
+		}
+	}
+	if got := node.Run("ip", "-o", "link", "show", "type", "veth") + node.Run("nft", "list", "ruleset"); strings.Contains(got, "podman/") || strings.Contains(got, "master") {
+		t.Errorf("after GC and DEL the node still has\n%s", got)
+	}
+}
+
+func TestBridgeRefusesWrongConfigurations(t *testing.T) {
+	node := cnitest.NewNode(t)
+	for change, want := range map[string]string{
+		`"promiscMode": true,`: "cannot set hairpin mode and promiscuous mode",
+		`"vlan": 7,`:           "does not support the keys vlan",
+	} {
+		conf := strings.Replace(bridged, `"isGateway"`, change+`"isGateway"`, 1)
+		list := cnitest.List(t, fmt.Sprintf(conf, filepath.Join(t.TempDir(), "leases")))
+		_, err := node.TryAdd(list, cnitest.Pod(t, "x"))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error = %v, want one about %q", change, err, want)
+		}
+	}
+}
