@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/cri/runner"
 )
 
 // adopt takes over what an earlier server left.
@@ -39,15 +41,35 @@ func (s *Server) adopt(ctx context.Context) error {
 func (s *Server) adoptSandbox(b *sandbox) {
 	rec := b.record()
 	ns := s.namespacesOf(rec)
+	if rec.Ready && rec.PausePID != 0 && !alive(rec.PausePID, rec.PauseStart) {
+		s.loseSandbox(b, "its process namespace")
+		return
+	}
 	for _, path := range []string{ns.Net, ns.IPC, ns.UTS} {
 		if path != "" && rec.Ready && !isNamespace(path) {
-			s.log.Info("sandbox did not survive", "sandbox", rec.ID, "pod", podName(rec.Config), "missing", path)
-			if err := s.changeSandbox(b, func(r *sandboxRecord) { r.Ready = false }); err != nil {
-				s.log.Error("record end of sandbox", "sandbox", rec.ID, "err", err)
-			}
+			s.loseSandbox(b, path)
 			return
 		}
 	}
+}
+
+// loseSandbox records that a sandbox is no longer whole.
+func (s *Server) loseSandbox(b *sandbox, missing string) {
+	rec := b.record()
+	s.log.Info("sandbox did not survive", "sandbox", rec.ID, "pod", podName(rec.Config), "missing", missing)
+	if err := s.changeSandbox(b, func(r *sandboxRecord) { r.Ready = false }); err != nil {
+		s.log.Error("record end of sandbox", "sandbox", rec.ID, "err", err)
+	}
+}
+
+// alive reports whether a process that was recorded still runs.
+func alive(pid int, start string) bool {
+	p, err := runner.OpenProcess(pid, start)
+	if err != nil {
+		return false
+	}
+	p.Close()
+	return true
 }
 
 // isNamespace reports whether a namespace is pinned at path: the file system of namespaces is nsfs.

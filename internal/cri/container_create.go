@@ -18,6 +18,7 @@ import (
 	"eastwest/internal/cri/images"
 	"eastwest/internal/cri/ocispec"
 	"eastwest/internal/cri/rootfs"
+	"eastwest/internal/cri/seccomp"
 )
 
 // cleanupTimeout bounds cleaning up, which goes on when the request that needs it was given up.
@@ -99,6 +100,11 @@ func (s *Server) makeContainer(ctx context.Context, c *container, sb sandboxReco
 		return err
 	}
 	spec, err := ocispec.Build(in)
+	if err != nil {
+		return err
+	}
+	sc := rec.Config.GetLinux().GetSecurityContext()
+	spec.Linux.Seccomp, err = seccomp.For(seccompProfile(sc), sc.GetPrivileged(), spec.Process.Capabilities.Bounding)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"eastwest/internal/cri/images"
 	"eastwest/internal/cri/ocispec"
 	"eastwest/internal/cri/rootfs"
-	"eastwest/internal/cri/seccomp"
 )
 
 // specInput looks up everything that the specification of a container depends on.
@@ -35,10 +34,7 @@ func (s *Server) specInput(rec containerRecord, sb sandboxRecord, img images.Ima
 	if in.Volumes, err = s.volumes(rec, sc.GetPrivileged()); err != nil {
 		return in, err
 	}
-	if in.Devices, err = devices(rec.Config, sc.GetPrivileged()); err != nil {
-		return in, err
-	}
-	in.Seccomp, err = seccomp.For(seccompProfile(sc), sc.GetPrivileged(), sc.GetCapabilities().GetAddCapabilities())
+	in.Devices, err = devices(rec.Config, sc.GetPrivileged())
 	return in, err
 }
 
@@ -101,6 +97,9 @@ func (s *Server) containerNamespaces(sb sandboxRecord, sc *runtimeapi.LinuxConta
 	case runtimeapi.NamespaceMode_POD:
 		if sb.PausePID == 0 {
 			return ns, errors.New("the pod does not share its process namespace")
+		}
+		if !alive(sb.PausePID, sb.PauseStart) {
+			return ns, errors.New("the process that holds the pod's process namespace was killed")
 		}
 		ns.PID = fmt.Sprintf("/proc/%d/ns/pid", sb.PausePID)
 	case runtimeapi.NamespaceMode_TARGET:

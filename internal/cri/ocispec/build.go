@@ -30,7 +30,6 @@ type Input struct {
 	// Volumes are the container's mounts with their sources resolved on this node.
 	Volumes []specs.Mount
 	Devices []Device
-	Seccomp *specs.LinuxSeccomp
 	Node    Node
 }
 
@@ -83,7 +82,6 @@ func Build(in Input) (*specs.Spec, error) {
 		Linux: &specs.Linux{
 			CgroupsPath: in.CgroupsPath,
 			Namespaces:  namespaces(in),
-			Seccomp:     in.Seccomp,
 		},
 	}
 	spec.Mounts, spec.Linux.RootfsPropagation = mounts(in)
