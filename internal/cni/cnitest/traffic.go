@@ -15,24 +15,27 @@ import (
 const patience = 3 * time.Second
 
 // Serve starts a server in a namespace that answers "NAME CLIENT-ADDRESS" over TCP and UDP on a port of every
-// address, until the test ends.
+// address, until the test ends. Each family has a socket of its own: for one socket for both, the net package looks
+// once in a process whether there is IPv6, and the first namespace that asks decides for all.
 func Serve(t testing.TB, ns, name string, port int) {
 	t.Helper()
-	var tcp net.Listener
-	var udp net.PacketConn
-	err := netns.Do(ns, func() (err error) {
-		if tcp, err = net.Listen("tcp", fmt.Sprintf(":%d", port)); err != nil {
+	for _, family := range []string{"4", "6"} {
+		var tcp net.Listener
+		var udp net.PacketConn
+		err := netns.Do(ns, func() (err error) {
+			if tcp, err = net.Listen("tcp"+family, fmt.Sprintf(":%d", port)); err != nil {
+				return err
+			}
+			udp, err = net.ListenPacket("udp"+family, fmt.Sprintf(":%d", port))
 			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		udp, err = net.ListenPacket("udp", fmt.Sprintf(":%d", port))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+		t.Cleanup(func() { tcp.Close(); udp.Close() })
+		go serveTCP(tcp, name)
+		go serveUDP(udp, name)
 	}
-	t.Cleanup(func() { tcp.Close(); udp.Close() })
-	go serveTCP(tcp, name)
-	go serveUDP(udp, name)
 }
 
 func serveTCP(l net.Listener, name string) {
