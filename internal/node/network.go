@@ -38,9 +38,10 @@ type NetworkConfig struct {
 	NameTTL      uint32 // of DNS records, in seconds
 	Netns        string // path of the network namespace; empty is the program's own
 
-	Names    dataplane.Dataplane[table.Name] // the DNS server's zone
-	NoRoutes bool                            // leave routes and egress to somebody else, as the proxy alone does
-	Log      *slog.Logger
+	Names      dataplane.Dataplane[table.Name] // the DNS server's zone
+	NoServices bool                            // leave services to somebody else, as DNS alone does
+	NoRoutes   bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
+	Log        *slog.Logger
 }
 
 // Network keeps services, names, routes and masquerading of one node equal to the cluster.
@@ -79,6 +80,22 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 
 func (n *Network) addDataplanes() error {
 	tables := nft.New(n.config.Netns)
+	if !n.config.NoServices {
+		if err := n.addServices(tables); err != nil {
+			return err
+		}
+	}
+	if n.config.Names != nil {
+		n.names = newLoop(n, "names", n.config.Names)
+	}
+	if !n.config.NoRoutes {
+		n.routes = newLoop(n, "routes", direct.New(n.routing))
+		n.egress = newLoop(n, "egress", masquerade.New(tables))
+	}
+	return nil
+}
+
+func (n *Network) addServices(tables *nft.Conn) error {
 	services, err := nftables.New(nftables.Config{
 		Kernel: tables, Conntrack: conntrack.New(n.config.Netns), Log: n.config.Log,
 		ClusterCIDRs: n.config.ClusterCIDRs, ServiceCIDRs: n.config.ServiceCIDRs,
@@ -91,13 +108,6 @@ func (n *Network) addDataplanes() error {
 		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
 			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
 		})))
-	}
-	if n.config.Names != nil {
-		n.names = newLoop(n, "names", n.config.Names)
-	}
-	if !n.config.NoRoutes {
-		n.routes = newLoop(n, "routes", direct.New(n.routing))
-		n.egress = newLoop(n, "egress", masquerade.New(tables))
 	}
 	return nil
 }

@@ -15,14 +15,14 @@ import (
 
 // newExplain makes `eastwest-node explain`. Problems on the way are part of the answer; the exit code is 0 once the kernel
 // was read.
-func newExplain() *cobra.Command {
+func newExplain(s Streams) *cobra.Command {
 	var from, to, netns, netnsDir, output string
 	cmd := &cobra.Command{
 		Use:   "explain --to ADDRESS:PORT[/PROTOCOL] [--from ADDRESS]",
 		Short: "Show the way that a packet takes through this node, read from its kernel",
 		Example: "  eastwest-node explain --from 10.244.1.2 --to 10.96.0.20:30050/tcp\n" +
 			"  eastwest-node explain --to 10.96.0.10:53/udp -o json",
-		Args: cobra.NoArgs,
+		Args: arguments(cobra.NoArgs),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&from, "from", "", "source address, of a pod on this node or of a host beyond (default this node itself)")
@@ -30,14 +30,13 @@ func newExplain() *cobra.Command {
 	flags.StringVar(&netns, "netns", "", "network namespace of the node (default this program's own)")
 	flags.StringVar(&netnsDir, "netns-dir", "/run/netns", "folder of the pods' network namespaces")
 	flags.StringVarP(&output, "output", "o", "", "output form: json, or empty for text")
-	cmd.MarkFlagRequired("to")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if output != "" && output != "json" {
-			return fmt.Errorf("unknown output form %q: use json, or leave -o out", output)
+			return usageError{fmt.Errorf("unknown output form %q: use json, or leave -o out", output)}
 		}
 		question, err := explain.Parse(from, to)
 		if err != nil {
-			return err
+			return usageError{err}
 		}
 		kernel, err := forward.Open(netns, netnsDir)
 		if err != nil {
@@ -49,11 +48,11 @@ func newExplain() *cobra.Command {
 			return err
 		}
 		if output == "json" {
-			encoder := json.NewEncoder(cmd.OutOrStdout())
+			encoder := json.NewEncoder(s.Out)
 			encoder.SetIndent("", "  ")
 			return encoder.Encode(path)
 		}
-		_, err = fmt.Fprint(cmd.OutOrStdout(), path)
+		_, err = fmt.Fprint(s.Out, path)
 		return err
 	}
 	return cmd

@@ -22,6 +22,10 @@ type Streams struct {
 // commands is the table of all commands.
 func commands(s Streams) []*cobra.Command {
 	return []*cobra.Command{
+		newAgent(s),
+		newProxy(s),
+		newDNS(s),
+		newCRI(s),
 		newImage(s),
 		newVersion(s),
 	}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package etcd runs an etcd member inside the server's process, for a cluster that has no etcd of its own. It listens on
+// a Unix socket in its data folder alone, so nobody but root reaches it and no port is taken.
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+)
+
+// quotaBytes is the size at which etcd refuses writes; the largest that etcd recommends.
+const quotaBytes = 8 << 30
+
+// Config says where the member lives.
+type Config struct {
+	Dir string // data and socket; made with mode 0700
+}
+
+// Member is a running etcd of one member.
+type Member struct {
+	server   *embed.Etcd
+	endpoint string
+}
+
+// Start runs a member on the data in config.Dir and returns when it serves. The caller stops it with Close.
+func Start(ctx context.Context, config Config) (*Member, error) {
+	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make etcd folder: %w", err)
+	}
+	settings, socket := memberConfig(config)
+	server, err := embed.StartEtcd(settings)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd on %s: %w", config.Dir, err)
+	}
+	m := &Member{server: server, endpoint: "unix://" + socket}
+	select {
+	case <-server.Server.ReadyNotify():
+		return m, nil
+	case err = <-server.Err():
+	case <-server.Server.StopNotify():
+		err = errors.New("it stopped")
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	server.Close()
+	return nil, fmt.Errorf("start etcd on %s: %w", config.Dir, err)
+}
+
+func memberConfig(config Config) (*embed.Config, string) {
+	socket := filepath.Join(config.Dir, "client.sock")
+	client := url.URL{Scheme: "unix", Path: socket}
+	peer := url.URL{Scheme: "unix", Path: filepath.Join(config.Dir, "peer.sock")}
+	settings := embed.NewConfig()
+	settings.Name = "eastwest"
+	settings.Dir = filepath.Join(config.Dir, "data")
+	settings.ListenClientUrls, settings.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	settings.ListenPeerUrls, settings.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	settings.InitialCluster = settings.Name + "=" + peer.String()
+	settings.QuotaBackendBytes = quotaBytes
+	settings.SnapshotCount = 10000
+	settings.UnsafeNoFsync = false
+	// A member alone elects itself; a short election is what a start waits for.
+	settings.TickMs, settings.ElectionMs = 10, 100
+	// etcd has a logger of its own; below an error it speaks of what it does, not of what is wrong.
+	settings.LogLevel, settings.LogOutputs = "error", []string{"stderr"}
+	return settings, socket
+}
+
+// Endpoint returns the address for etcd clients.
+func (m *Member) Endpoint() string { return m.endpoint }
+
+// Failed yields the error that ended the member, if one does.
+func (m *Member) Failed() <-chan error { return m.server.Err() }
+
+// Close stops the member; what was acknowledged is on disk. It waits at most a few seconds for requests under way.
+func (m *Member) Close() {
+	done := make(chan struct{})
+	go func() { m.server.Close(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+	}
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodecmd
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"eastwest/internal/join"
+	"eastwest/internal/node"
+)
+
+// agentFlags are what a person writes; parse makes a configuration of it.
+type agentFlags struct {
+	config                              node.Config
+	token, tokenFile                    string
+	nodeIPs, clusterCIDRs, serviceCIDRs []string
+	images                              []string
+	verbose                             bool
+}
+
+func newAgent(s Streams) *cobra.Command {
+	f := &agentFlags{}
+	cmd := &cobra.Command{
+		Use:   "agent --server URL --token-file FILE --node-ip ADDRESS",
+		Short: "Run a node: kubelet, container runtime, service proxy, routes and DNS",
+		Long: `Run everything of one node in one process. The first time, the node joins with the token that the server wrote to
+its data folder and gets a certificate of its own; later it needs no token. Pods go on when the agent stops.`,
+		Example: `  eastwest agent --server https://192.0.2.10:6443 --token-file token --node-ip 192.0.2.11`,
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.parse(); err != nil {
+				return usageError{err}
+			}
+			f.config.Log = logger(s, f.verbose)
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
+			defer stop()
+			return node.Run(ctx, f.config)
+		},
+	}
+	flags := cmd.Flags()
+	c := &f.config
+	hostname, _ := os.Hostname()
+	flags.StringVar(&c.Server, "server", "", "URL of the API server (required)")
+	flags.StringVar(&f.token, "token", "", "join token; better in a file, for a command line can be seen by others")
+	flags.StringVar(&f.tokenFile, "token-file", "", "file with the join token")
+	flags.StringVar(&c.NodeName, "node-name", strings.ToLower(hostname), "name of the Node")
+	flags.StringSliceVar(&f.nodeIPs, "node-ip", nil, "address at which other nodes reach this one; two for dual stack (required)")
+	flags.StringVar(&c.StateDir, "state-dir", "/var/lib/eastwest", "folder for what outlives a restart of the machine")
+	flags.StringVar(&c.RunDir, "run-dir", "/run/eastwest", "folder for what does not")
+	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.244.0.0/16"}, "range of pods, as the server has it")
+	flags.StringSliceVar(&f.serviceCIDRs, "service-cidr", []string{"10.96.0.0/12"}, "range of services, as the server has it")
+	flags.StringVar(&c.Domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
+	flags.StringVar(&c.Runtime, "cri", "", "socket of another container runtime, unix:///run/containerd/containerd.sock say (default: the built-in one)")
+	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
+	flags.StringVar(&c.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "folder of CNI configuration")
+	flags.StringSliceVar(&c.CNIBinDirs, "cni-bin-dir", []string{"/opt/cni/bin"}, "folder of CNI plugins")
+	flags.StringVar(&c.ResolvConf, "resolv-conf", "/etc/resolv.conf", "the node's resolvers, for names outside the cluster")
+	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which pods get theirs (default: the root)")
+	flags.StringToStringVar(&c.Labels, "node-labels", nil, "labels of the Node when it is registered, KEY=VALUE")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+	return cmd
+}
+
+func (f *agentFlags) parse() error {
+	if f.config.Server == "" {
+		return errors.New("--server is required: the URL of the API server")
+	}
+	var err error
+	if f.config.NodeIPs, err = parseEach("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
+		return err
+	}
+	if f.config.ClusterCIDRs, err = parseEach("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
+		return err
+	}
+	if f.config.ServiceCIDRs, err = parseEach("--service-cidr", f.serviceCIDRs, netip.ParsePrefix); err != nil {
+		return err
+	}
+	f.config.Images = map[string]string{}
+	for _, image := range f.images {
+		name, file, ok := strings.Cut(image, "=")
+		if !ok {
+			return fmt.Errorf("--builtin-image %q: expected NAME=FILE", image)
+		}
+		f.config.Images[name] = file
+	}
+	return f.parseToken()
+}
+
+func (f *agentFlags) parseToken() error {
+	text := f.token
+	if f.tokenFile != "" {
+		if f.token != "" {
+			return errors.New("give --token or --token-file, not both")
+		}
+		data, err := os.ReadFile(f.tokenFile)
+		if err != nil {
+			return fmt.Errorf("--token-file: %w", err)
+		}
+		text = string(data)
+	}
+	if text == "" {
+		return nil
+	}
+	var err error
+	f.config.Token, err = join.Parse(text)
+	return err
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodecmd
+
+import (
+	"context"
+	"net/netip"
+	"os/signal"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"eastwest/internal/client"
+	"eastwest/internal/dns"
+	"eastwest/internal/node"
+)
+
+// dnsFlags are what a person writes.
+type dnsFlags struct {
+	server        dns.ServerConfig
+	zone          dns.ZoneConfig
+	kubeconfig    string
+	allow, ranges []string
+	verbose       bool
+}
+
+func newDNS(s Streams) *cobra.Command {
+	f := &dnsFlags{}
+	cmd := &cobra.Command{
+		Use:   "dns --listen ADDRESS:PORT",
+		Short: "Run cluster DNS alone, or a forwarder",
+		Long: `Run a DNS server. With --kubeconfig it answers the names of that cluster's services, and forwards all others; without
+it only forwards. The agent of a node runs the same server.`,
+		Example: `  eastwest dns --kubeconfig ~/.kube/config --listen 127.0.0.1:5353
+  eastwest dns --listen 192.0.2.1:53 --resolv-conf /etc/resolv.conf`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
+			defer stop()
+			return f.run(ctx, s)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&f.server.Listen, "listen", []string{"127.0.0.1:53"}, "where to serve, over UDP and TCP")
+	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster whose names are answered")
+	flags.StringVar(&f.zone.Domain, "cluster-domain", "cluster.local", "domain of the cluster")
+	flags.Uint32Var(&f.zone.TTL, "ttl", 30, "seconds that a cluster name may be remembered")
+	flags.StringSliceVar(&f.ranges, "reverse", []string{"10.96.0.0/12", "10.244.0.0/16"}, "ranges of services and pods, whose reverse names are never forwarded")
+	flags.StringSliceVar(&f.allow, "allow", nil, "ranges of clients that are answered (default: all)")
+	flags.IntVar(&f.server.Cache, "cache", 10000, "entries of the cache for names outside the cluster")
+	flags.DurationVar(&f.server.StaleFor, "serve-stale", time.Hour, "how long an expired entry helps out while no resolver answers")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+	return cmd
+}
+
+func (f *dnsFlags) run(ctx context.Context, s Streams) error {
+	var err error
+	f.server.Log = logger(s, f.verbose)
+	if f.server.Allow, err = parseEach("--allow", f.allow, netip.ParsePrefix); err != nil {
+		return usageError{err}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if f.kubeconfig != "" {
+		if err := f.serveCluster(ctx, group); err != nil {
+			return err
+		}
+	}
+	server, err := dns.NewServer(f.server)
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return server.Run(ctx) })
+	return group.Wait()
+}
+
+// serveCluster makes the zone and what keeps it equal to the cluster's services.
+func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) error {
+	var err error
+	f.zone.Log = f.server.Log
+	if f.zone.Reverse, err = parseEach("--reverse", f.ranges, netip.ParsePrefix); err != nil {
+		return usageError{err}
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig)
+	if err != nil {
+		return err
+	}
+	api, err := client.New(config)
+	if err != nil {
+		return err
+	}
+	if f.server.Zone, err = dns.NewZone(f.zone); err != nil {
+		return err
+	}
+	names, err := node.NewNetwork(node.NetworkConfig{
+		Client: api, NodeName: "dns", Names: f.server.Zone, NameTTL: f.zone.TTL, NoServices: true, NoRoutes: true, Log: f.server.Log,
+	})
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return names.Run(ctx) })
+	return nil
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package node is everything of one node in one process: the kubelet role, the container runtime, the services, routes
+// and names of the network. It composes them and nothing else; `eastwest agent` runs it.
+//
+//	join ─▶ identity ─▶ client ─┬▶ kubelet ─CRI─▶ runtime ─CNI─▶ plugins
+//	                            └▶ network: watch ─▶ compile ─▶ services, names, routes, egress
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"eastwest/internal/client"
+	"eastwest/internal/cri"
+	"eastwest/internal/cri/images"
+	"eastwest/internal/join"
+)
+
+// Config says what an agent needs to know.
+type Config struct {
+	Server       string     // https://HOST:PORT of the API server
+	Token        join.Token // used once, to get the node's own certificate
+	NodeName     string
+	NodeIPs      []netip.Addr // at which the other nodes reach this one; the primary family first
+	StateDir     string       // /var/lib/eastwest
+	RunDir       string       // /run/eastwest
+	ClusterCIDRs []netip.Prefix
+	ServiceCIDRs []netip.Prefix
+	Domain       string
+	Runtime      string            // CRI socket unix:///…; empty for the runtime in this process
+	Images       map[string]string // built-in images: name → static program
+	CNIConfDir   string            // /etc/cni/net.d
+	CNIBinDirs   []string          // /opt/cni/bin
+	ResolvConf   string            // /etc/resolv.conf
+	CgroupRoot   string            // pods' cgroups are made below it
+	Labels       map[string]string
+	Log          *slog.Logger
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if problems := validation.IsDNS1123Subdomain(c.NodeName); len(problems) > 0 {
+		errs = append(errs, fmt.Errorf("node name %q: %s", c.NodeName, problems[0]))
+	}
+	if len(c.NodeIPs) == 0 {
+		errs = append(errs, errors.New("no node address: give one with --node-ip"))
+	}
+	if len(c.ClusterCIDRs) == 0 || len(c.ServiceCIDRs) == 0 {
+		errs = append(errs, errors.New("the ranges of pods and services are needed: --cluster-cidr and --service-cidr"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) criSocket() string { return filepath.Join(c.RunDir, "cri.sock") }
+
+// dnsAddresses returns the virtual IPs of the cluster's DNS: the tenth address of each service range.
+func (c Config) dnsAddresses() []netip.Addr {
+	var out []netip.Addr
+	for _, cidr := range c.ServiceCIDRs {
+		address := cidr.Masked().Addr()
+		for range 10 {
+			address = address.Next()
+		}
+		out = append(out, address)
+	}
+	return out
+}
+
+// Run runs the node until ctx ends or a part of it fails. Pods, routes and services stay as they are.
+func Run(ctx context.Context, config Config) error {
+	if err := config.validate(); err != nil {
+		return fmt.Errorf("configure agent: %w", err)
+	}
+	for _, dir := range []string{config.StateDir, config.RunDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make folder of the agent: %w", err)
+		}
+	}
+	a := &agent{Config: config}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a.ctx, a.fail = ctx, cancel
+	// The runtime needs no API server: it opens while the node joins.
+	if config.Runtime == "" {
+		a.start("container runtime", a.runRuntime)
+	}
+	if err := a.join(); err != nil {
+		cancel(err)
+	}
+	a.running.Wait()
+	return failure(ctx)
+}
+
+// failure returns why ctx ended, unless it ended because the caller wanted it to.
+func failure(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// agent is a running node.
+type agent struct {
+	Config
+	ctx      context.Context
+	fail     context.CancelCauseFunc
+	running  sync.WaitGroup
+	identity *identity
+	client   *client.Client
+}
+
+// start runs a part until the agent ends; when the part ends first, the agent ends.
+func (a *agent) start(name string, run func(context.Context) error) {
+	a.running.Go(func() {
+		if err := run(a.ctx); err != nil && a.ctx.Err() == nil {
+			a.fail(fmt.Errorf("run %s: %w", name, err))
+		}
+	})
+}
+
+func (a *agent) runRuntime(ctx context.Context) error {
+	if err := a.addImages(ctx); err != nil {
+		return err
+	}
+	server, err := cri.New(ctx, cri.Config{
+		Root: filepath.Join(a.StateDir, "cri"), State: filepath.Join(a.RunDir, "cri"),
+		CNIConfDir: a.CNIConfDir, CNIBinDirs: a.CNIBinDirs, NetnsDir: "/run/netns", Log: a.Log.With("part", "cri"),
+	})
+	if err != nil {
+		return err
+	}
+	return server.Serve(ctx, a.criSocket())
+}
+
+// addImages puts the built-in images into the runtime's store.
+func (a *agent) addImages(ctx context.Context) error {
+	if len(a.Images) == 0 {
+		return nil
+	}
+	store, err := images.Open(filepath.Join(a.StateDir, "cri"))
+	if err != nil {
+		return err
+	}
+	for name, program := range a.Images {
+		if err := store.AddBinary(ctx, name, program, v1.Config{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// join gets the node's certificates and starts every part that talks to the API.
+func (a *agent) join() error {
+	var err error
+	dir := filepath.Join(a.StateDir, "agent", "pki")
+	if a.identity, err = joinCluster(a.ctx, dir, a.Config); err != nil {
+		return err
+	}
+	if a.client, err = client.New(a.identity.restConfig()); err != nil {
+		return err
+	}
+	a.start("certificate renewal", func(ctx context.Context) error { return a.identity.renew(ctx, a.client) })
+	network, err := a.startNetwork()
+	if err != nil {
+		return err
+	}
+	a.start("pod network", func(ctx context.Context) error { return a.configureCNI(ctx, network) })
+	return a.startKubelet()
+}

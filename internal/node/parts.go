@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+
+	"eastwest/internal/dns"
+	"eastwest/internal/kubelet"
+)
+
+// dnsService is the Service that agents serve, and agentDNSPort the port at which the agents of other nodes are asked
+// while a node's own is down.
+const (
+	dnsService   = "kube-system/kube-dns"
+	agentDNSPort = 10053
+	nameTTL      = 30 // seconds
+)
+
+// startNetwork starts the pipeline and the DNS server that answers from it.
+func (a *agent) startNetwork() (*Network, error) {
+	log := a.Log.With("part", "dns")
+	zone, err := dns.NewZone(dns.ZoneConfig{
+		Domain: a.Domain, Nameservers: a.dnsAddresses(), Reverse: append(a.ServiceCIDRs[:len(a.ServiceCIDRs):len(a.ServiceCIDRs)], a.ClusterCIDRs...), Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	network, err := NewNetwork(NetworkConfig{
+		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
+		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Log: a.Log.With("part", "network"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	server, err := dns.NewServer(dns.ServerConfig{
+		Zone: zone, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.start("dns", server.Run)
+	a.start("network", network.Run)
+	return network, nil
+}
+
+// dnsListen returns where DNS is served: at the virtual IP, for pods of this node, and at the node's addresses, for pods
+// of nodes whose agent is down.
+func (a *agent) dnsListen() []string {
+	var out []string
+	for _, address := range a.dnsAddresses() {
+		out = append(out, netip.AddrPortFrom(address, 53).String())
+	}
+	for _, address := range a.NodeIPs {
+		out = append(out, netip.AddrPortFrom(address, agentDNSPort).String())
+	}
+	return out
+}
+
+// dnsClients returns whose queries are answered: pods, and hosts on the networks of the node's own addresses.
+func (a *agent) dnsClients() []netip.Prefix {
+	allowed := append([]netip.Prefix(nil), a.ClusterCIDRs...)
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return allowed
+	}
+	for _, address := range interfaces {
+		prefix, err := netip.ParsePrefix(address.String())
+		if err != nil {
+			continue
+		}
+		for _, own := range a.NodeIPs {
+			if prefix.Addr() == own {
+				allowed = append(allowed, prefix.Masked())
+			}
+		}
+	}
+	return allowed
+}
+
+func (a *agent) startKubelet() error {
+	endpoint := a.Runtime
+	if endpoint == "" {
+		endpoint = "unix://" + a.criSocket()
+	}
+	k, err := kubelet.New(kubelet.Config{
+		NodeName: a.NodeName, NodeIPs: a.NodeIPs, RootDir: filepath.Join(a.StateDir, "kubelet"), RuntimeEndpoint: endpoint,
+		ClusterDNS: a.dnsAddresses(), ClusterDomain: a.Domain, ResolvConf: a.ResolvConf, Client: a.client,
+		Listen:             net.JoinHostPort(a.NodeIPs[0].String(), strconv.Itoa(kubeletPort)),
+		ServingCertificate: a.identity.serving.get, ClientCA: a.identity.pool, Labels: a.Labels,
+		CgroupRoot: a.CgroupRoot, Log: a.Log.With("part", "kubelet"),
+	})
+	if err != nil {
+		return err
+	}
+	a.start("kubelet", k.Run)
+	a.start("serving certificate", a.keepServingCertificate)
+	return nil
+}
+
+// kubeletPort is where the API server expects kubelets.
+const kubeletPort = 10250

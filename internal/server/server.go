@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package server is the control plane of a cluster in one process: etcd, the API server, the controllers and the
+// scheduler. It composes them and nothing else; `eastwest server` runs it.
+//
+//	data folder ─▶ pki, join token, admin.kubeconfig
+//	            └▶ etcd ─▶ apiserver ─▶ controllers
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"eastwest/internal/apiserver"
+	"eastwest/internal/apiserver/etcd"
+	"eastwest/internal/controller"
+)
+
+// Config says what the server serves. The zero values of optional fields are the defaults that Complete documents.
+type Config struct {
+	DataDir          string // everything that outlives the process; mode 0700
+	AdvertiseAddress netip.Addr
+	BindAddress      netip.Addr // default: the unspecified address
+	Port             uint16     // default 6443
+	ClusterCIDRs     []netip.Prefix
+	ServiceCIDRs     []netip.Prefix
+	NodeCIDRBits     controller.NodeCIDRBits // default 24 and 64
+	NodePorts        apiserver.PortRange     // default 30000-32767
+	ClusterDomain    string                  // default cluster.local
+	Names            []string                // more names and addresses for the serving certificate
+	EtcdEndpoints    []string                // default: an etcd in this process
+	Log              *slog.Logger
+}
+
+// Server is a control plane that is ready to run.
+type Server struct {
+	config      Config
+	credentials *credentials
+}
+
+// New checks the configuration and writes what others need to reach the server, before it serves: DataDir/token, with
+// which nodes join, and DataDir/admin.kubeconfig, for its administrator.
+func New(config Config) (*Server, error) {
+	config = config.complete()
+	if err := checkPort(config.BindAddress, config.Port); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(config.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	credentials, err := openCredentials(config)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{config: config, credentials: credentials}, nil
+}
+
+func (c Config) complete() Config {
+	if !c.BindAddress.IsValid() {
+		c.BindAddress = netip.IPv4Unspecified()
+		if c.AdvertiseAddress.Is6() {
+			c.BindAddress = netip.IPv6Unspecified()
+		}
+	}
+	if c.Port == 0 {
+		c.Port = 6443
+	}
+	if c.NodeCIDRBits == (controller.NodeCIDRBits{}) {
+		c.NodeCIDRBits = controller.NodeCIDRBits{IPv4: 24, IPv6: 64}
+	}
+	if c.NodePorts == (apiserver.PortRange{}) {
+		c.NodePorts = apiserver.PortRange{First: 30000, Last: 32767}
+	}
+	if c.ClusterDomain == "" {
+		c.ClusterDomain = "cluster.local"
+	}
+	return c
+}
+
+// checkPort says early, and in plain words, that somebody else has the port.
+func checkPort(address netip.Addr, port uint16) error {
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(address, port).String())
+	if err != nil {
+		return fmt.Errorf("listen on API port %d: %w; stop the program that has it or choose another with --secure-port", port, err)
+	}
+	return listener.Close()
+}
+
+// Run runs the control plane until ctx ends or a part of it fails.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	endpoints, stop, err := s.storage(ctx, cancel)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	api, err := apiserver.New(ctx, s.apiConfig(endpoints))
+	if err != nil {
+		return err
+	}
+	controllers := make(chan error, 1)
+	go func() {
+		err := s.runControllers(ctx, api)
+		if err != nil {
+			cancel(err)
+		}
+		controllers <- err
+	}()
+	err = api.Run(ctx)
+	cancel(err)
+	return errors.Join(err, <-controllers, failure(ctx))
+}
+
+// failure returns why the context ended early, if a part of the server ended it.
+func failure(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// storage returns the etcd to use, and starts one when none was given.
+func (s *Server) storage(ctx context.Context, fail context.CancelCauseFunc) ([]string, func(), error) {
+	if len(s.config.EtcdEndpoints) > 0 {
+		return s.config.EtcdEndpoints, func() {}, nil
+	}
+	member, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(s.config.DataDir, "etcd")})
+	if err != nil {
+		return nil, nil, err
+	}
+	go func() {
+		select {
+		case err := <-member.Failed():
+			fail(fmt.Errorf("run etcd: %w", err))
+		case <-ctx.Done():
+		}
+	}()
+	return []string{member.Endpoint()}, member.Close, nil
+}
+
+func (s *Server) apiConfig(endpoints []string) apiserver.Config {
+	c := s.config
+	return apiserver.Config{
+		BindAddress: c.BindAddress, AdvertiseAddress: c.AdvertiseAddress, Port: c.Port,
+		ServiceCIDRs: c.ServiceCIDRs, NodePorts: c.NodePorts, ClusterDomain: c.ClusterDomain,
+		Etcd: endpoints, Credentials: s.credentials.api, Log: c.Log,
+	}
+}
+
+// runControllers runs the controllers once the API server answers.
+func (s *Server) runControllers(ctx context.Context, api *apiserver.Server) error {
+	select {
+	case <-api.Serving():
+	case <-ctx.Done():
+		return nil // it never served: Run of the API server says why
+	}
+	return controller.Run(ctx, controller.Config{
+		Client: api.Loopback(), ClusterCIDRs: s.config.ClusterCIDRs, NodeCIDRBits: s.config.NodeCIDRBits,
+		DNSAddresses: dnsAddresses(s.config.ServiceCIDRs), Authority: s.credentials.authorityFiles,
+		RootCA: s.credentials.authority.PEM, Token: s.credentials.token, Log: s.config.Log,
+	})
+}
+
+// dnsAddresses returns the tenth address of each range, where clients expect the cluster's DNS.
+func dnsAddresses(cidrs []netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	for _, cidr := range cidrs {
+		address := cidr.Masked().Addr()
+		for range 10 {
+			address = address.Next()
+		}
+		out = append(out, address)
+	}
+	return out
+}

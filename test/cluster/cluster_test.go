@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cluster runs the scripts in testdata against a real cluster of three nodes on this machine: what a person types,
+// and what comes of it. It needs root and the programs of `make build`.
+package cluster
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var (
+	programs = flag.String("bin", "", "folder of the programs that make build builds")
+	keep     = flag.Bool("keep", false, "leave the cluster up at the end")
+)
+
+// name is the cluster that the scripts share; scripts that need another make their own.
+const name = "scripts"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if *programs == "" {
+		fmt.Fprintln(os.Stderr, "skipped: give the programs' folder with -args -bin DIR, as make cluster-test does")
+		return
+	}
+	os.Exit(run(m))
+}
+
+// run brings the cluster up once for all scripts: bringing it up is a script of its own.
+func run(m *testing.M) int {
+	work, err := os.MkdirTemp("", "eastwest-cluster-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(work)
+	kubeconfig := filepath.Join(work, "kubeconfig")
+	os.Setenv("SCRIPTS_KUBECONFIG", kubeconfig)
+	if err := eastwest("up", "--name", name, "--kubeconfig", kubeconfig); err != nil {
+		fmt.Fprintln(os.Stderr, "bring the cluster up:", err)
+		eastwest("down", "--name", name, "--kubeconfig", kubeconfig)
+		return 1
+	}
+	status := m.Run()
+	if *keep {
+		return status
+	}
+	if err := eastwest("down", "--name", name, "--kubeconfig", kubeconfig); err != nil {
+		fmt.Fprintln(os.Stderr, "take the cluster down:", err)
+		return 1
+	}
+	return status
+}
+
+func eastwest(args ...string) error {
+	cmd := exec.Command(filepath.Join(*programs, "eastwest"), args...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+// The scripts share one cluster, so they run one after the other, in the order of their names.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		ok := t.Run(filepath.Base(file), func(t *testing.T) {
+			testscript.RunT(sequential{t}, testscript.Params{
+				Files: []string{file}, Setup: environment, Cmds: commands(), RequireExplicitExec: true,
+			})
+		})
+		if !ok {
+			diagnose(t)
+		}
+	}
+}
+
+// sequential keeps testscript from running scripts in parallel.
+type sequential struct{ *testing.T }
+
+func (s sequential) Parallel()     {}
+func (s sequential) Verbose() bool { return testing.Verbose() }
+func (s sequential) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { f(sequential{t}) })
+}
+
+func environment(env *testscript.Env) error {
+	programs, err := filepath.Abs(*programs)
+	if err != nil {
+		return err
+	}
+	repository, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	env.Setenv("PATH", programs+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"))
+	env.Setenv("KUBECONFIG", os.Getenv("SCRIPTS_KUBECONFIG"))
+	env.Setenv("CLUSTER", name)
+	env.Setenv("REPOSITORY", repository)
+	for _, key := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
+		if value, err := exec.Command("go", "env", key).Output(); err == nil {
+			env.Setenv(key, string(value[:len(value)-1]))
+		}
+	}
+	return nil
+}
+
+// diagnose prints what a person would look at first.
+func diagnose(t *testing.T) {
+	for _, args := range [][]string{
+		{"kubectl", "get", "nodes,pods,services,endpointslices", "-A", "-o", "wide"},
+		{"kubectl", "get", "events", "-A", "--sort-by=.lastTimestamp"},
+		{"node", "list", "--name", name},
+	} {
+		cmd := exec.Command(filepath.Join(*programs, "eastwest"), args...)
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+os.Getenv("SCRIPTS_KUBECONFIG"))
+		out, err := cmd.CombinedOutput()
+		t.Logf("eastwest %v: %v\n%s", args, err, out)
+	}
+}
