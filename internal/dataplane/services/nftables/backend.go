@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/conntrack"
@@ -94,6 +95,7 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], ch
 
 // change applies some rows: what the last table holds of them is what the kernel has.
 func (b *Backend) change(ctx context.Context, want table.Table[table.Service], names []string) error {
+	names = slices.Compact(slices.Sorted(slices.Values(names))) // named twice, a row would be counted twice
 	var ops []nft.Op
 	var gone []conntrack.Flow
 	for i, family := range families {
