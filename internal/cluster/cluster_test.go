@@ -30,6 +30,11 @@ func (b *bed) sh(t *testing.T, cluster, node, script string) string {
 	return strings.TrimSpace(out.String())
 }
 
+// reach is a script that says yes when a host answers: it refuses a port where nobody listens.
+func reach(host string) string {
+	return "bash -c 'exec 3<>/dev/tcp/" + host + "/9' 2>&1 | grep -q refused && echo yes"
+}
+
 func TestNodesAreMachinesOfTheirOwn(t *testing.T) {
 	b := newBed(t, standins())
 	r := b.up(t, "t1")
@@ -45,14 +50,10 @@ func TestNodesAreMachinesOfTheirOwn(t *testing.T) {
 		{"worker", "ip netns add x && ip netns exec x true && ip netns list && ip netns del x", "x"},
 		{"worker", "ls /etc/cni/net.d | wc -l", "0"},
 		{"worker", "test -e /opt/cni/bin/seen && echo yes", "yes"},
-		{"worker", "ping -c1 -W2 t1-control-plane >/dev/null && echo yes", "yes"},
-		{"worker", "ping -c1 -W2 " + r.Gateway().String() + " >/dev/null && echo yes", "yes"},
+		{"worker", reach("t1-control-plane"), "yes"},
+		{"worker", reach(r.Gateway().String()), "yes"},
 		{"worker", "mkdir /sys/fs/cgroup/pids/x 2>/dev/null || mkdir /sys/fs/cgroup/x; rmdir /sys/fs/cgroup/pids/x 2>/dev/null || rmdir /sys/fs/cgroup/x; echo yes", "yes"},
-		{"worker", "grep -c clusters /proc/self/mountinfo", ""},
 	} {
-		if test.want == "" {
-			continue
-		}
 		if got := b.sh(t, "t1", test.node, test.script); got != test.want {
 			t.Errorf("%s: %s: %q, want %q", test.node, test.script, got, test.want)
 		}
@@ -120,7 +121,7 @@ func TestTwoClustersSideBySide(t *testing.T) {
 	if _, err := b.Down(t.Context(), "t1"); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.sh(t, "t2", "worker", "ping -c1 -W2 t2-worker2 >/dev/null && echo yes"); got != "yes" {
+	if got := b.sh(t, "t2", "worker", reach("t2-worker2")); got != "yes" {
 		t.Error("t2 does not work after t1 is gone")
 	}
 	if _, err := b.Down(t.Context(), "t2"); err != nil {

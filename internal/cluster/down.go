@@ -117,11 +117,12 @@ func (c *Clusters) killAll(ctx context.Context, name string) error {
 
 func (c *Clusters) unpinAll(name string) error {
 	dirs, _ := filepath.Glob(filepath.Join(c.runDir(name), "nodes", "*"))
-	var errs []error
+	unpins := make([]func() error, 0, len(dirs))
 	for _, dir := range dirs {
-		errs = append(errs, machine.New(machine.Config{RunDir: dir}).Unpin())
+		unpins = append(unpins, machine.New(machine.Config{RunDir: dir}).Unpin)
 	}
-	return errors.Join(errs...)
+	// Freeing a namespace waits for the kernel; all of them wait at once.
+	return parallel(unpins...)
 }
 
 // removeState deletes the cluster's folder on disk. A mount below it would lead the deletion into foreign files, so there

@@ -63,17 +63,37 @@ func (m *Machine) mountOverlays() error {
 	for name, target := range overlays {
 		upper := filepath.Join(m.config.StateDir, name, "upper")
 		work := filepath.Join(m.config.StateDir, name, "work")
+		// A volatile overlay leaves a mark in its work folder that forbids to mount it again; it holds nothing else.
+		if err := os.RemoveAll(work); err != nil {
+			return err
+		}
 		for _, dir := range []string{upper, work} {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
 		}
 		options := "lowerdir=" + escape(target) + ",upperdir=" + escape(upper) + ",workdir=" + escape(work)
-		if err := unix.Mount("overlay", target, "overlay", 0, options); err != nil {
-			return fmt.Errorf("mount overlay on %s with upper layer %s (the state folder must be on a disk file system, not itself an overlay): %w", target, upper, err)
+		if err := mountOverlay(target, options); err != nil {
+			return fmt.Errorf("mount overlay on %s with upper layer %s: %w", target, upper, err)
 		}
 	}
 	return nil
+}
+
+// mountOverlay mounts without syncing to disk (volatile, Linux 5.10) where it can: else unmounting writes the whole disk's
+// buffers out, which may take many seconds, for files that only a crash of the machine could lose.
+func mountOverlay(target, options string) error {
+	err := unix.Mount("overlay", target, "overlay", 0, options+",volatile")
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.Mount("overlay", target, "overlay", 0, options)
+	}
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("this kernel has no overlay file system (CONFIG_OVERLAY_FS, modprobe overlay): %w", err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ELOOP):
+		return fmt.Errorf("the state folder must be on a disk file system, and not inside %s: %w", target, err)
+	}
+	return err
 }
 
 // escape protects what separates overlayfs options.
