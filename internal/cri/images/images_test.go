@@ -100,6 +100,32 @@ func testImage(t testing.TB, layers ...[]byte) v1.Image {
 	return img
 }
 
+func dockerFile(t testing.TB, img v1.Image, ref string) string {
+	t.Helper()
+	archive := filepath.Join(t.TempDir(), "docker.tar")
+	tag, err := name.NewTag(ref, name.WeakValidation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tarball.WriteToFile(archive, tag, img); err != nil {
+		t.Fatal(err)
+	}
+	return archive
+}
+
+func layoutDir(t testing.TB, img v1.Image, ref string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "oci")
+	path, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := path.AppendImage(img, layout.WithAnnotations(map[string]string{annotationRefName: ref})); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func TestLoadArchivesAndRemove(t *testing.T) {
 	netnstest.RequireRoot(t)
 	root := t.TempDir()
@@ -111,23 +137,10 @@ func TestLoadArchivesAndRemove(t *testing.T) {
 	docker := testImage(t, shared, layerTar(t, entry{name: "one", content: "1"}))
 	oci := testImage(t, shared, layerTar(t, entry{name: "etc/.wh.a"}))
 
-	archive := filepath.Join(t.TempDir(), "docker.tar")
-	tag, err := name.NewTag("nginx", name.WeakValidation)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tarball.WriteToFile(archive, tag, docker); err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(t.TempDir(), "oci")
-	path, err := layout.Write(dir, empty.Index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := path.AppendImage(oci, layout.WithAnnotations(map[string]string{annotationRefName: "example.com/two:v1"})); err != nil {
-		t.Fatal(err)
-	}
-	for _, tc := range []struct{ archive, want string }{{archive, "docker.io/library/nginx:latest"}, {dir, "example.com/two:v1"}} {
+	for _, tc := range []struct{ archive, want string }{
+		{dockerFile(t, docker, "nginx"), "docker.io/library/nginx:latest"},
+		{layoutDir(t, oci, "example.com/two:v1"), "example.com/two:v1"},
+	} {
 		names, err := store.Load(t.Context(), tc.archive)
 		if err != nil {
 			t.Fatal(err)

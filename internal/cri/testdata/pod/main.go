@@ -47,20 +47,7 @@ func main() {
 		dir, _ := os.Getwd()
 		fmt.Println(host, os.Getuid(), os.Getgid(), groups, dir, os.Getpid(), os.Getenv("HOME"))
 	case "tcp":
-		l, err := net.Listen("tcp", os.Args[2])
-		if err != nil {
-			panic(err)
-		}
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				panic(err)
-			}
-			go func() {
-				defer c.Close()
-				io.Copy(c, c)
-			}()
-		}
+		echoTCP(os.Args[2])
 	case "write":
 		if err := os.WriteFile(os.Args[2], []byte("x"), 0o644); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -71,14 +58,7 @@ func main() {
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
 	case "eat":
-		var keep [][]byte
-		for {
-			b := make([]byte, 1<<20)
-			for i := range b {
-				b[i] = 1
-			}
-			keep = append(keep, b)
-		}
+		eat()
 	}
 }
 
@@ -90,4 +70,34 @@ func serve() {
 	fmt.Fprintln(os.Stderr, "warning")
 	<-ch
 	fmt.Println("bye")
+}
+
+// echoTCP answers every connection with what it sends.
+func echoTCP(addr string) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		panic(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			panic(err)
+		}
+		go func() {
+			defer c.Close()
+			io.Copy(c, c)
+		}()
+	}
+}
+
+// eat uses memory until it is killed.
+func eat() {
+	var keep [][]byte
+	for {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = 1
+		}
+		keep = append(keep, b)
+	}
 }
