@@ -50,7 +50,11 @@ func (f *Fake) Run(_ context.Context, script string) error {
 			if !found {
 				return errors.New("table without an end")
 			}
-			next[match[1]+" "+match[2]].define(block + "\n}\n")
+			name := match[1] + " " + match[2]
+			if next[name] == nil {
+				next[name] = &content{sets: map[string]map[string]nft.Element{}}
+			}
+			next[name].define(block + "\n}\n")
 			script = after
 			continue
 		}
