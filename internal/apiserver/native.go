@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
 	"k8s.io/kubernetes/pkg/controlplane/controller/defaultservicecidr"
@@ -53,14 +54,14 @@ func (p *parts) installNative(delegate genericapiserver.DelegationTarget) (*gene
 	if err != nil {
 		return nil, err
 	}
-	if err := server.InstallAPIs(p.providers(core, client)...); err != nil {
+	if err := server.InstallAPIs(p.providers(complete.Generic.SharedInformerFactory, core, client)...); err != nil {
 		return nil, fmt.Errorf("install native API: %w", err)
 	}
 	return server.GenericAPIServer, p.addHooks(server.GenericAPIServer, client)
 }
 
 // providers lists the groups of native kinds, in the order in which discovery shows them.
-func (p *parts) providers(core *core, client kubernetes.Interface) []controlplaneapiserver.RESTStorageProvider {
+func (p *parts) providers(informers informers.SharedInformerFactory, core *core, client kubernetes.Interface) []controlplaneapiserver.RESTStorageProvider {
 	generic := p.native.Generic
 	authorizer := generic.Authorization.Authorizer
 	return []controlplaneapiserver.RESTStorageProvider{
@@ -79,7 +80,7 @@ func (p *parts) providers(core *core, client kubernetes.Interface) []controlplan
 		rbacrest.RESTStorageProvider{Authorizer: authorizer},
 		schedulingrest.RESTStorageProvider{},
 		storagerest.RESTStorageProvider{},
-		flowcontrolrest.RESTStorageProvider{InformerFactory: generic.SharedInformerFactory},
+		flowcontrolrest.RESTStorageProvider{InformerFactory: informers},
 		// After the group extensions of old, so that unqualified names mean these.
 		appsrest.StorageProvider{},
 		admissionregistrationrest.RESTStorageProvider{Authorizer: authorizer, DiscoveryClient: client.Discovery()},

@@ -61,9 +61,11 @@ func memberConfig(config Config) (*embed.Config, string) {
 	settings := embed.NewConfig()
 	settings.Name = "eastwest"
 	settings.Dir = filepath.Join(config.Dir, "data")
-	settings.ListenClientUrls, settings.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	settings.ListenPeerUrls, settings.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	settings.InitialCluster = settings.Name + "=" + peer.String()
+	settings.ListenClientUrls, settings.ListenPeerUrls = []url.URL{client}, []url.URL{peer}
+	// A member advertises host:port even when nobody is there to read it; nothing listens at these.
+	settings.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:2379"}}
+	settings.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "localhost:2380"}}
+	settings.InitialCluster = settings.Name + "=" + settings.AdvertisePeerUrls[0].String()
 	settings.QuotaBackendBytes = quotaBytes
 	settings.SnapshotCount = 10000
 	settings.UnsafeNoFsync = false
