@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ type world struct {
 	kubelet *Kubelet
 }
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -78,12 +79,12 @@ func (w *world) start() {
 	done := make(chan error, 1)
 	go func() { done <- k.Run(ctx) }()
 	w.kubelet = k
-	w.stop = func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			w.t.Errorf("kubelet ended with: %v", err)
 		}
-	}
+	})
 	w.t.Cleanup(func() {
 		w.stop()
 		_ = unmountAll(w)
@@ -94,7 +95,6 @@ func (w *world) start() {
 func (w *world) restart() {
 	w.t.Helper()
 	w.stop()
-	w.stop = func() {}
 	w.start()
 }
 

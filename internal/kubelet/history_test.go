@@ -154,7 +154,6 @@ func TestOrphanIsRemoved(t *testing.T) {
 	w.create(newPod("web", nil))
 	w.ready("web")
 	w.stop()
-	w.stop = func() {}
 	w.api.Drop("pods", "default", "web")
 	w.start()
 	w.eventually("nothing is left in the runtime", func() bool { s, c := w.cri.Count(); return s+c == 0 })

@@ -14,7 +14,8 @@ import (
 const (
 	relistSlow  = time.Minute
 	relistQuick = time.Second
-	rejoin      = 50 * time.Millisecond
+	rejoin      = 20 * time.Millisecond
+	rejoinSlow  = time.Second
 )
 
 // watchRuntime wakes the workers of pods whose containers changed: by the runtime's events, and by listing now and then, which finds what
@@ -22,6 +23,7 @@ const (
 func (k *Kubelet) watchRuntime(ctx context.Context) {
 	streaming := make(chan bool, 1)
 	go k.relist(ctx, streaming)
+	wait := rejoin
 	for ctx.Err() == nil {
 		began := time.Now()
 		k.pods.Wake("") // whatever happened while nobody listened
@@ -31,11 +33,13 @@ func (k *Kubelet) watchRuntime(ctx context.Context) {
 			return
 		}
 		report(streaming, false)
-		wait := rejoin
-		if status.Code(err) == codes.Unimplemented {
+		switch {
+		case status.Code(err) == codes.Unimplemented:
 			wait = relistSlow
-		} else if time.Since(began) < time.Second {
-			wait = time.Second
+		case time.Since(began) > rejoinSlow:
+			wait = rejoin
+		default:
+			wait = min(wait*2, rejoinSlow)
 		}
 		k.config.Log.Debug("container events interrupted", "error", err)
 		select {

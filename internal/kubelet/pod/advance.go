@@ -34,6 +34,11 @@ func (w *worker) advance(ctx context.Context, steps plan.Steps) {
 	for _, k := range steps.Kill {
 		w.kill(ctx, pod, &k.Container, w.killGrace(pod, &k.Container), k.Message)
 	}
+	if len(steps.Kill) > 0 {
+		if state = w.observe(ctx, pod); state == nil {
+			return
+		}
+	}
 	if steps.NewSandbox {
 		if state = w.replaceSandbox(ctx, pod, state, steps.Attempt); state == nil {
 			return
@@ -107,14 +112,25 @@ func (w *worker) replaceSandbox(ctx context.Context, pod *corev1.Pod, state *pod
 		}
 		return nil
 	}
-	fresh, err := w.m.config.CRI.Observe(ctx, string(pod.UID))
-	if err != nil || !ready {
+	if !ready {
+		return nil
+	}
+	w.mu.Lock()
+	w.failures = 0
+	w.mu.Unlock()
+	return w.observe(ctx, pod)
+}
+
+// observe looks at the runtime in the middle of an operation. It returns nil when the runtime does not answer: the next look decides.
+func (w *worker) observe(ctx context.Context, pod *corev1.Pod) *podstate.State {
+	state, err := w.m.config.CRI.Observe(ctx, string(pod.UID))
+	if err != nil {
 		return nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.failures, w.state = 0, fresh
-	return fresh
+	w.state = state
+	return state
 }
 
 func (w *worker) runSandbox(ctx context.Context, pod *corev1.Pod, attempt uint32) error {

@@ -71,8 +71,11 @@ func (w *worker) settle(ctx context.Context, pod *corev1.Pod) {
 	w.stage = stopped
 	leaving := w.leaving()
 	w.mu.Unlock()
-	if !leaving {
-		w.release(pod)
+	if leaving {
+		return
+	}
+	if err := w.release(pod); err != nil {
+		w.log.Warn("what the ended pod held is not all given back", "error", err)
 	}
 }
 

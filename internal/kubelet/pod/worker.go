@@ -5,6 +5,7 @@ package pod
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // errorPause is how long a worker waits after a runtime that does not answer, and finishPause after a clean-up that failed.
 const (
 	errorPause  = time.Second
-	finishPause = time.Second
+	finishPause = 200 * time.Millisecond
 )
 
 // stage is how far the end of a pod has come. It only ever grows.
@@ -75,10 +76,19 @@ func (w *worker) poke() {
 
 func (w *worker) update(pod *corev1.Pod) {
 	w.mu.Lock()
-	w.pod, w.stale = pod, true
-	clear(w.notYet)
+	if differs(w.pod, pod) {
+		w.stale = true
+		clear(w.notYet)
+	}
+	w.pod = pod
 	w.mu.Unlock()
 	w.poke()
+}
+
+// differs says whether anything changed that the kubelet did not write itself.
+func differs(before, now *corev1.Pod) bool {
+	return before.Generation != now.Generation || !before.DeletionTimestamp.Equal(now.DeletionTimestamp) ||
+		!maps.Equal(before.Labels, now.Labels) || !maps.Equal(before.Annotations, now.Annotations)
 }
 
 func (w *worker) remove(pod *corev1.Pod) {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"eastwest/internal/kubelet/podstate"
 )
@@ -24,7 +23,7 @@ func (in *Input) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	}
 	for i := range own {
 		own[i].ObservedGeneration = in.Pod.Generation
-		own[i].LastTransitionTime = metav1.Time{Time: in.Now}
+		own[i].LastTransitionTime = stamp(in.Now)
 		for _, last := range in.Last.Conditions {
 			if last.Type == own[i].Type && last.Status == own[i].Status && !last.LastTransitionTime.IsZero() {
 				own[i].LastTransitionTime = last.LastTransitionTime

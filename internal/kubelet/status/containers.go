@@ -14,7 +14,8 @@ import (
 	"eastwest/internal/kubelet/podstate"
 )
 
-func stamp(t time.Time) *metav1.Time { return &metav1.Time{Time: t} }
+// stamp drops what the API does not store, so that a status equals what the API answers.
+func stamp(t time.Time) metav1.Time { return metav1.Time{Time: t.Truncate(time.Second)} }
 
 func (in *Input) containers(specs []corev1.Container, last []corev1.ContainerStatus, init bool) []corev1.ContainerStatus {
 	var out []corev1.ContainerStatus
@@ -112,7 +113,7 @@ func (in *Input) state(spec *corev1.Container, c *podstate.Container, s *corev1.
 	case c.Running() && in.Starting[spec.Name]:
 		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: in.defaultReason()}
 	case c.Running():
-		s.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.Time{Time: c.Started}}
+		s.State.Running = &corev1.ContainerStateRunning{StartedAt: stamp(c.Started)}
 	case c.Exited() && waits && !in.Ended && in.restarts(spec, c):
 		s.LastTerminationState.Terminated = terminated(in, c)
 		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: waiting.Reason, Message: waiting.Message}
@@ -139,7 +140,7 @@ func terminated(in *Input, c *podstate.Container) *corev1.ContainerStateTerminat
 	}
 	return &corev1.ContainerStateTerminated{
 		ExitCode: c.ExitCode, Reason: reason, Message: c.Message, ContainerID: containerID(in, c),
-		StartedAt: metav1.Time{Time: c.Started}, FinishedAt: metav1.Time{Time: c.Finished},
+		StartedAt: stamp(c.Started), FinishedAt: stamp(c.Finished),
 	}
 }
 

@@ -44,7 +44,8 @@ func Generate(in Input) corev1.PodStatus {
 		Reason: in.Reason, Message: in.Message, ObservedGeneration: in.Pod.Generation,
 	}
 	if s.StartTime == nil {
-		s.StartTime = stamp(in.Now)
+		now := stamp(in.Now)
+		s.StartTime = &now
 	}
 	addresses(&in, &s)
 	s.InitContainerStatuses = in.containers(in.Pod.Spec.InitContainers, in.Last.InitContainerStatuses, true)

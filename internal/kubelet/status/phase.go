@@ -40,7 +40,7 @@ func (in *Input) phase(s *corev1.PodStatus) corev1.PodPhase {
 
 // pending: a pod that is ended before it ran, or while it was being started, did not do its work.
 func (in *Input) pending(t *tally) corev1.PodPhase {
-	if in.Ended && t.running == 0 && in.Pod.DeletionTimestamp == nil {
+	if in.Ended && t.running == 0 {
 		return corev1.PodFailed
 	}
 	return corev1.PodPending

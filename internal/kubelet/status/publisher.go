@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -59,7 +58,7 @@ func (p *Publisher) Set(pod *corev1.Pod, s corev1.PodStatus) {
 		p.pods[pod.UID] = w
 	}
 	w.pod = pod
-	if equality.Semantic.DeepEqual(w.stored, &s) && !w.writing {
+	if Equal(w.stored, &s) && !w.writing {
 		w.want = nil
 		return
 	}
