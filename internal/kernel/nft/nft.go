@@ -21,6 +21,9 @@ import (
 // ErrNotExist is returned for a table that does not exist.
 var ErrNotExist = errors.New("no such nftables table")
 
+// ErrExist is returned for a script that defines something that exists otherwise, such as a map of another type.
+var ErrExist = errors.New("exists otherwise in nftables")
+
 // Family is an nftables family.
 type Family string
 
@@ -39,6 +42,9 @@ func New(path string) *Conn { return &Conn{netns: path} }
 // Run has nft execute a script: all of it or, on an error, nothing.
 func (c *Conn) Run(ctx context.Context, script string) error {
 	_, err := c.nft(ctx, script, "-f", "-")
+	if err != nil && (strings.Contains(err.Error(), "File exists") || strings.Contains(err.Error(), "datatype mismatch")) {
+		return fmt.Errorf("run nft script: %w: %w", ErrExist, err)
+	}
 	if err != nil {
 		return fmt.Errorf("run nft script: %w", err)
 	}

@@ -216,27 +216,29 @@ func (b *Backend) establish(ctx context.Context, i int, need size) error {
 	if err != nil && !errors.Is(err, nft.ErrNotExist) {
 		return fmt.Errorf("read services: %w", err)
 	}
-	p.size = sizeOf(listing).union(need)
-	if canonical(listing) == canonical(p.text()) || (listing != "" && listing == p.written) {
+	found := sizeOf(listing)
+	p.size = found.union(need)
+	asWritten := listing != "" && listing == p.written && p.size.equal(found)
+	if asWritten || canonical(listing) == canonical(p.text()) {
 		return nil
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
-	return b.rewrite(ctx, p, p.script(), p.replacement())
+	return b.rewrite(ctx, p)
 }
 
-// rewrite runs the first script that the kernel takes: the second one also mends a table of another version, whose maps
-// have other types.
-func (b *Backend) rewrite(ctx context.Context, p *program, scripts ...string) error {
-	var errs []error
-	for _, script := range scripts {
-		err := b.config.Kernel.Run(ctx, script)
-		if err == nil {
-			p.written, err = b.config.Kernel.List(ctx, p.family, tableName)
-			return err
-		}
-		errs = append(errs, err)
+// rewrite makes the kernel's table equal to the program and keeps its elements. Only a table of another version, whose
+// maps have other types, is replaced as a whole.
+func (b *Backend) rewrite(ctx context.Context, p *program) error {
+	err := b.config.Kernel.Run(ctx, p.script())
+	if errors.Is(err, nft.ErrExist) {
+		b.config.Log.Warn("replace the table of another version", "family", p.family, "err", err)
+		err = b.config.Kernel.Run(ctx, p.replacement())
 	}
-	return fmt.Errorf("write rules of services: %w", errors.Join(errs...))
+	if err != nil {
+		return fmt.Errorf("write rules of services: %w", err)
+	}
+	p.written, err = b.config.Kernel.List(ctx, p.family, tableName)
+	return err
 }
 
 // grow adds slots when a service needs more than there are.
@@ -246,7 +248,7 @@ func (b *Backend) grow(ctx context.Context, i int, need size) error {
 	if p.size.equal(b.programs[i].size) {
 		return nil
 	}
-	if err := b.rewrite(ctx, &p, p.script()); err != nil {
+	if err := b.rewrite(ctx, &p); err != nil {
 		return err
 	}
 	b.programs[i] = p

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"eastwest/internal/dataplane"
@@ -87,6 +88,22 @@ func TestRestartRewritesNothing(t *testing.T) {
 			listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest")
 			t.Errorf("the second start ran %d scripts and %d changes\n%s", kernel.scripts, kernel.changes, listing)
 		}
+	}
+}
+
+// A table that an incompatible version left is replaced.
+func TestTableOfAnotherVersion(t *testing.T) {
+	ns := netnstest.New(t)
+	backend, kernel := newBackend(t, ns)
+	old := "table ip eastwest {\n map service-ip { type ipv4_addr : ipv4_addr; }\n chain old { }\n}\n"
+	if err := kernel.Run(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if err := backend.Apply(t.Context(), tableOf(nginx("10.244.0.2:80")), table.Keys{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	if listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest"); strings.Contains(listing, "chain old") {
+		t.Errorf("the old chain is still there:\n%s", listing)
 	}
 }
 

@@ -118,7 +118,14 @@ func TestFailuresConverge(t *testing.T) {
 				changed.All = true // as a resync does
 			}
 			failing = true
-			for try := 0; backend.Apply(context.Background(), want, changed) != nil; try++ {
+			for try := 0; ; try++ {
+				err := backend.Apply(context.Background(), want, changed)
+				if err == nil {
+					break
+				}
+				if try > 3 {
+					t.Fatalf("no failure is left, but: %v", err)
+				}
 				changed.All = true
 				failing = try < 3
 			}
