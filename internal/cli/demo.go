@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,14 +17,14 @@ import (
 )
 
 // newDemo makes `eastwest demo`.
-func newDemo() *cobra.Command {
+func newDemo(s Streams) *cobra.Command {
 	var name, kubeconfig, namespace, output string
 	var cleanup bool
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Deploy a Service and show who answers it, from every node, and by which way",
-		Args:  cobra.NoArgs,
+		Args:  arguments(cobra.NoArgs),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "eastwest", "name of the local cluster")
@@ -34,7 +35,7 @@ func newDemo() *cobra.Command {
 	flags.BoolVar(&cleanup, "cleanup", false, "delete the demo's objects instead")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if output != "" && output != "json" {
-			return fmt.Errorf("unknown output form %q: use json, or leave -o out", output)
+			return &UsageError{Err: fmt.Errorf("unknown output form %q: use json, or leave -o out", output)}
 		}
 		api, err := demoAPI(kubeconfig, name)
 		if err != nil {
@@ -46,7 +47,7 @@ func newDemo() *cobra.Command {
 		}
 		d, err := demo.New(demo.Config{
 			API: api, Namespace: namespace, Wait: wait, RunOnNode: demo.NodeExec(program, name),
-			Progress: func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), text) },
+			Progress: func(text string) { fmt.Fprintln(s.Err, text) },
 		})
 		if err != nil {
 			return err
@@ -54,22 +55,22 @@ func newDemo() *cobra.Command {
 		if cleanup {
 			return d.Cleanup(cmd.Context())
 		}
-		return runDemo(cmd, d, output)
+		return runDemo(cmd.Context(), s, d, output)
 	}
 	return cmd
 }
 
-func runDemo(cmd *cobra.Command, d *demo.Demo, output string) error {
-	report, err := d.Run(cmd.Context())
+func runDemo(ctx context.Context, s Streams, d *demo.Demo, output string) error {
+	report, err := d.Run(ctx)
 	if err != nil {
 		return err
 	}
 	if output == "json" {
-		encoder := json.NewEncoder(cmd.OutOrStdout())
+		encoder := json.NewEncoder(s.Out)
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(report)
 	} else {
-		_, err = fmt.Fprint(cmd.OutOrStdout(), report)
+		_, err = fmt.Fprint(s.Out, report)
 	}
 	if n := len(report.Problems()); err == nil && n > 0 {
 		return fmt.Errorf("the demo found problems: %d (see above)", n)
