@@ -78,7 +78,7 @@ func awaitName(ctx context.Context, target ReadyTarget, node Node) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("DNS does not answer on node %s (%s asked for %s: %w); see eastwest node logs %s", node.Name, server, name, err, node.Name)
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

@@ -110,7 +110,7 @@ func awaitFile(ctx context.Context, file string) ([]byte, error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%s: %w", file, context.Cause(ctx))
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
