@@ -22,12 +22,15 @@ func bindPart(volume, part, target string) (err error) {
 		return fmt.Errorf("open the volume: %w", err)
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	if _, err := root.Stat(part); errors.Is(err, os.ErrNotExist) {
-		if err := root.MkdirAll(part, 0o750); err != nil {
-			return fmt.Errorf("make %q: %w", part, err)
-		}
+	_, err = root.Stat(part)
+	if errors.Is(err, os.ErrNotExist) {
+		err = root.MkdirAll(part, 0o750)
 	}
-	source, err := root.OpenFile(part, unix.O_PATH, 0)
+	if err != nil {
+		return fmt.Errorf("find %q in the volume: %w", part, err)
+	}
+	// Not O_PATH: that would open a link itself, and the mount would follow it out of the volume.
+	source, err := root.OpenFile(part, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("open %q: %w", part, err)
 	}

@@ -91,3 +91,28 @@ func TestSubPathStaysInside(t *testing.T) {
 		}
 	}
 }
+
+func TestSubPathShowsAPart(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: parts of volumes are bound")
+	}
+	volume, target := t.TempDir(), filepath.Join(t.TempDir(), "target")
+	if err := replace(volume, map[string]file{"key": {data: []byte("value"), mode: 0o644}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time, it is there already
+		if err := bindPart(volume, "key", target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(target)
+	if err != nil || string(data) != "value" {
+		t.Errorf("the part shows %q, %v", data, err)
+	}
+	if err := unmountBelow(target); err != nil {
+		t.Error(err)
+	}
+	if mounts, err := mountsBelow(target); err != nil || len(mounts) != 0 {
+		t.Errorf("still mounted: %v, %v", mounts, err)
+	}
+}
