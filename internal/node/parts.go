@@ -60,9 +60,13 @@ func (a *agent) dnsListen() []string {
 	return out
 }
 
-// dnsClients returns whose queries are answered: pods, and hosts on the networks of the node's own addresses.
+// dnsClients returns whose queries are answered: pods, this node (which asks the virtual IP from that address itself), and
+// hosts on the networks of the node's own addresses.
 func (a *agent) dnsClients() []netip.Prefix {
 	allowed := append([]netip.Prefix(nil), a.ClusterCIDRs...)
+	for _, address := range append(a.dnsAddresses(), a.NodeIPs...) {
+		allowed = append(allowed, netip.PrefixFrom(address, address.BitLen()))
+	}
 	interfaces, err := net.InterfaceAddrs()
 	if err != nil {
 		return allowed

@@ -16,8 +16,8 @@ import (
 	"eastwest/internal/kernel/netns"
 )
 
-// Protocol marks our routes; it is free in iproute2's rt_protos and shows as `proto 187` in `ip route`.
-const Protocol netlink.RouteProtocol = 187
+// Protocol marks our routes; it is free in iproute2's rt_protos and shows as `proto 201` in `ip route`.
+const Protocol netlink.RouteProtocol = 201
 
 // Route sends a destination's packets to a neighbour.
 type Route struct {
