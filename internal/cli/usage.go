@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 
 	"github.com/spf13/cobra"
 )
@@ -53,15 +52,10 @@ func parent(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// report prints an error and returns the exit status. What a program that was run for a person said, that program has
-// said itself: only its status is passed on.
+// report prints an error and returns the exit status.
 func report(w io.Writer, command *cobra.Command, err error) int {
 	if err == nil {
 		return 0
-	}
-	var ended *exec.ExitError
-	if errors.As(err, &ended) && ended.ExitCode() > 0 {
-		return ended.ExitCode()
 	}
 	fmt.Fprintf(w, "error: %v\n", err)
 	var usage *UsageError

@@ -95,7 +95,7 @@ func TestDownAfterEverythingWasKilled(t *testing.T) {
 
 func TestDownWithoutARecord(t *testing.T) {
 	b := newBed(t, standins())
-	b.up(t, "t1")
+	r := b.up(t, "t1")
 	if err := os.Remove(filepath.Join(b.stateDir("t1"), recordFile)); err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +107,11 @@ func TestDownWithoutARecord(t *testing.T) {
 	if len(after) != len(before) {
 		t.Errorf("left behind: %v", after)
 	}
-	if err := os.WriteFile("/proc/sys/net/ipv4/conf/eth0/forwarding", []byte("0"), 0); err != nil {
-		t.Log(err)
+	// Only the record knew what the switches were before.
+	for _, change := range r.Sysctls {
+		if err := change.Restore(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
