@@ -103,6 +103,11 @@ func (s *Server) PullImage(ctx context.Context, req *runtimeapi.PullImageRequest
 	if _, err := images.Normalize(ref); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	// An image that came from an archive is there because a person put it there, and no registry has a newer one: a pod that
+	// always pulls, as every pod with an untagged image does, gets it.
+	if img, err := s.images.Get(ref); err == nil && len(img.Digests) == 0 {
+		return &runtimeapi.PullImageResponse{ImageRef: img.ID}, nil
+	}
 	img, err := s.images.Pull(ctx, ref, registryAuth(req.GetAuth()))
 	if err != nil {
 		return nil, status.Error(pullCode(err), fmt.Sprintf("failed to pull image %q: %v", ref, err))

@@ -26,6 +26,7 @@ func commands(s Streams) []*cobra.Command {
 		newProxy(s),
 		newDNS(s),
 		newCRI(s),
+		newExplain(s),
 		newImage(s),
 		newVersion(s),
 	}
