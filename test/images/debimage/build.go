@@ -52,7 +52,14 @@ func Build(ctx context.Context, dir, image string) (string, error) {
 }
 
 func layerOf(ctx context.Context, cache string, r recipe) ([]byte, error) {
-	packages, err := closure(ctx, r.packages)
+	cache, err := filepath.Abs(cache)
+	if err != nil {
+		return nil, fmt.Errorf("find folder for packages: %w", err)
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, fmt.Errorf("create folder for packages: %w", err)
+	}
+	packages, err := closure(ctx, cache, r.packages)
 	if err != nil {
 		return nil, err
 	}

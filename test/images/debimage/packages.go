@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -14,12 +13,11 @@ import (
 )
 
 // closure returns the packages and what they need to run: the libraries that they depend on, and packages of data that
-// carry their name (nginx-common). apt is asked once for each generation, since it may have to build its index anew
-// every time.
-func closure(ctx context.Context, wanted []string) ([]string, error) {
+// carry their name (nginx-common). apt is asked once for each generation.
+func closure(ctx context.Context, cache string, wanted []string) ([]string, error) {
 	var all []string
 	for generation := wanted; len(generation) > 0; {
-		records, err := output(ctx, "", "apt-cache", append([]string{"show", "--no-all-versions"}, generation...)...)
+		records, err := apt(ctx, cache, "apt-cache", append([]string{"show", "--no-all-versions"}, generation...)...)
 		if err != nil {
 			return nil, fmt.Errorf("look up Debian packages %s (run apt-get update if the lists are missing): %w",
 				strings.Join(generation, ", "), err)
@@ -62,9 +60,6 @@ func belongs(dependency string, wanted []string) bool {
 
 // download returns the packages' files in the cache, fetching what is missing.
 func download(ctx context.Context, cache string, packages []string) ([]string, error) {
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return nil, fmt.Errorf("create folder for packages: %w", err)
-	}
 	var missing []string
 	for _, name := range packages {
 		if cached(cache, name) == "" {
@@ -72,8 +67,7 @@ func download(ctx context.Context, cache string, packages []string) ([]string, e
 		}
 	}
 	if len(missing) > 0 {
-		args := append([]string{"-q", "-o", "APT::Sandbox::User=root", "download"}, missing...)
-		if _, err := output(ctx, cache, "apt-get", args...); err != nil {
+		if _, err := apt(ctx, cache, "apt-get", append([]string{"-q", "download"}, missing...)...); err != nil {
 			return nil, fmt.Errorf("download Debian packages %s: %w", strings.Join(missing, ", "), err)
 		}
 	}
@@ -86,6 +80,17 @@ func download(ctx context.Context, cache string, packages []string) ([]string, e
 		files = append(files, file)
 	}
 	return files, nil
+}
+
+// apt runs a program of apt in the cache folder. Its index is kept there too: where the system keeps none, as in
+// containers, every call would build it anew, which takes seconds.
+func apt(ctx context.Context, cache, program string, args ...string) ([]byte, error) {
+	options := []string{
+		"-o", "APT::Sandbox::User=root",
+		"-o", "Dir::Cache::pkgcache=" + filepath.Join(cache, "pkgcache.bin"),
+		"-o", "Dir::Cache::srcpkgcache=" + filepath.Join(cache, "srcpkgcache.bin"),
+	}
+	return output(ctx, cache, program, append(options, args...)...)
 }
 
 func cached(cache, name string) string {
