@@ -42,16 +42,16 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(work)
 	kubeconfig := filepath.Join(work, "kubeconfig")
 	os.Setenv("SCRIPTS_KUBECONFIG", kubeconfig)
-	if err := eastwest("up", "--name", name, "--kubeconfig", kubeconfig); err != nil {
+	if err := eastwest("up", "--name", name, "--kubeconfig", kubeconfig, "--wait", "8m"); err != nil {
 		fmt.Fprintln(os.Stderr, "bring the cluster up:", err)
-		eastwest("down", "--name", name, "--kubeconfig", kubeconfig)
+		eastwest("down", "--name", name)
 		return 1
 	}
 	status := m.Run()
 	if *keep {
 		return status
 	}
-	if err := eastwest("down", "--name", name, "--kubeconfig", kubeconfig); err != nil {
+	if err := eastwest("down", "--name", name); err != nil {
 		fmt.Fprintln(os.Stderr, "take the cluster down:", err)
 		return 1
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds how long a script waits for something to become true.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // commands are what scripts have besides testscript's own:
 //
