@@ -35,6 +35,9 @@ func TestPodLivesAndDies(t *testing.T) {
 		e := w.api.Events("web")
 		return len(e["Created"]) == 1 && len(e["Started"]) == 1 && len(e["Pulled"]) == 1
 	})
+	if n := w.cri.Calls("StartContainer"); n != 1 {
+		t.Errorf("the container was started %d times", n)
+	}
 	w.delete("web")
 	w.gone("web")
 	if sandboxes, containers := w.cri.Count(); sandboxes+containers != 0 {

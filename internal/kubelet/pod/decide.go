@@ -20,9 +20,9 @@ func (w *worker) decide(ctx context.Context) {
 	case w.op != nil:
 		w.interrupt()
 	case w.leaving() && w.stage == stopped:
-		w.begin(ctx, true, w.clear)
+		w.begin(ctx, "clear", true, w.clear)
 	case w.leaving() || w.stage == running && (w.reason != "" || w.terminal()):
-		w.begin(ctx, true, w.end)
+		w.begin(ctx, "end", true, w.end)
 	case w.stage == running:
 		w.proceed(ctx)
 	}
@@ -37,14 +37,17 @@ func (w *worker) interrupt() {
 }
 
 // begin runs do on a goroutine of its own; the worker is woken when it returns.
-func (w *worker) begin(ctx context.Context, ending bool, do func(ctx context.Context)) {
+func (w *worker) begin(ctx context.Context, what string, ending bool, do func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(ctx)
 	w.op = &operation{cancel: cancel, ending: ending, grace: w.grace()}
 	w.m.group.Go(func() {
+		began := time.Now()
 		do(ctx)
 		cancel()
+		w.log.Debug("operation done", "operation", what, "took", time.Since(began))
 		w.mu.Lock()
 		w.op = nil
+		w.ended++
 		w.mu.Unlock()
 		w.poke()
 	})
@@ -54,7 +57,7 @@ func (w *worker) begin(ctx context.Context, ending bool, do func(ctx context.Con
 func (w *worker) proceed(ctx context.Context) {
 	steps := plan.Next(w.pod, w.state, w.m.config.Probes)
 	if steps.Finish {
-		w.begin(ctx, true, w.end)
+		w.begin(ctx, "end", true, w.end)
 		return
 	}
 	now := time.Now()
@@ -66,7 +69,7 @@ func (w *worker) proceed(ctx context.Context) {
 		w.refresh(ctx, now)
 		return
 	}
-	w.begin(ctx, false, func(ctx context.Context) { w.advance(ctx, steps) })
+	w.begin(ctx, "advance", false, func(ctx context.Context) { w.advance(ctx, steps) })
 }
 
 // hold takes out the containers that are not to be started yet.
@@ -117,7 +120,7 @@ func (w *worker) refresh(ctx context.Context, now time.Time) {
 	if w.state.ReadySandbox() == nil || len(w.pod.Spec.Volumes) == 0 || w.current(now) {
 		return
 	}
-	w.begin(ctx, false, func(ctx context.Context) { w.setupVolumes(ctx) })
+	w.begin(ctx, "refresh", false, func(ctx context.Context) { w.setupVolumes(ctx) })
 }
 
 // grace is how many seconds the pod may take to end. The caller holds the lock.

@@ -43,6 +43,7 @@ type worker struct {
 	message  string
 	stage    stage
 	op       *operation
+	ended    int // operations that ended so far
 	waiting  map[string]status.Waiting
 	starting map[string]bool
 	notYet   map[string]time.Time // by container, or "" for the sandbox: not to be tried again before
@@ -154,7 +155,8 @@ func (w *worker) abort() {
 
 // sync looks once, reports, and begins the next operation. It returns when to look again if nothing happens before.
 func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
-	state, err := w.m.config.CRI.Observe(ctx, string(w.identity()))
+	uid, ended := w.identity()
+	state, err := w.m.config.CRI.Observe(ctx, string(uid))
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("container runtime does not answer", "error", err)
@@ -164,6 +166,10 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 	w.lastWords(state)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.ended != ended {
+		w.poke() // an operation ended while we looked: what we saw may be from before its end, and would have it done twice
+		return errorPause, false
+	}
 	w.state = state
 	w.expire(time.Now())
 	w.probes()
@@ -176,10 +182,11 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 	return w.nextLook(time.Now()), false
 }
 
-func (w *worker) identity() podstate.UID {
+// identity returns whose worker this is, and how many operations have ended.
+func (w *worker) identity() (podstate.UID, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.pod.UID
+	return w.pod.UID, w.ended
 }
 
 // expire ends a pod that has run for as long as it may. The caller holds the lock.
