@@ -97,7 +97,9 @@ func (c *Client) Authentication() *rest.RESTClient {
 }
 
 // Authorization returns the REST client of authorization.k8s.io/v1: subjectaccessreviews.
-func (c *Client) Authorization() *rest.RESTClient { return c.groups[authorizationv1.SchemeGroupVersion] }
+func (c *Client) Authorization() *rest.RESTClient {
+	return c.groups[authorizationv1.SchemeGroupVersion]
+}
 
 // Config returns a copy of the configuration that the client was made from.
 func (c *Client) Config() *rest.Config { return rest.CopyConfig(c.config) }
