@@ -129,7 +129,9 @@ func (p *Publisher) write(w *pending) {
 			continue
 		}
 		p.mu.Unlock()
-		p.log.Warn("pod status not stored, will retry", "pod", pod.Namespace+"/"+pod.Name, "error", err)
+		if p.ctx.Err() == nil {
+			p.log.Warn("pod status not stored, will retry", "pod", pod.Namespace+"/"+pod.Name, "error", err)
+		}
 		select {
 		case <-p.ctx.Done():
 		case <-time.After(pause):
