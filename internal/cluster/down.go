@@ -141,7 +141,7 @@ func (c *Clusters) removeState(name string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove state folder: %w", err)
 	}
-	removeEmpty(filepath.Dir(dir), c.config.StateDir, machine.StateMount)
+	removeEmpty(filepath.Dir(dir), c.config.StateDir)
 	return nil
 }
 

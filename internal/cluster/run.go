@@ -75,9 +75,6 @@ func (c *Clusters) prepare(r *Record) error {
 	if err := c.mountRunDir(r.Name); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(machine.StateMount, 0o700); err != nil {
-		return fmt.Errorf("create the folder that nodes mount their state on: %w", err)
-	}
 	return ensureNetwork(r)
 }
 

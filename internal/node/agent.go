@@ -20,6 +20,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/client"
 	"eastwest/internal/cri"
 	"eastwest/internal/cri/images"
@@ -63,18 +64,8 @@ func (c Config) validate() error {
 
 func (c Config) criSocket() string { return filepath.Join(c.RunDir, "cri.sock") }
 
-// dnsAddresses returns the virtual IPs of the cluster's DNS: the tenth address of each service range.
-func (c Config) dnsAddresses() []netip.Addr {
-	var out []netip.Addr
-	for _, cidr := range c.ServiceCIDRs {
-		address := cidr.Masked().Addr()
-		for range 10 {
-			address = address.Next()
-		}
-		out = append(out, address)
-	}
-	return out
-}
+// dnsAddresses returns the virtual IPs of the cluster's DNS.
+func (c Config) dnsAddresses() []netip.Addr { return addressplan.DNS(c.ServiceCIDRs) }
 
 // Run runs the node until ctx ends or a part of it fails. Pods, routes and services stay as they are.
 func Run(ctx context.Context, config Config) error {

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/apiserver"
 	"eastwest/internal/apiserver/etcd"
 	"eastwest/internal/controller"
@@ -163,20 +164,7 @@ func (s *Server) runControllers(ctx context.Context, api *apiserver.Server) erro
 	}
 	return controller.Run(ctx, controller.Config{
 		Client: api.Loopback(), ClusterCIDRs: s.config.ClusterCIDRs, NodeCIDRBits: s.config.NodeCIDRBits,
-		DNSAddresses: dnsAddresses(s.config.ServiceCIDRs), Authority: s.credentials.authorityFiles,
+		DNSAddresses: addressplan.DNS(s.config.ServiceCIDRs), Authority: s.credentials.authorityFiles,
 		RootCA: s.credentials.authority.PEM, Token: s.credentials.token, Log: s.config.Log,
 	})
-}
-
-// dnsAddresses returns the tenth address of each range, where clients expect the cluster's DNS.
-func dnsAddresses(cidrs []netip.Prefix) []netip.Addr {
-	var out []netip.Addr
-	for _, cidr := range cidrs {
-		address := cidr.Masked().Addr()
-		for range 10 {
-			address = address.Next()
-		}
-		out = append(out, address)
-	}
-	return out
 }

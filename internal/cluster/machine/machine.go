@@ -50,7 +50,8 @@ type Config struct {
 // ProgramMount is where a machine sees the folder of eastwest's programs.
 const ProgramMount = "/run/eastwest/bin"
 
-// StateMount is where a machine sees the lib folder of its state, whatever the host's state folder is called.
+// StateMount is the folder of eastwest's programs on a machine, whatever the host's state folder is called. It lies in the
+// machine's own /var/lib: a mount on a folder of the host's would end when somebody removes that folder (Linux 3.18).
 const StateMount = "/var/lib/eastwest"
 
 // Machine is one machine of namespaces; it may or may not exist yet.
@@ -65,7 +66,10 @@ func New(config Config) *Machine { return &Machine{config: config} }
 func (m *Machine) Name() string { return m.config.Name }
 
 // Lib is the host's path of the folder that the machine sees as StateMount.
-func (m *Machine) Lib() string { return filepath.Join(m.config.StateDir, "lib") }
+func (m *Machine) Lib() string { return filepath.Join(m.varLib(), filepath.Base(StateMount)) }
+
+// varLib is the host's path of the machine's /var/lib.
+func (m *Machine) varLib() string { return filepath.Join(m.config.StateDir, "lib") }
 
 // LogFile is the host's path of a process's log.
 func (m *Machine) LogFile(process string) string {
@@ -103,9 +107,8 @@ func (m *Machine) makeDirs() error {
 	for _, dir := range []string{c.StateDir, c.RunDir} {
 		errs = append(errs, os.MkdirAll(dir, 0o700))
 	}
-	for _, dir := range []string{"logs", "lib"} {
-		errs = append(errs, os.MkdirAll(filepath.Join(c.StateDir, dir), 0o700))
-	}
+	errs = append(errs, os.MkdirAll(filepath.Join(c.StateDir, "logs"), 0o700))
+	errs = append(errs, os.MkdirAll(m.varLib(), 0o755), os.MkdirAll(m.Lib(), 0o700))
 	for _, dir := range []string{filepath.Join(c.RunDir, "ns"), m.processDir()} {
 		errs = append(errs, os.MkdirAll(dir, 0o700))
 	}

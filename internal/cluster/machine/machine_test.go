@@ -37,10 +37,6 @@ func newMachine(t *testing.T) *Machine {
 	if err := unix.Mount("", run, "", unix.MS_PRIVATE, ""); err != nil {
 		t.Fatal(err)
 	}
-	// A node mounts its state there; a machine that never had a cluster lacks the folder.
-	if err := os.Mkdir(StateMount, 0o700); err == nil {
-		t.Cleanup(func() { os.Remove(StateMount) })
-	}
 	group := cgroup.At(hierarchies, "eastwest-test-machine")
 	m := New(Config{
 		Name: "one", StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(run, "one"), RunRoot: run,
@@ -81,9 +77,11 @@ func TestMachineSeesItself(t *testing.T) {
 		"ls /run":                   "eastwest\nlock\nnetns",
 		"ls -A /tmp /etc/cni/net.d": "/etc/cni/net.d:\n\n/tmp:",
 		"ls /run/eastwest/bin":      "run\nstate",
-		"grep -c ' - nsfs ' /proc/self/mountinfo || true":                                                "0",
+		// Not those of others: tests of other packages run at the same time.
+		"grep -c ' " + m.config.RunRoot + "/.* - nsfs ' /proc/self/mountinfo || true":                    "0",
 		"ip netns add x && ip netns exec x echo in && ip netns del x":                                    "in",
 		"echo mine >/etc/motd && cat /etc/motd":                                                          "mine",
+		"ls /var/lib":                                                                                    "eastwest",
 		"touch /var/lib/eastwest/x && ls /var/lib/eastwest":                                              "x",
 		"for d in $(find /sys/fs/cgroup -name cgroup.procs -maxdepth 2); do test -w $d || echo $d; done": "",
 	} {

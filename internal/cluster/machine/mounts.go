@@ -29,7 +29,7 @@ func (m *Machine) fillFileSystem() error {
 		}
 		var held trees
 		defer held.close()
-		held.take(m.Lib(), StateMount)
+		held.take(m.varLib(), "/var/lib")
 		held.take(tmp, "/tmp")
 		held.take(m.config.ProgramDir, ProgramMount)
 		if held.err != nil {
