@@ -38,7 +38,7 @@ func awaitNodes(ctx context.Context, target ReadyTarget) error {
 		select {
 		case <-ctx.Done():
 			return seen.error(err)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

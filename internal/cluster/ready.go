@@ -45,10 +45,11 @@ func awaitReady(ctx context.Context, target ReadyTarget) error {
 	if _, err := awaitFile(ctx, target.Kubeconfig); err != nil {
 		return fmt.Errorf("wait for the server's kubeconfig: %w", err)
 	}
-	return parallel(
-		func() error { return awaitNodes(ctx, target) },
-		func() error { return awaitNames(ctx, target) },
-	)
+	// One after the other: asking a node that is not there yet takes time from those that it waits for.
+	if err := awaitNodes(ctx, target); err != nil {
+		return err
+	}
+	return awaitNames(ctx, target)
 }
 
 // awaitNames asks for the name of the API's own service from every node, at the cluster's DNS address.

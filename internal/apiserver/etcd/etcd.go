@@ -70,7 +70,7 @@ func memberConfig(config Config) (*embed.Config, string) {
 	settings.SnapshotCount = 10000
 	settings.UnsafeNoFsync = false
 	// A member alone elects itself; a short election is what a start waits for.
-	settings.TickMs, settings.ElectionMs = 10, 100
+	settings.TickMs, settings.ElectionMs = 50, 250
 	// etcd has a logger of its own; below an error it speaks of what it does, not of what is wrong.
 	settings.LogLevel, settings.LogOutputs = "error", []string{"stderr"}
 	return settings, socket
