@@ -7,8 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 	"time"
-
-	"eastwest/internal/kernel/memory"
 )
 
 // settleAfter is how long after the first answer the start is over: caches are filled and nodes have joined.
@@ -18,21 +16,20 @@ const settleAfter = 15 * time.Second
 // a short time and keeps Go's own 100. GOGC, where set, decides instead.
 const steadyGCPercent = 50
 
-// settle gives back what only the start needed, once it is over: garbage, and the program's own pages.
-func settle(ctx context.Context, serving <-chan struct{}) error {
+// settle gives back what only the start needed, once it is over: the garbage that it left.
+func settle(ctx context.Context, serving <-chan struct{}) {
 	select {
 	case <-serving:
 	case <-ctx.Done():
-		return nil
+		return
 	}
 	select {
 	case <-time.After(settleAfter):
 	case <-ctx.Done():
-		return nil
+		return
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(steadyGCPercent)
 	}
 	debug.FreeOSMemory()
-	return memory.UnmapProgram()
 }

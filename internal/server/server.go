@@ -114,11 +114,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		controllers <- err
 	}()
-	go func() {
-		if err := settle(ctx, api.Serving()); err != nil {
-			s.config.Log.Warn("the memory of the start stays in use", "err", err)
-		}
-	}()
+	go settle(ctx, api.Serving())
 	err = api.Run(ctx)
 	cancel(err)
 	return errors.Join(err, <-controllers, failure(ctx))

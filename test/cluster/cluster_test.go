@@ -17,7 +17,7 @@ import (
 
 var (
 	programs = flag.String("bin", "", "folder of the programs that make build builds")
-	keep     = flag.Bool("keep", false, "leave the cluster up at the end")
+	running  = flag.String("kubeconfig", "", "use the cluster \"scripts\" that is up, with its kubeconfig, and leave it up")
 )
 
 // name is the cluster that the scripts share; scripts that need another make their own.
@@ -40,6 +40,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(work)
+	if *running != "" {
+		os.Setenv("SCRIPTS_KUBECONFIG", *running)
+		return m.Run()
+	}
 	kubeconfig := filepath.Join(work, "kubeconfig")
 	os.Setenv("SCRIPTS_KUBECONFIG", kubeconfig)
 	if err := eastwest("up", "--name", name, "--kubeconfig", kubeconfig, "--wait", "8m"); err != nil {
@@ -48,9 +52,6 @@ func run(m *testing.M) int {
 		return 1
 	}
 	status := m.Run()
-	if *keep {
-		return status
-	}
 	if err := eastwest("down", "--name", name); err != nil {
 		fmt.Fprintln(os.Stderr, "take the cluster down:", err)
 		return 1

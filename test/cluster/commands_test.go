@@ -26,7 +26,7 @@ const patience = 3 * time.Minute
 //	until-fails PATTERN COMMAND ARG…    repeats the command until it fails and prints what matches
 //	until-not PATTERN COMMAND ARG…      repeats the command until it succeeds and prints nothing that matches
 //	exec-on NODE COMMAND ARG…           runs a command on a node; the three above take it as a command, too
-//	in-pod POD NODE COMMAND ARG…        runs a command of the pod's image in its network namespace, with no agent's help
+//	in-pod POD NODE COMMAND ARG…        runs a program of ours in the pod's network namespace, with no agent's help; its files are the node's
 //	set NAME COMMAND ARG…               sets a variable to what the command prints
 //	same NAME NAME                      fails when two variables differ
 //	each-line NAME COMMAND ARG…         runs the command for each line of a variable, with the line in place of %

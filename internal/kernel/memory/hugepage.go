@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package memory keeps a large program small and quick to start: huge pages for its heap, and no memory for what it no
-// longer runs.
+// Package memory makes the start of a large program quicker: huge pages for its heap.
 package memory
 
 import (

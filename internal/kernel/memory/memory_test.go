@@ -74,16 +74,3 @@ func eligible(t *testing.T, address uintptr) bool {
 	}
 	return false
 }
-
-// The program goes on, with less of itself in memory.
-func TestProgramGoesOnUnmapped(t *testing.T) {
-	before := resident(t, "RssFile")
-	if err := UnmapProgram(); err != nil {
-		t.Fatal(err)
-	}
-	after := resident(t, "RssFile")
-	if after >= before {
-		t.Errorf("%d KiB of files are resident, %d before", after, before)
-	}
-	t.Logf("resident file pages: %d KiB before, %d KiB after", before, after)
-}
