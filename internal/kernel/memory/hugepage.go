@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package memory makes the start of a large program quicker: huge pages for its heap.
+// Package memory offers the heap of a large program to the kernel for huge pages.
 package memory
 
 import (
@@ -19,7 +19,7 @@ const hugePage = 2 << 20
 // program; a kernel without huge pages is an error that the caller may ignore.
 //
 // Most distributions leave transparent huge pages to programs that ask (transparent_hugepage/enabled is "madvise"), and
-// Go's runtime never asks. In a virtual machine, where each page is translated twice, they halve the start of a server.
+// Go's runtime never asks. In a virtual machine, where each page is translated twice, small pages cost the most.
 func ReserveHuge(bytes int) error {
 	// The runtime has no call for this, but it keeps what it once mapped: a block that nobody touches is mapped, advised
 	// and given back to the heap, which from then on allocates in it.
