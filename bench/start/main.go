@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -35,18 +36,15 @@ func run(ctx context.Context, eastwest string, runs, pods int) error {
 	var up, answer []time.Duration
 	for i := range runs {
 		cluster, err := startCluster(ctx, eastwest)
-		if err != nil {
-			return err
+		if err == nil {
+			up, answer = append(up, cluster.up), append(answer, cluster.answer)
+			fmt.Printf("run %d: up %.1f s, first answer by name %.1f s\n", i+1, cluster.up.Seconds(), cluster.answer.Seconds())
+			if i == runs-1 {
+				err = cluster.measure(ctx, pods)
+			}
 		}
-		up, answer = append(up, cluster.up), append(answer, cluster.answer)
-		fmt.Printf("run %d: up %.1f s, first answer by name %.1f s\n", i+1, cluster.up.Seconds(), cluster.answer.Seconds())
-		if i == runs-1 {
-			err = cluster.measure(ctx, pods)
-		}
-		if down := command(eastwest, "down", "--name", name); err == nil {
-			err = down
-		}
-		if err != nil {
+		// A cluster that did not answer goes, too: nothing is left behind.
+		if err := errors.Join(err, command(eastwest, "down", "--name", name)); err != nil {
 			return err
 		}
 	}
@@ -90,7 +88,7 @@ func startCluster(ctx context.Context, eastwest string) (*cluster, error) {
 }
 
 func (c *cluster) measure(ctx context.Context, pods int) error {
-	// A server gives back the memory of its start a while after it.
+	// A server gives back the memory of its start 15 s after it serves.
 	time.Sleep(20 * time.Second)
 	if err := printMemory(); err != nil {
 		return err

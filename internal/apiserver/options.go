@@ -32,7 +32,7 @@ func (c Config) completeOptions(ctx context.Context) (options.CompletedOptions, 
 	o.ServiceAccountSigningKeyFile = c.Credentials.ServiceAccountKey
 	o.Authorization.Modes = []string{modes.ModeNode, modes.ModeRBAC}
 	o.Admission.GenericAdmission.EnablePlugins = []string{"NodeRestriction"}
-	o.Features.EnableProfiling = true
+	o.Features.EnableProfiling = false
 	o.SystemNamespaces = append(o.SystemNamespaces, corev1.NamespaceNodeLease)
 	c.setStorage(o)
 	c.setAuthentication(o)

@@ -14,7 +14,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"eastwest/internal/apiserver"
-	"eastwest/internal/kernel/memory"
 	"eastwest/internal/server"
 )
 
@@ -104,9 +103,6 @@ func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// serverHeap is about what the heap of a server grows to in a cluster of some nodes.
-const serverHeap = 256 << 20
-
 func runServer(ctx context.Context, config server.Config, s Streams, verbose bool) error {
 	level := slog.LevelWarn
 	if verbose {
@@ -115,9 +111,6 @@ func runServer(ctx context.Context, config server.Config, s Streams, verbose boo
 	config.Log = slog.New(slog.NewTextHandler(s.Err, &slog.HandlerOptions{Level: level}))
 	// Kubernetes' packages log through klog alone.
 	klog.SetSlogLogger(config.Log)
-	if err := memory.ReserveHuge(serverHeap); err != nil {
-		config.Log.Info("starting without huge pages", "err", err)
-	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	control, err := server.New(config)

@@ -69,7 +69,8 @@ func memberConfig(config Config) (*embed.Config, string) {
 	settings.QuotaBackendBytes = quotaBytes
 	settings.SnapshotCount = 10000
 	settings.UnsafeNoFsync = false
-	// A member alone elects itself; a short election is what a start waits for.
+	// A member alone elects itself: a start waits for the election, which is why it is shorter than etcd's own, and an idle
+	// server wakes up at every tick, which is why it is no shorter. Five ticks are etcd's least.
 	settings.TickMs, settings.ElectionMs = 50, 250
 	// etcd has a logger of its own; below an error it speaks of what it does, not of what is wrong.
 	settings.LogLevel, settings.LogOutputs = "error", []string{"stderr"}
