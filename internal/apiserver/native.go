@@ -41,6 +41,7 @@ import (
 
 // installNative makes the server of Kubernetes' own kinds, before the delegate that serves custom resources.
 func (p *parts) installNative(delegate genericapiserver.DelegationTarget) (*genericapiserver.GenericAPIServer, error) {
+	p.native.Generic.SkipOpenAPIInstallation = true
 	complete := p.native.Complete()
 	server, err := complete.New(controlplaneapiserver.KubeAPIServer, delegate)
 	if err != nil {
@@ -57,6 +58,12 @@ func (p *parts) installNative(delegate genericapiserver.DelegationTarget) (*gene
 	if err := server.InstallAPIs(p.providers(complete.Generic.SharedInformerFactory, core, client)...); err != nil {
 		return nil, fmt.Errorf("install native API: %w", err)
 	}
+	generic := p.native.Generic
+	documents, err := newDocuments(server.GenericAPIServer.Handler.GoRestfulContainer, generic.OpenAPIConfig, generic.OpenAPIV3Config)
+	if err != nil {
+		return nil, err
+	}
+	documents.install(server.GenericAPIServer)
 	return server.GenericAPIServer, p.addHooks(server.GenericAPIServer, client)
 }
 
