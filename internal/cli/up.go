@@ -5,6 +5,7 @@ package cli
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,10 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 					return err
 				}
 			}
+			var err error
+			if options.ResolvConf, err = filepath.Abs(options.ResolvConf); err != nil {
+				return fmt.Errorf("find --resolv-conf: %w", err)
+			}
 			return runUp(cmd, s, &where, options)
 		},
 	}
@@ -44,6 +49,7 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	flags.StringVar(&service, "service-cidr", options.ServiceCIDR.String(), "address range of services")
 	flags.StringVar(&options.Domain, "cluster-domain", options.Domain, "DNS domain of the cluster")
 	flags.IntVar(&options.APIPort, "api-port", options.APIPort, "port of the API server on the control plane's address")
+	flags.StringVar(&options.ResolvConf, "resolv-conf", options.ResolvConf, "file that names the resolvers for names outside the cluster")
 	flags.DurationVar(&options.Wait, "wait", options.Wait, "how long the cluster may take to serve")
 	flags.BoolVar(&options.Retain, "retain", false, "keep a cluster that did not come up, to look at it")
 	where.flags(cmd)

@@ -40,6 +40,10 @@ func (c *Clusters) attach(r *Record, node Node) error {
 		Address: netip.PrefixFrom(node.Address, r.NodeCIDR.Bits()),
 		Gateway: r.Gateway(),
 	})
+	if err == nil {
+		// What a person puts on a node beside its pods, with addresses that only this node knows, gets answers from elsewhere.
+		err = hostnet.MasqueradeStrangers(c.machine(r, node).NetNS(), r.NodeCIDR, r.PodCIDR)
+	}
 	if err != nil {
 		return fmt.Errorf("join node %s to the node network: %w", node.Name, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"time"
 
@@ -132,11 +131,11 @@ func (c *Clusters) start(ctx context.Context, r *Record, name string, wait time.
 
 // refreshResolvers takes over the host's resolvers as they are now.
 func (c *Clusters) refreshResolvers(r *Record) error {
-	text, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read the host's resolvers: %w", err)
+	text, err := readResolvers(r.HostResolvConf)
+	if err != nil {
+		return err
 	}
-	r.ResolvConf, r.Relay = nodeResolvConf(string(text), r.Gateway())
+	r.ResolvConf, r.Relay = nodeResolvConf(text, r.Gateway())
 	return r.save(c.stateDir(r.Name))
 }
 

@@ -19,8 +19,8 @@ type Programs struct {
 	// Server is run on the control plane, Agent on every node. Paths are those inside a node.
 	Server func(r *Record) []string
 	Agent  func(r *Record, node Node) []string
-	// Relay is run on the host where its resolvers are on loopback: it serves DNS at the address.
-	Relay func(programDir string, listen netip.AddrPort) []string
+	// Relay is run on the host where its resolvers are on loopback: it serves DNS at the gateway's address.
+	Relay func(r *Record, programDir string) []string
 	// Install is run once on each node before its agent; nil or empty for nothing.
 	Install func() []string
 	// Load is run on each node to put an archive, which it reads at the given path, into the node's image store.
@@ -83,10 +83,10 @@ func agentCommand(r *Record, node Node) []string {
 	}
 }
 
-func relayCommand(programDir string, listen netip.AddrPort) []string {
+func relayCommand(r *Record, programDir string) []string {
 	return []string{
 		filepath.Join(programDir, "eastwest-node"), "dns",
-		"--listen", listen.String(), "--resolv-conf", "/etc/resolv.conf",
+		"--listen", netip.AddrPortFrom(r.Gateway(), 53).String(), "--resolv-conf", r.HostResolvConf,
 	}
 }
 

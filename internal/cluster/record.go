@@ -32,9 +32,11 @@ type Record struct {
 	APIPort int `json:"apiPort"`
 	// Nodes are the nodes; the first is the control plane.
 	Nodes []Node `json:"nodes"`
-	// ResolvConf is the nodes' /etc/resolv.conf; Relay is set when it points to the relay on the host.
-	ResolvConf string `json:"resolvConf"`
-	Relay      bool   `json:"relay"`
+	// HostResolvConf is the host's file that names resolvers, ResolvConf what the nodes' /etc/resolv.conf says; Relay is
+	// set when that points to the relay on the host.
+	HostResolvConf string `json:"hostResolvConf"`
+	ResolvConf     string `json:"resolvConf"`
+	Relay          bool   `json:"relay"`
 	// Sysctls are the host's switches that have to be restored.
 	Sysctls []hostnet.Sysctl `json:"sysctls,omitempty"`
 	// Kubeconfig is the file that has the cluster's context; KubeconfigCreated is set when Up created it.

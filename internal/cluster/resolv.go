@@ -3,9 +3,25 @@
 package cluster
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"strings"
 )
+
+// defaultResolvConf is where a host names its resolvers; a host need not have one.
+const defaultResolvConf = "/etc/resolv.conf"
+
+// readResolvers reads a file that names resolvers. One that was asked for has to be there.
+func readResolvers(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil && !(path == defaultResolvConf && errors.Is(err, fs.ErrNotExist)) {
+		return "", fmt.Errorf("read the host's resolvers: %w", err)
+	}
+	return string(text), nil
+}
 
 // nodeResolvConf makes a node's resolv.conf from the host's: loopback resolvers, which a node cannot reach, are left out.
 // Where no other is named, the node asks the relay at gateway instead, and relay is true.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,7 +111,7 @@ func (c *Clusters) startRelay(r *Record) (*machine.Process, error) {
 		return nil, nil
 	}
 	spec := machine.Spec{
-		Name: processRelay, Command: c.config.Programs.Relay(c.config.ProgramDir, netip.AddrPortFrom(r.Gateway(), 53)),
+		Name: processRelay, Command: c.config.Programs.Relay(r, c.config.ProgramDir),
 		Env: os.Environ(), Log: filepath.Join(c.stateDir(r.Name), processRelay+".log"),
 	}
 	return machine.Launch(spec, c.group(r.Name).Child("host"), dir)

@@ -4,7 +4,6 @@ package cluster
 
 import (
 	"context"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,17 +26,18 @@ contexts: [{name: x, context: {cluster: c, user: u}}]
 current-context: x
 END
 echo token-of-the-server >token
-exec sleep 1000`
+exec sleep 1000.5`
 
-// standins is a cluster's programs without Kubernetes: they write files, start a child of their own, and stay.
+// standins is a cluster's programs without Kubernetes: they write files, start a child of their own, and stay. No other
+// package's tests sleep for half seconds, so what is left of these can be told from what runs beside them.
 func standins() Programs {
 	return Programs{
 		Standins: true,
 		Server:   func(*Record) []string { return []string{"/bin/sh", "-c", server} },
 		Agent: func(_ *Record, node Node) []string {
-			return []string{"/bin/sh", "-c", `test "$(hostname)" = ` + node.Name + ` && cat /var/lib/eastwest/agent/token && sleep 1001 & exec sleep 1002`}
+			return []string{"/bin/sh", "-c", `test "$(hostname)" = ` + node.Name + ` && cat /var/lib/eastwest/agent/token && sleep 1001.5 & exec sleep 1002.5`}
 		},
-		Relay:   func(string, netip.AddrPort) []string { return []string{"/bin/sleep", "1003"} },
+		Relay:   func(*Record, string) []string { return []string{"/bin/sleep", "1003.5"} },
 		Install: func() []string { return []string{"/bin/sh", "-c", "ls /run/eastwest/bin >/opt/cni/bin/seen"} },
 		Ready:   func(ctx context.Context, t ReadyTarget) error { _, err := awaitFile(ctx, t.Kubeconfig); return err },
 	}
@@ -110,7 +110,7 @@ func host(t *testing.T) string {
 grep -o '/[^ ]*clusters[^ ]*' /proc/self/mountinfo
 nft list tables | grep eastwest_t
 ls -d /sys/fs/cgroup/*/eastwest/t* /sys/fs/cgroup/eastwest/t* 2>/dev/null
-pgrep -fa 'sleep 100[0-9]'
+pgrep -fa 'sleep 100[0-9]\.5'
 cat /proc/sys/net/ipv4/conf/*/forwarding | sort -u
 true`
 	out, err := exec.Command("sh", "-c", script).Output()

@@ -29,6 +29,8 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	Domain      string
 	APIPort     int
+	// ResolvConf is the host's file that names the resolvers to ask for names outside the cluster.
+	ResolvConf string
 	// Wait bounds how long the cluster may take to serve.
 	Wait time.Duration
 	// Retain keeps a cluster that did not come up, to be looked at.
@@ -44,7 +46,8 @@ func DefaultOptions() Options {
 		ServiceCIDR: netip.MustParsePrefix("10.96.0.0/12"),
 		Domain:      "cluster.local",
 		APIPort:     6443,
-		Wait:        time.Minute,
+		ResolvConf:  defaultResolvConf,
+		Wait:        5 * time.Minute,
 	}
 }
 
@@ -118,11 +121,11 @@ func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
 		return nil, err
 	}
 	defer lock.Close()
-	resolvConf, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the host's resolvers: %w", err)
+	resolvConf, err := readResolvers(options.ResolvConf)
+	if err != nil {
+		return nil, err
 	}
-	used, err := c.used(string(resolvConf))
+	used, err := c.used(resolvConf)
 	if err != nil {
 		return nil, err
 	}
@@ -143,8 +146,9 @@ func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
 	record := &Record{
 		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), NodeCIDR: network, PodCIDR: options.PodCIDR,
 		ServiceCIDR: options.ServiceCIDR, Domain: options.Domain, APIPort: options.APIPort, Nodes: list,
+		HostResolvConf: options.ResolvConf,
 	}
-	record.ResolvConf, record.Relay = nodeResolvConf(string(resolvConf), record.Gateway())
+	record.ResolvConf, record.Relay = nodeResolvConf(resolvConf, record.Gateway())
 	if record.Sysctls, err = c.wantForwarding(); err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // outsideIP is in a network for documentation (RFC 5737), so nobody else has it.
-const outsideIP = "192.0.2.80"
+const outsideIP = "203.0.113.80"
 
 // machines returns two nodes of the local cluster that EASTWEST_ARTICLE_NODES names (CLUSTER/NODE,CLUSTER/NODE; the program
 // is EASTWEST), or else two machines of namespaces on a bridge.
@@ -120,12 +120,13 @@ func startOutside(t *testing.T, onHost func(script string) (string, error)) stri
 	})
 	must(t, run, "the host", `ip netns add ew-outside
 ip link add ew-outside type veth peer name eth0 netns ew-outside
-ip addr add 192.0.2.1/24 dev ew-outside
+ip addr add 203.0.113.1/24 dev ew-outside
 ip link set ew-outside up
+sysctl -qw net.ipv4.conf.ew-outside.forwarding=1
 ip netns exec ew-outside ip link set lo up
 ip netns exec ew-outside ip addr add `+outsideIP+`/24 dev eth0
 ip netns exec ew-outside ip link set eth0 up
-ip netns exec ew-outside ip route add default via 192.0.2.1
+ip netns exec ew-outside ip route add default via 203.0.113.1
 cd /tmp
 `+serve("ew-outside"))
 	return "http://" + outsideIP + ":8080/"

@@ -17,6 +17,7 @@ import (
 
 var (
 	programs = flag.String("bin", "", "folder of the programs that make build builds")
+	only     = flag.String("script", "*", "names of the scripts to run, without .txtar")
 	running  = flag.String("kubeconfig", "", "use the cluster \"scripts\" that is up, with its kubeconfig, and leave it up")
 )
 
@@ -67,7 +68,7 @@ func eastwest(args ...string) error {
 
 // The scripts share one cluster, so they run one after the other, in the order of their names.
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
+	files, err := filepath.Glob("testdata/" + *only + ".txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
@@ -104,6 +105,7 @@ func environment(env *testscript.Env) error {
 	env.Setenv("PATH", programs+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"))
 	env.Setenv("KUBECONFIG", os.Getenv("SCRIPTS_KUBECONFIG"))
 	env.Setenv("CLUSTER", name)
+	env.Setenv("EASTWEST", filepath.Join(programs, "eastwest"))
 	env.Setenv("REPOSITORY", repository)
 	for _, key := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		if value, err := exec.Command("go", "env", key).Output(); err == nil {

@@ -32,6 +32,8 @@ const patience = 3 * time.Minute
 //	each-line NAME COMMAND ARG…         runs the command for each line of a variable, with the line in place of %
 //	kill-9 server|agent NODE            kills a process of a node
 //	image NAME FILE                     builds a test image, once for all scripts
+//	gotest PACKAGE                      runs the tests of a package, with the script's environment
+//	traces CLUSTER                      prints what the host shows of a cluster: links, mounts, tables, groups, processes, files
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"kubectl": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -48,6 +50,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"each-line":   eachLine,
 		"kill-9":      kill,
 		"image":       image,
+		"gotest":      goTest,
 	}
 }
 
@@ -58,11 +61,17 @@ func expand(ts *testscript.TestScript, args []string) []string {
 		return append([]string{"eastwest"}, args...)
 	case "exec-on":
 		return append([]string{"eastwest", "node", "exec", args[1], "--"}, args[2:]...)
+	case "traces":
+		return []string{"sh", "-c", traces, "sh", args[1]}
 	case "in-pod":
 		return inPod(ts, args[1], args[2], args[3:])
 	}
 	return args
 }
+
+// traces looks for a cluster's name wherever a cluster leaves something; $1 is its name.
+const traces = `{ ip -o link; nft list tables; cat /proc/self/mountinfo; find /sys/fs/cgroup -path "*/eastwest/$1*"
+ls /var/lib/eastwest/clusters /run/eastwest/clusters 2>/dev/null; ps -eo args; } | grep -e "$1" | grep -v -e grep -e "sh $1" || true`
 
 // inPod runs eastwest-tool of the node in the pod's network namespace, found by its address as the texts do it.
 func inPod(ts *testscript.TestScript, pod, node string, args []string) []string {
@@ -88,7 +97,7 @@ func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir = ts.Getenv("WORK")
 	cmd.Env = []string{"HOME=" + ts.Getenv("WORK"), "TERM=dumb"}
-	for _, key := range []string{"PATH", "KUBECONFIG", "CLUSTER", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
+	for _, key := range []string{"PATH", "KUBECONFIG", "CLUSTER", "EASTWEST", "EASTWEST_ARTICLE_NODES", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
 	}
 	return cmd
@@ -178,6 +187,20 @@ func set(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%v: %v", args[1:], err)
 	}
 	ts.Setenv(args[0], strings.TrimSpace(string(out)))
+}
+
+// goTest runs a package's tests on what the script has prepared.
+func goTest(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: gotest PACKAGE")
+	}
+	cmd := command(ts, []string{"go", "test", "-vet=off", "-count=1", args[0]})
+	cmd.Dir = ts.Getenv("REPOSITORY")
+	out, err := cmd.CombinedOutput()
+	ts.Logf("%s", out)
+	if err != nil {
+		ts.Fatalf("test %s: %v", args[0], err)
+	}
 }
 
 // image builds a test image from Debian packages into a folder that all scripts of a run share.

@@ -12,19 +12,46 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/netns"
 )
 
 // TableName is the name of a cluster's nftables table on the host.
 func TableName(cluster string) string { return "eastwest_" + cluster }
 
+// strangersTable is the name of a node's own nftables table, beside those of its agent.
+const strangersTable = "eastwest_node"
+
 // EnsureMasquerade writes the cluster's table: packets from the node network to anywhere else leave the host with the
 // host's address. The table is replaced in one transaction.
 func EnsureMasquerade(cluster string, network netip.Prefix) error {
+	rule := inNetwork(sourceOffset, network, expr.CmpOpEq)
+	rule = append(rule, inNetwork(destinationOffset, network, expr.CmpOpNeq)...)
+	return replaceTable(TableName(cluster), append(rule, &expr.Counter{}, &expr.Masq{}))
+}
+
+// MasqueradeStrangers makes the node whose network namespace is at path give its own address to packets that it forwards
+// to the node network from addresses outside the given networks: nobody else knows a way back to them.
+func MasqueradeStrangers(path string, networks ...netip.Prefix) error {
+	rule := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName(NodeLink)},
+	}
+	for _, network := range networks {
+		rule = append(rule, inNetwork(sourceOffset, network, expr.CmpOpNeq)...)
+	}
+	return netns.Do(path, func() error {
+		return replaceTable(strangersTable, append(rule, &expr.Counter{}, &expr.Masq{}))
+	})
+}
+
+// replaceTable writes a table with one rule for packets that leave, in the calling thread's network namespace.
+func replaceTable(name string, rule []expr.Any) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName(cluster)}
+	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: name}
 	// Adding before deleting makes the deletion of a table that may not exist succeed.
 	conn.AddTable(table)
 	conn.DelTable(table)
@@ -33,14 +60,18 @@ func EnsureMasquerade(cluster string, network netip.Prefix) error {
 		Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
-	exprs := inNetwork(sourceOffset, network, expr.CmpOpEq)
-	exprs = append(exprs, inNetwork(destinationOffset, network, expr.CmpOpNeq)...)
-	exprs = append(exprs, &expr.Counter{}, &expr.Masq{})
-	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
+	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: rule})
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("write nftables table %s: %w", table.Name, err)
 	}
 	return nil
+}
+
+// interfaceName is a name as the kernel compares it: 16 bytes (IFNAMSIZ), filled with zeros.
+func interfaceName(name string) []byte {
+	field := make([]byte, unix.IFNAMSIZ)
+	copy(field, name)
+	return field
 }
 
 // Offsets of the addresses in an IPv4 header (RFC 791).
