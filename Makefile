@@ -2,20 +2,22 @@
 #
 #   make build   programs in bin/
 #   make run     a three-node cluster with the demo in it
-#   make test    formatting, house rules and every test of a package, those that need the kernel among them
+#   make test    formatting, house rules, every test of a package (those that need the kernel among them), and cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
 #   make bench   how long a cluster and a pod take to start, and the memory of every process
 
 GO       ?= go
 LDFLAGS  := -ldflags '-s -w'
 
+# One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
+export CGO_ENABLED = 0
+
 .PHONY: build run test lint unit cluster-test bench clean packages
 
 build:
 	@scripts/require.sh build
 	@mkdir -p bin
-	$(GO) build $(LDFLAGS) -o bin/ ./cmd/eastwest ./cmd/eastwest-node
-	CGO_ENABLED=0 $(GO) build $(LDFLAGS) -o bin/ ./cmd/eastwest-cni ./cmd/eastwest-tool
+	$(GO) build $(LDFLAGS) -o bin/ ./cmd/...
 
 # Debian packages that running and testing need; says which are missing and why, and installs them.
 packages:
@@ -26,7 +28,7 @@ run: build packages
 	bin/eastwest demo
 	@scripts/usage.sh
 
-test: lint unit
+test: lint unit cluster-test
 
 # Formatting and the house rules; golangci-lint reads .golangci.yml where it is installed.
 lint:
@@ -34,10 +36,11 @@ lint:
 	$(GO) test -vet=off -count=1 ./test/house
 	@! command -v golangci-lint >/dev/null || golangci-lint run
 
-unit: packages
-	$(GO) test -vet=off -timeout 40m ./cmd/... ./internal/...
+unit:
+	@scripts/require.sh test
+	$(GO) test -vet=off -timeout 40m ./cmd/... ./internal/... ./test/article ./test/images/...
 
-cluster-test: build packages
+cluster-test: build
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
 
