@@ -3,9 +3,12 @@
 package kubelet
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -128,6 +131,29 @@ func TestMissingImage(t *testing.T) {
 	w.until("never", "in ErrImageNeverPull", func(p *corev1.Pod) bool { return waitingFor(p, "ErrImageNeverPull") })
 	w.create(newPod("good", nil))
 	w.ready("good")
+}
+
+// A pod whose first sandbox failed runs at the second try, and then the runtime is left alone: the time until which the pod
+// was held back has passed, and must not be taken for one that is due again and again.
+func TestRuntimeIsLeftAloneAfterAFailure(t *testing.T) {
+	w := newWorld(t)
+	w.cri.SetFail(func(_ context.Context, call string) error {
+		if call == "RunPodSandbox" && w.cri.Calls("RunPodSandbox") <= 1 {
+			return errors.New("the network is not ready")
+		}
+		return nil
+	})
+	w.start()
+	w.create(newPod("late", nil))
+	w.ready("late")
+	if n := w.cri.Calls("RunPodSandbox"); n != 2 {
+		t.Errorf("%d sandboxes were tried, want 2", n)
+	}
+	before := w.cri.Calls("ListPodSandbox")
+	time.Sleep(time.Second)
+	if n := w.cri.Calls("ListPodSandbox") - before; n > 20 {
+		t.Errorf("the kubelet looked %d times in a second in which nothing happened", n)
+	}
 }
 
 func TestRestartOfTheKubeletStartsNothingTwice(t *testing.T) {

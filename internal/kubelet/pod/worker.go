@@ -218,7 +218,9 @@ func (w *worker) nextLook(now time.Time) time.Duration {
 	}
 	if w.op == nil {
 		for _, t := range w.notYet {
-			sooner(t)
+			if t.After(now) { // one that has passed was considered just now
+				sooner(t)
+			}
 		}
 	}
 	sooner(w.m.config.Volumes.RefreshAt(w.pod))

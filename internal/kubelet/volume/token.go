@@ -20,7 +20,8 @@ import (
 const (
 	defaultLifetime = int64(3600)
 	oldest          = 24 * time.Hour
-	refusedFor      = 2 * time.Second // how long a refusal may mean that the API server has not yet seen the pod bound to this node
+	renewRetry      = 30 * time.Second // between attempts to renew a token that can still be used
+	refusedFor      = 2 * time.Second  // how long a refusal may mean that the API server has not yet seen the pod bound to this node
 )
 
 // Tokens asks the API server for service account tokens bound to pods, and renews them at 80 % of their life. Safe for concurrent use.
@@ -57,11 +58,11 @@ func (t *Tokens) Get(ctx context.Context, pod *corev1.Pod, audience string, seco
 		return held.text, nil
 	}
 	fresh, err := t.request(ctx, pod, k)
-	if err != nil {
-		if ok {
-			return held.text, nil // still valid for a fifth of its life; RefreshAt asks again
-		}
+	if err != nil && !ok {
 		return "", err
+	}
+	if err != nil { // the one that is held is valid for a fifth of its life
+		fresh = heldToken{text: held.text, renewAt: time.Now().Add(renewRetry)}
 	}
 	t.mu.Lock()
 	t.held[k] = fresh
