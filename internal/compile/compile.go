@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
@@ -19,11 +20,13 @@ import (
 // Config is this node's place in the cluster.
 type Config struct {
 	NodeName     string
-	NodeIPs      []netip.Addr   // this node's addresses; their families are the families that it serves
+	NodeIPs      []netip.Addr   // this node's addresses; their families are the families that it serves; empty is both
 	ClusterCIDRs []netip.Prefix // all pods
 	ServiceCIDRs []netip.Prefix // all virtual addresses
 	DNSService   string         // namespace/name of the Service that this node's own agent serves; empty for none
 	NameTTL      uint32         // of DNS records, in seconds
+	// MasqueradeAll gives every connection to a virtual address this node's address as its source.
+	MasqueradeAll bool
 }
 
 // Tables is everything that one node applies.
@@ -44,10 +47,11 @@ type Compiler struct {
 	config Config
 	last   Tables
 	zone   string
+	claims claims
 }
 
 // New makes a compiler for one node.
-func New(config Config) *Compiler { return &Compiler{config: config} }
+func New(config Config) *Compiler { return &Compiler{config: config, claims: newClaims()} }
 
 // Update compiles what changed and returns all tables. Rows that came out the same are not among the keys.
 func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tables, Keys) {
@@ -57,9 +61,7 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 		c.zone = zone
 		services = append(now.Services.Keys(), changes.Services...) // those that are gone are in changes alone
 	}
-	c.last.Services, keys.Services = update(c.last.Services, services, func(key string) (table.Service, bool) {
-		return Service(now, c.config, key)
-	})
+	c.last.Services, keys.Services = c.services(now, services)
 	c.last.Names, keys.Names = update(c.last.Names, changes.Services, func(key string) (table.Name, bool) {
 		return Name(now, c.config, key)
 	})
@@ -68,6 +70,35 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 		c.last.Egress, keys.Egress = replace(c.last.Egress, Egress(now, c.config))
 	}
 	return c.last, keys
+}
+
+// services compiles the rows of some services, and of those whose places they took or gave back.
+func (c *Compiler) services(now snapshot.Snapshot, names []string) (table.Table[table.Service], table.Keys) {
+	rows := make(map[string]table.Service, len(names))
+	done := make(map[string]bool, len(names))
+	compiled := func(name string) table.Service {
+		row, ok := Service(now, c.config, name)
+		if ok {
+			rows[name] = row
+		}
+		done[name] = true
+		return row
+	}
+	var touched []string
+	for _, name := range names {
+		if !done[name] {
+			touched = append(touched, c.claims.set(name, compiled(name))...)
+		}
+	}
+	for _, name := range touched {
+		if !done[name] {
+			compiled(name)
+		}
+	}
+	return update(c.last.Services, slices.Sorted(maps.Keys(done)), func(name string) (table.Service, bool) {
+		row, ok := rows[name]
+		return c.claims.granted(name, row), ok
+	})
 }
 
 // update compiles the rows of some keys.

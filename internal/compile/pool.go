@@ -15,6 +15,7 @@ type pool struct {
 	cluster   []netip.AddrPort // for clients that any endpoint may serve, nearest zone or node first
 	local     []netip.AddrPort // on this node
 	elsewhere []netip.AddrPort // of cluster, those on other nodes
+	serving   []netip.AddrPort // all that still answer, whatever policy says
 	any       bool             // there is a usable endpoint somewhere
 	hairpin   []netip.Addr     // addresses of usable endpoints on this node
 }
@@ -54,6 +55,12 @@ func (b *builder) pool(port snapshot.Port, ipv6 bool) pool {
 		if c.Ready || c.Serving {
 			out.hairpin = append(out.hairpin, c.addr.Addr())
 		}
+		if c.Ready {
+			b.localReady[c.addr.Addr()] = true
+		}
+	}
+	if port.Protocol == table.UDP {
+		out.serving = addrPorts(slices.DeleteFunc(all, func(c candidate) bool { return !c.Ready && !c.Serving }))
 	}
 	return out
 }

@@ -19,13 +19,17 @@ func Service(now snapshot.Snapshot, config Config, key string) (table.Service, b
 	}
 	b := builder{
 		config: config, service: service, zone: zoneOf(now, config.NodeName), dns: key == config.DNSService && key != "",
-		row: table.Service{Object: table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}},
+		localReady: map[netip.Addr]bool{},
+		row:        table.Service{Object: table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}},
 	}
 	b.slices, _ = now.Slices.Get(key)
 	for _, port := range service.Ports {
 		b.port(port)
 	}
 	b.row.Addresses = sortedAddrs(service.ClusterIPs)
+	if service.ExternalLocal && service.HealthCheckNodePort != 0 {
+		b.row.HealthCheck, b.row.LocalEndpoints = service.HealthCheckNodePort, len(b.localReady)
+	}
 	b.row.Frontends = unique(b.row.Frontends)
 	b.row.Hairpin = sortedAddrs(b.row.Hairpin)
 	return b.row, true
@@ -39,11 +43,13 @@ type builder struct {
 	zone    string
 	dns     bool
 	row     table.Service
+
+	localReady map[netip.Addr]bool // ready endpoints on this node, of any port
 }
 
 func (b *builder) port(port snapshot.Port) {
 	for _, ipv6 := range []bool{false, true} {
-		own := slices.ContainsFunc(b.config.NodeIPs, func(a netip.Addr) bool { return a.Is6() == ipv6 })
+		own := len(b.config.NodeIPs) == 0 || slices.ContainsFunc(b.config.NodeIPs, func(a netip.Addr) bool { return a.Is6() == ipv6 })
 		addrs := ofFamily(b.service.ClusterIPs, ipv6)
 		if len(addrs) == 0 {
 			continue
@@ -69,6 +75,9 @@ func (b *builder) port(port snapshot.Port) {
 func (b *builder) clusterIP(port snapshot.Port, addr netip.Addr, pool pool) {
 	f := b.frontend(port, table.ClusterIP, addr, port.Port)
 	f.Masquerade = table.FromOutside
+	if b.config.MasqueradeAll {
+		f.Masquerade = table.Always
+	}
 	if b.service.InternalLocal {
 		f.Endpoints, f.Action = pool.local, pool.localAction()
 	} else {
@@ -77,6 +86,17 @@ func (b *builder) clusterIP(port snapshot.Port, addr netip.Addr, pool pool) {
 	if b.dns && port.Port == 53 {
 		f.LocalSocket = true
 		f.Endpoints, f.Action = pool.elsewhere, actionOf(pool.elsewhere, table.Reject)
+	}
+	b.add(f, pool)
+}
+
+// add appends a frontend. Endpoints of its pool that it does not use still have the connections of before.
+func (b *builder) add(f table.Frontend, pool pool) {
+	if f.Protocol == table.UDP {
+		f.Draining = slices.DeleteFunc(slices.Clone(pool.serving), func(e netip.AddrPort) bool { return slices.Contains(f.Endpoints, e) })
+		if len(f.Draining) == 0 {
+			f.Draining = nil
+		}
 	}
 	b.row.Frontends = append(b.row.Frontends, f)
 }
@@ -93,9 +113,9 @@ func (b *builder) external(port snapshot.Port, kind table.Kind, addr netip.Addr,
 		outside := b.frontend(port, kind, addr, number)
 		outside.View, outside.SourceRanges = table.Outside, ranges
 		outside.Endpoints, outside.Action = pool.local, pool.localAction()
-		b.row.Frontends = append(b.row.Frontends, outside)
+		b.add(outside, pool)
 	}
-	b.row.Frontends = append(b.row.Frontends, everyone)
+	b.add(everyone, pool)
 }
 
 func (b *builder) frontend(port snapshot.Port, kind table.Kind, addr netip.Addr, number uint16) table.Frontend {
@@ -109,16 +129,9 @@ func (b *builder) frontend(port snapshot.Port, kind table.Kind, addr netip.Addr,
 // address and as the load balancer's.
 func unique(list []table.Frontend) []table.Frontend {
 	slices.SortStableFunc(list, table.Frontend.Compare)
-	type place struct {
-		view     table.View
-		addr     netip.Addr
-		protocol table.Protocol
-		port     uint16
-		node     bool
-	}
 	seen := map[place]bool{}
 	return slices.DeleteFunc(list, func(f table.Frontend) bool {
-		at := place{f.View, f.Addr, f.Protocol, f.Port, f.Kind == table.NodePort}
+		at := placeOf(f)
 		taken := seen[at]
 		seen[at] = true
 		return taken

@@ -19,7 +19,13 @@ type Service struct {
 	Hairpin []netip.Addr
 	// Addresses are the virtual addresses of the Service: a port of them that no frontend serves is refused. Sorted.
 	Addresses []netip.Addr
+	// HealthCheck is the port at which load balancers ask whether this node has endpoints; 0 is none.
+	HealthCheck    uint16
+	LocalEndpoints int // how many ready endpoints this node has; counted only where HealthCheck is set
 }
+
+// Key returns namespace/name.
+func (s Service) Key() string { return s.Object.Namespace + "/" + s.Object.Name }
 
 // Kind says which kind of address a frontend has.
 type Kind uint8
@@ -104,8 +110,11 @@ type Frontend struct {
 	Port     uint16
 	PortName string // of the Service's port, empty when it has none
 
-	Action          Action
-	Endpoints       []netip.AddrPort // sorted, no duplicates, of Addr's family; not empty exactly when Action is Forward
+	Action    Action
+	Endpoints []netip.AddrPort // sorted, no duplicates, of Addr's family; not empty exactly when Action is Forward
+	// Draining are endpoints that get no new connections here but still serve those that they have. Only UDP frontends
+	// list them: other protocols end their connections themselves. Sorted.
+	Draining        []netip.AddrPort
 	Masquerade      Masquerade
 	AffinitySeconds uint32         // a client's later connections go to the same endpoint this long; 0 is no affinity
 	SourceRanges    []netip.Prefix // clients that are allowed, sorted; nil is everyone
