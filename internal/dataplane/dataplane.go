@@ -8,6 +8,7 @@ package dataplane
 
 import (
 	"context"
+	"net/netip"
 
 	"eastwest/internal/table"
 )
@@ -21,4 +22,28 @@ type Dataplane[R any] interface {
 	Remove(ctx context.Context) error
 	// Dump returns what is in place now, as sorted text for people and tests.
 	Dump(ctx context.Context) (string, error)
+}
+
+// Local says how a services backend tells pods from clients outside the cluster. At most one field is set; the zero value
+// says that they cannot be told apart: then nobody is masqueraded for coming from outside, and external traffic policy
+// Local holds for everybody but the node itself.
+type Local struct {
+	CIDRs           []netip.Prefix // pods have these addresses
+	Bridge          string         // packets of pods come in through this interface
+	InterfacePrefix string         // packets of pods come in through interfaces whose names begin with this
+}
+
+// Known reports whether pods can be told from clients outside.
+func (l Local) Known() bool { return len(l.CIDRs) > 0 || l.Bridge != "" || l.InterfacePrefix != "" }
+
+// Of keeps the prefixes of one family.
+func (l Local) Of(ipv6 bool) Local {
+	var own []netip.Prefix
+	for _, p := range l.CIDRs {
+		if p.Addr().Is6() == ipv6 {
+			own = append(own, p)
+		}
+	}
+	l.CIDRs = own
+	return l
 }

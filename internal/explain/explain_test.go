@@ -15,9 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/explain"
-	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/kernel/forward"
 	"eastwest/internal/kernel/link"
 	"eastwest/internal/kernel/netns"
@@ -60,8 +60,8 @@ func newNode(t *testing.T) *node {
 	n.route("10.244.2.0/24", "172.18.0.4")
 	n.route("0.0.0.0/0", "172.18.0.1")
 	n.backend, err = nftables.New(nftables.Config{
-		Kernel: nft.New(n.path), Conntrack: conntrack.New(n.path), Log: slog.New(slog.DiscardHandler),
-		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
+		Kernel: nft.New(n.path), Log: slog.New(slog.DiscardHandler),
+		Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}},
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 	})
 	check(t, err)

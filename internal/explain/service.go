@@ -25,8 +25,12 @@ var (
 	portRules    = []lookup{{"node-port", "port", true}, {"node-port-inside", "port", true}}
 )
 
-// dropBit of an element's number says: discard silently.
-const dropBit = 1 << 16
+// The number of an element: how many endpoints in the low bits, seconds of affinity above them; dropped says: discard
+// silently.
+const (
+	countBits = 15
+	dropped   = 1<<countBits - 1
+)
 
 // service finds the rule and element that take the packet; nil when none does.
 func (e *Explainer) service(ctx context.Context, rules *ruleset, q Question, path *Path) (*Service, error) {
@@ -74,10 +78,10 @@ func (e *Explainer) find(ctx context.Context, rule lookup, q Question, path *Pat
 	if err != nil || len(data) < 4 {
 		return nil, err
 	}
-	number := binary.NativeEndian.Uint32([]byte(data))
+	number := binary.NativeEndian.Uint32([]byte(data)) & dropped
 	s := &Service{Label: comment, Table: tableIn(q), Map: rule.set, Action: "forward", Endpoints: int(number)}
 	switch {
-	case number >= dropBit:
+	case number == dropped:
 		s.Action, s.Endpoints = "drop", 0
 		path.problem("service %s has no ready endpoint on this node, and its traffic policy drops the packet", s.Label)
 	case number == 0:

@@ -13,6 +13,7 @@ import (
 	"eastwest/internal/client"
 	"eastwest/internal/compile"
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/dataplane/masquerade"
 	"eastwest/internal/dataplane/routes/direct"
 	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
@@ -97,13 +98,15 @@ func (n *Network) addDataplanes() error {
 
 func (n *Network) addServices(tables *nft.Conn) error {
 	services, err := nftables.New(nftables.Config{
-		Kernel: tables, Conntrack: conntrack.New(n.config.Netns), Log: n.config.Log,
-		ClusterCIDRs: n.config.ClusterCIDRs, ServiceCIDRs: n.config.ServiceCIDRs,
+		Kernel: tables, Log: n.config.Log,
+		Local: dataplane.Local{CIDRs: n.config.ClusterCIDRs}, ServiceCIDRs: n.config.ServiceCIDRs,
 	})
 	if err != nil {
 		return err
 	}
-	n.services = append(n.services, newLoop(n, "services", services))
+	n.services = append(n.services, newLoop(n, "services", connections.After(services, connections.Config{
+		Kernel: conntrack.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
+	})))
 	if n.config.DNSService != "" {
 		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
 			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,

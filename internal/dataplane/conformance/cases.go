@@ -9,25 +9,44 @@ import (
 )
 
 type testCase struct {
-	name string
-	play func(*scene)
+	name      string
+	play      func(*scene)
+	configure func(*Config) // nil leaves the standard
 }
 
 var cases = []testCase{
-	{"cluster-ip", clusterIP},
-	{"from-the-node", fromTheNode},
-	{"ipv6", ipv6},
-	{"no-endpoints", noEndpoints},
-	{"unused-ports", unusedPorts},
-	{"node-port", nodePort},
-	{"external-policy-local", externalLocal},
-	{"hairpin", hairpin},
-	{"udp-endpoint-removed", udpEndpointRemoved},
-	{"scale", scale},
-	{"two-services-share-an-endpoint", sharedEndpoint},
-	{"local-socket", localSocket},
-	{"session-affinity", sessionAffinity},
-	{"source-ranges", sourceRanges},
+	{name: "cluster-ip", play: clusterIP},
+	{name: "from-the-node", play: fromTheNode},
+	{name: "ipv6", play: ipv6},
+	{name: "no-endpoints", play: noEndpoints},
+	{name: "unused-ports", play: unusedPorts},
+	{name: "node-port", play: nodePort},
+	{name: "external-policy-local", play: externalLocal},
+	{name: "hairpin", play: hairpin},
+	{name: "udp-endpoint-removed", play: udpEndpointRemoved},
+	{name: "scale", play: scale},
+	{name: "two-services-share-an-endpoint", play: sharedEndpoint},
+	{name: "local-socket", play: localSocket},
+	{name: "session-affinity", play: sessionAffinity},
+	{name: "source-ranges", play: sourceRanges},
+	{name: "external-addresses", play: externalAddresses},
+	{name: "balancer-policy-local", play: balancerLocal},
+	{name: "internal-policy-local", play: internalLocal},
+	{name: "ipv6-addresses", play: ipv6Addresses},
+	{name: "node-port-addresses", play: nodePortAddresses, configure: onlySecond},
+	{name: "no-detection-of-pods", play: undetected, configure: noDetection},
+	{name: "pods-by-bridge", play: detectedByInterface, configure: byBridge},
+	{name: "pods-by-interface-prefix", play: detectedByInterface, configure: byPrefix},
+	{name: "udp-service-deleted", play: udpServiceDeleted},
+	{name: "udp-node-port-changed", play: udpNodePortChanged},
+	{name: "udp-draining", play: udpDraining},
+	{name: "udp-before-the-service", play: udpBeforeTheService},
+	{name: "restart", play: restart},
+	{name: "affinity-across-restart", play: affinityAcrossRestart},
+	{name: "affinity-ends", play: affinityEnds},
+	{name: "stray-answer", play: strayAnswer},
+	{name: "sctp", play: sctp},
+	{name: "foreign-marks", play: foreignMarks},
 }
 
 // row makes a Service default/nginx with one ClusterIP frontend on port 8080.

@@ -9,19 +9,29 @@ import (
 	"testing"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/connections"
+	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
 )
 
-// Maker makes the dataplane under test for the node whose network namespace is at path. Pods are in ClusterCIDRs.
-type Maker func(t *testing.T, path string) dataplane.Dataplane[table.Service]
+// Config is what a case wants the backend to know of the cluster.
+type Config struct {
+	Local             dataplane.Local
+	ServiceCIDRs      []netip.Prefix
+	NodePortAddresses []netip.Prefix
+}
 
-// ClusterCIDRs are the prefixes of the lab's pods, ServiceCIDRs those of virtual addresses.
-func ClusterCIDRs() []netip.Prefix { return prefixes("10.244.0.0/16", "fd00:10::/32") }
+// Maker makes the backend under test for the node whose network namespace is at path.
+type Maker func(t *testing.T, path string, config Config) dataplane.Dataplane[table.Service]
 
-// ServiceCIDRs are the prefixes of the lab's virtual addresses.
-func ServiceCIDRs() []netip.Prefix { return prefixes("10.96.0.0/12", "fd00:96::/108") }
+func standard() Config {
+	return Config{
+		Local:        dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "fd00:10::/32")},
+		ServiceCIDRs: prefixes("10.96.0.0/12", "fd00:96::/108"),
+	}
+}
 
-// Services runs the suite.
+// Services runs the suite. As in a node, connections follow what the backend does.
 func Services(t *testing.T, make Maker) {
 	l := newLab(t)
 	for _, pod := range []host{l.a, l.b, l.c} {
@@ -29,8 +39,18 @@ func Services(t *testing.T, make Maker) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			d := make(t, l.node.netns)
-			s := &scene{t: t, lab: l, dataplane: d}
+			config := standard()
+			if c.configure != nil {
+				c.configure(&config)
+			}
+			s := &scene{t: t, lab: l}
+			s.restart = func() {
+				s.dataplane = connections.After(make(t, l.node.netns, config), connections.Config{
+					Kernel: conntrack.New(l.node.netns), ServiceCIDRs: config.ServiceCIDRs,
+				})
+				s.started = false
+			}
+			s.restart()
 			t.Cleanup(s.cleanUp)
 			c.play(s)
 		})
@@ -44,6 +64,7 @@ type scene struct {
 	dataplane dataplane.Dataplane[table.Service]
 	rows      table.Table[table.Service]
 	started   bool
+	restart   func() // a new process takes over from the last one
 }
 
 // apply replaces the services and tells the dataplane which changed.

@@ -10,16 +10,16 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/netns"
 )
 
-// Flow names the entries of one frontend that were translated to one endpoint.
-type Flow struct {
-	Protocol uint8
-	To       netip.AddrPort // original destination; an unspecified address stands for every address
-	Endpoint netip.AddrPort // where it was translated to; the zero value stands for "not translated at all"
+// Entry is what matters of one connection.
+type Entry struct {
+	To       netip.AddrPort // where the client sends to
+	Endpoint netip.AddrPort // who answers: the same when the connection is not translated
 }
 
 // Conn talks to the connection tracking of one network namespace.
@@ -28,25 +28,49 @@ type Conn struct{ netns string }
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
 func New(path string) *Conn { return &Conn{netns: path} }
 
-// Forget deletes the entries of the flows. It reads every entry of the families and protocols in question, so call it
-// only when something is gone.
-func (c *Conn) Forget(ctx context.Context, flows []Flow) error {
-	if len(flows) == 0 {
-		return nil
-	}
-	return c.do(func() error {
-		var errs []error
-		for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-			filter := newFilter(flows, family == unix.AF_INET6)
-			if len(filter) == 0 || ctx.Err() != nil {
-				continue
-			}
-			if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter); err != nil {
-				errs = append(errs, fmt.Errorf("delete conntrack entries of removed endpoints: %w", err))
+// attempts is how often a listing is repeated that the kernel says was disturbed.
+const attempts = 5
+
+// Delete removes the entries of a protocol that are stale, in both families, and returns how many. The kernel sends
+// entries of that protocol alone, and they are looked at one by one as they come: memory follows what is removed and
+// not what there is.
+func (c *Conn) Delete(ctx context.Context, protocol uint8, stale func(Entry) bool) (int, error) {
+	removed := 0
+	err := c.do(func() error {
+		socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+		if err != nil {
+			return fmt.Errorf("open netlink socket to conntrack: %w", err)
+		}
+		defer socket.Close()
+		d := dump{sockets: map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: socket}}, protocol: protocol, stale: stale}
+		for _, d.family = range []uint8{unix.AF_INET, unix.AF_INET6} {
+			n, err := d.delete(ctx)
+			removed += n
+			if err != nil {
+				return err
 			}
 		}
-		return errors.Join(append(errs, ctx.Err())...)
+		return nil
 	})
+	return removed, err
+}
+
+// Addresses returns the addresses of the namespace's own interfaces.
+func (c *Conn) Addresses(context.Context) (map[netip.Addr]bool, error) {
+	own := map[netip.Addr]bool{}
+	err := c.do(func() error {
+		list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		for _, a := range list {
+			if addr, ok := netip.AddrFromSlice(a.IP); ok {
+				own[addr.Unmap()] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of this node: %w", err)
+	}
+	return own, nil
 }
 
 func (c *Conn) do(fn func() error) error {
@@ -56,47 +80,61 @@ func (c *Conn) do(fn func() error) error {
 	return netns.Do(c.netns, fn)
 }
 
-// filter matches the entries of any of its flows.
-type filter map[Flow]bool
-
-var _ netlink.CustomConntrackFilter = filter(nil)
-
-func newFilter(flows []Flow, ipv6 bool) filter {
-	f := filter{}
-	for _, flow := range flows {
-		if flow.To.Addr().Is6() == ipv6 {
-			f[flow] = true
-		}
-	}
-	return f
+// dump is one pass over the entries of a family and protocol.
+type dump struct {
+	sockets  map[int]*nl.SocketHandle
+	family   uint8
+	protocol uint8
+	stale    func(Entry) bool
 }
 
-// MatchConntrackFlow reports whether an entry is one of those to delete.
-func (f filter) MatchConntrackFlow(entry *netlink.ConntrackFlow) bool {
-	to, ok := netip.AddrFromSlice(entry.Forward.DstIP)
-	if !ok {
-		return false
+func (d dump) delete(ctx context.Context) (removed int, err error) {
+	for range attempts {
+		var keys [][]byte
+		err = d.list(func(entry Entry, key []byte) {
+			if d.stale(entry) {
+				keys = append(keys, key)
+			}
+		})
+		if err != nil && !errors.Is(err, nl.ErrDumpInterrupted) {
+			return removed, fmt.Errorf("list conntrack entries: %w", err)
+		}
+		for _, key := range keys {
+			if ctx.Err() != nil {
+				return removed, ctx.Err()
+			}
+			request := d.request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
+			request.AddRawData(key)
+			_, failed := request.Execute(unix.NETLINK_NETFILTER, 0)
+			if failed != nil && !errors.Is(failed, unix.ENOENT) {
+				return removed, fmt.Errorf("delete conntrack entry: %w", failed)
+			}
+			removed++
+		}
+		if err == nil {
+			return removed, nil
+		}
 	}
-	endpoint, ok := netip.AddrFromSlice(entry.Reverse.SrcIP)
-	if !ok {
-		return false
+	return removed, nil // a table that never holds still was gone over several times: nothing old is left in it
+}
+
+// list asks for the entries of the protocol; a kernel before 5.8 sends all.
+func (d dump) list(each func(entry Entry, key []byte)) error {
+	request := d.request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
+	for _, attribute := range byProtocol(d.protocol) {
+		request.AddData(attribute)
 	}
-	to, endpoint = to.Unmap(), endpoint.Unmap()
-	any := netip.IPv4Unspecified()
-	if to.Is6() {
-		any = netip.IPv6Unspecified()
-	}
-	at := Flow{
-		Protocol: entry.Forward.Protocol,
-		To:       netip.AddrPortFrom(to, entry.Forward.DstPort),
-		Endpoint: netip.AddrPortFrom(endpoint, entry.Reverse.SrcPort),
-	}
-	if at.To == at.Endpoint {
-		at.Endpoint = netip.AddrPort{}
-	}
-	if f[at] {
+	return request.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(message []byte) bool {
+		if entry, protocol, key, ok := parse(message); ok && protocol == d.protocol {
+			each(entry, key)
+		}
 		return true
-	}
-	at.To = netip.AddrPortFrom(any, at.To.Port())
-	return f[at]
+	})
+}
+
+func (d dump) request(operation, flags int) *nl.NetlinkRequest {
+	request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|operation, flags)
+	request.Sockets = d.sockets
+	request.AddData(&nl.Nfgenmsg{NfgenFamily: d.family, Version: nl.NFNETLINK_V0})
+	return request
 }

@@ -19,7 +19,6 @@ import (
 	"slices"
 
 	"eastwest/internal/dataplane"
-	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
 )
@@ -32,18 +31,14 @@ type Kernel interface {
 	Change(ctx context.Context, ops []nft.Op) error
 }
 
-// Conntrack forgets connections to endpoints that are gone.
-type Conntrack interface {
-	Forget(ctx context.Context, flows []conntrack.Flow) error
-}
-
 // Config is what a Backend needs.
 type Config struct {
 	Kernel       Kernel
-	Conntrack    Conntrack
-	ClusterCIDRs []netip.Prefix // clients outside of them are masqueraded
-	ServiceCIDRs []netip.Prefix // addresses in them that no Service has are refused
-	Log          *slog.Logger
+	Local        dataplane.Local // how pods are told from clients outside
+	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
+	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's.
+	NodePortAddresses []netip.Prefix
+	Log               *slog.Logger
 }
 
 // Backend is the services dataplane on nftables, IPv4 and IPv6. It is not safe for concurrent use.
@@ -59,15 +54,17 @@ var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
 
 // New makes a backend; it touches nothing before the first Apply.
 func New(config Config) (*Backend, error) {
-	if config.Kernel == nil || config.Conntrack == nil || config.Log == nil {
-		return nil, errors.New("make the nftables backend: Kernel, Conntrack and Log are required")
+	if config.Kernel == nil || config.Log == nil {
+		return nil, errors.New("make the nftables backend: Kernel and Log are required")
 	}
 	b := &Backend{config: config}
 	for i, family := range families {
 		b.programs[i] = program{
 			family:   family,
-			clusters: prefixesOf(config.ClusterCIDRs, family),
+			local:    config.Local.Of(family == nft.IPv6),
 			services: prefixesOf(config.ServiceCIDRs, family),
+			nodes:    prefixesOf(config.NodePortAddresses, family),
+			noNodes:  len(config.NodePortAddresses) > 0 && len(prefixesOf(config.NodePortAddresses, family)) == 0,
 		}
 	}
 	return b, nil
@@ -97,7 +94,6 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], ch
 func (b *Backend) change(ctx context.Context, want table.Table[table.Service], names []string) error {
 	names = slices.Compact(slices.Sorted(slices.Values(names))) // named twice, a row would be counted twice
 	var ops []nft.Op
-	var gone []conntrack.Flow
 	for i, family := range families {
 		have, wanted := map[place]value{}, map[place]value{}
 		var need size
@@ -117,12 +113,11 @@ func (b *Backend) change(ctx context.Context, want table.Table[table.Service], n
 		if err != nil {
 			return err
 		}
-		gone = append(gone, vanished(family, have, wanted)...)
 		b.share(family, b.rows(b.last, names), b.rows(want, names), have, wanted)
 		ops = append(ops, diff(family, have, wanted)...)
 		ops = append(ops, clients...)
 	}
-	return b.write(ctx, ops, gone)
+	return b.write(ctx, ops)
 }
 
 func (b *Backend) rows(from table.Table[table.Service], names []string) []table.Service {
@@ -167,7 +162,6 @@ func (b *Backend) share(family nft.Family, old, now []table.Service, have, want 
 // sync compares everything with the kernel.
 func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) error {
 	var ops []nft.Op
-	var gone []conntrack.Flow
 	b.hairpins = map[place]int{}
 	for i, family := range families {
 		wanted := make(map[place]value, 4*want.Len())
@@ -190,21 +184,18 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 		if err != nil {
 			return err
 		}
-		gone = append(gone, vanished(family, have, wanted)...)
 		ops = append(ops, diff(family, have, wanted)...)
 		ops = append(ops, clients...)
 	}
-	return b.write(ctx, ops, gone)
+	return b.write(ctx, ops)
 }
 
-func (b *Backend) write(ctx context.Context, ops []nft.Op, gone []conntrack.Flow) error {
-	if len(ops) > 0 {
-		if err := b.config.Kernel.Change(ctx, ops); err != nil {
-			return fmt.Errorf("apply services: %w", err)
-		}
+func (b *Backend) write(ctx context.Context, ops []nft.Op) error {
+	if len(ops) == 0 {
+		return nil
 	}
-	if len(gone) > 0 {
-		return b.config.Conntrack.Forget(ctx, gone)
+	if err := b.config.Kernel.Change(ctx, ops); err != nil {
+		return fmt.Errorf("apply services: %w", err)
 	}
 	return nil
 }

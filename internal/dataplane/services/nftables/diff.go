@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
 )
@@ -74,33 +73,6 @@ func inOrder(ops map[string]*nft.Op, rank func(string) int) []nft.Op {
 		out = append(out, *ops[name])
 	}
 	return out
-}
-
-// vanished returns the UDP flows to endpoints that a frontend no longer has, and those that went past a frontend that
-// is new. TCP notices by itself.
-func vanished(family nft.Family, have, want map[place]value) []conntrack.Flow {
-	type backend struct{ group, key, data string }
-	still := map[backend]bool{}
-	for p, v := range want {
-		if group, _, ok := strings.Cut(p.set, "-endpoint-"); ok && isUDP(family, group, p.key) {
-			still[backend{group, p.key, v.data}] = true
-		}
-	}
-	var flows []conntrack.Flow
-	for p, v := range have {
-		group, _, ok := strings.Cut(p.set, "-endpoint-")
-		if !ok || !isUDP(family, group, p.key) || still[backend{group, p.key, v.data}] {
-			continue
-		}
-		flows = append(flows, conntrack.Flow{
-			Protocol: uint8(table.UDP), To: frontendOf(family, group, p.key), Endpoint: addrPort(family, v.data),
-		})
-	}
-	return flows
-}
-
-func isUDP(family nft.Family, group, key string) bool {
-	return key[addrLen(family, group)] == byte(table.UDP)
 }
 
 // addrLen is how many bytes of a group's key are the address.

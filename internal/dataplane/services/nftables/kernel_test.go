@@ -12,7 +12,6 @@ import (
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/conformance"
 	"eastwest/internal/dataplane/services/nftables"
-	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
@@ -38,8 +37,8 @@ func newBackend(t *testing.T, ns string) (*nftables.Backend, *counting) {
 	t.Helper()
 	kernel := &counting{Conn: nft.New(ns)}
 	backend, err := nftables.New(nftables.Config{
-		Kernel: kernel, Conntrack: conntrack.New(ns), Log: slog.New(slog.DiscardHandler),
-		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")},
+		Kernel: kernel, Log: slog.New(slog.DiscardHandler),
+		Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
 	})
 	if err != nil {
@@ -127,10 +126,10 @@ func TestRemoveLeavesNothing(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	conformance.Services(t, func(t *testing.T, path string) dataplane.Dataplane[table.Service] {
+	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
 		backend, err := nftables.New(nftables.Config{
-			Kernel: nft.New(path), Conntrack: conntrack.New(path), Log: slog.New(slog.DiscardHandler),
-			ClusterCIDRs: conformance.ClusterCIDRs(), ServiceCIDRs: conformance.ServiceCIDRs(),
+			Kernel: nft.New(path), Log: slog.New(slog.DiscardHandler),
+			Local: config.Local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses,
 		})
 		if err != nil {
 			t.Fatal(err)

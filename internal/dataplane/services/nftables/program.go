@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/nft"
 )
 
@@ -15,8 +16,10 @@ import (
 // configuration and on how many endpoints a Service has at most, never on which services there are.
 type program struct {
 	family   nft.Family
-	clusters []netip.Prefix // of the pods, in this family
-	services []netip.Prefix // virtual addresses, in this family
+	local    dataplane.Local // how pods are known, in this family
+	services []netip.Prefix  // virtual addresses, in this family
+	nodes    []netip.Prefix  // addresses that serve node ports, in this family; empty is all
+	noNodes  bool            // no address of this family serves node ports
 	size     size
 	// written is how nft listed the table right after it was written: versions of nft spell some rules differently.
 	written string
@@ -175,11 +178,7 @@ func (p program) lookup(w *writer, m frontendMap) {
 // cluster, always.
 func (p program) dispatch(w *writer) {
 	match, _ := p.addr()
-	loopback := loopback4
-	if p.family == nft.IPv6 {
-		loopback = loopback6
-	}
-	local := fmt.Sprintf("%s daddr != %s fib daddr type local", match, loopback)
+	local := p.nodePortAddresses()
 
 	w.open("chain node-ports")
 	p.lookup(w, nodePort)
@@ -191,7 +190,9 @@ func (p program) dispatch(w *writer) {
 
 	w.open("chain from-outside")
 	p.lookup(w, externalOutside)
-	w.line("%s goto node-ports-from-outside", local)
+	if local != "" {
+		w.line("%s goto node-ports-from-outside", local)
+	}
 	w.close()
 
 	w.open("chain services")
@@ -203,22 +204,48 @@ func (p program) dispatch(w *writer) {
 	if len(p.services) > 0 {
 		w.line("%s daddr %s goto refuse", match, prefixSet(p.services))
 	}
-	w.line("%s goto node-ports", local)
+	if local != "" {
+		w.line("%s goto node-ports", local)
+	}
 	w.line("meta mark set meta mark & %s", markRest)
 	w.close()
 }
 
-func (p program) markOutside(w *writer) {
-	w.line("%smeta mark set meta mark | %s", p.outside(), markBit)
+// nodePortAddresses returns the match for the addresses that serve node ports; empty when none does.
+func (p program) nodePortAddresses() string {
+	match, _ := p.addr()
+	loopback := loopback4
+	if p.family == nft.IPv6 {
+		loopback = loopback6
+	}
+	text := fmt.Sprintf("%s daddr != %s fib daddr type local", match, loopback)
+	switch {
+	case p.noNodes:
+		return ""
+	case len(p.nodes) > 0:
+		return fmt.Sprintf("%s daddr %s %s", match, prefixSet(p.nodes), text)
+	}
+	return text
 }
 
-// outside returns the match for clients that are no pods, with a space after it; without cluster CIDRs everybody is.
-func (p program) outside() string {
-	if len(p.clusters) == 0 {
-		return ""
+func (p program) markOutside(w *writer) {
+	if p.local.Known() {
+		w.line("%smeta mark set meta mark | %s", p.outside(), markBit)
 	}
+}
+
+// outside returns the match for clients that are no pods, with a space after it; empty where these cannot be told apart.
+func (p program) outside() string {
 	match, _ := p.addr()
-	return fmt.Sprintf("%s saddr != %s ", match, prefixSet(p.clusters))
+	switch {
+	case len(p.local.CIDRs) > 0:
+		return fmt.Sprintf("%s saddr != %s ", match, prefixSet(p.local.CIDRs))
+	case p.local.Bridge != "":
+		return fmt.Sprintf("iifname != %q ", p.local.Bridge)
+	case p.local.InterfacePrefix != "":
+		return fmt.Sprintf("iifname != %q ", p.local.InterfacePrefix+"*")
+	}
+	return ""
 }
 
 func (p program) hooks(w *writer) {
@@ -251,7 +278,12 @@ func (p program) hooks(w *writer) {
 	w.close()
 	w.open("chain output")
 	w.line("type nat hook output priority -100; policy accept;")
+	w.line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
 	w.line("goto services")
+	w.close()
+	w.open("chain forward")
+	w.line("type filter hook forward priority filter; policy accept;")
+	w.line("ct state invalid drop comment \"an answer that conntrack cannot place would reach its client untranslated, and be reset\"")
 	w.close()
 	w.open("chain postrouting")
 	w.line("type nat hook postrouting priority srcnat; policy accept;")

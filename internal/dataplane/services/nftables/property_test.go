@@ -14,17 +14,12 @@ import (
 	"pgregory.net/rapid"
 
 	"eastwest/internal/dataplane/services/nftables"
-	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/kernel/nft/nfttest"
 	"eastwest/internal/table"
 )
 
-type noConntrack struct{}
-
-func (noConntrack) Forget(context.Context, []conntrack.Flow) error { return nil }
-
 func fakeBackend(t *rapid.T, kernel *nfttest.Fake) *nftables.Backend {
-	backend, err := nftables.New(nftables.Config{Kernel: kernel, Conntrack: noConntrack{}, Log: slog.New(slog.DiscardHandler)})
+	backend, err := nftables.New(nftables.Config{Kernel: kernel, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"net/netip"
+
+	"eastwest/internal/table"
+)
+
+const (
+	balancer   = "198.51.100.7"
+	balancer6  = "2001:db8:1::7"
+	external   = "203.0.113.9"
+	secondIP   = "172.18.0.99" // another address of the node
+	secondNode = secondIP + ":31000"
+)
+
+// with adds frontends to a row.
+func with(r table.Service, frontends ...table.Frontend) table.Service {
+	r.Frontends = append(r.Frontends, frontends...)
+	return r
+}
+
+func always(f table.Frontend) table.Frontend {
+	f.Masquerade = table.Always
+	return f
+}
+
+// outside makes the view of clients outside the cluster under policy Local.
+func outside(f table.Frontend) table.Frontend {
+	f.View, f.Masquerade = table.Outside, table.Never
+	return f
+}
+
+func dropping(f table.Frontend) table.Frontend {
+	f.Action = table.Drop
+	return f
+}
+
+// External addresses and those of load balancers serve everybody, also pods and the node itself, which take the short way.
+func externalAddresses(s *scene) {
+	build := func(endpoints ...string) table.Service {
+		return with(row("nginx", "10.96.0.7", endpoints...),
+			always(frontend(table.ExternalIP, netip.MustParseAddr(external), table.TCP, 80, endpoints...)),
+			always(frontend(table.LoadBalancer, netip.MustParseAddr(balancer), table.TCP, 80, endpoints...)),
+			always(frontend(table.LoadBalancer, netip.MustParseAddr(balancer), table.UDP, 80, endpoints...)))
+	}
+	netDefault(s)
+	s.apply(build(b))
+	for _, from := range []host{s.lab.other, s.lab.client} {
+		s.expect(from, "tcp", external+":80", "b "+gateway)
+		s.expect(from, "tcp", balancer+":80", "b "+gateway)
+		s.expect(from, "udp", balancer+":80", "b "+gateway)
+	}
+	s.spread(s.lab.node, "tcp", balancer+":80", "b")
+	s.apply(build())
+	for _, from := range []host{s.lab.other, s.lab.client, s.lab.node} {
+		s.expect(from, "tcp", external+":80", "refused")
+		s.expect(from, "tcp", balancer+":80", "refused")
+	}
+}
+
+// With policy Local a load balancer's clients keep their address and meet this node's endpoints alone, or silence; pods
+// and the node itself meet all endpoints.
+func balancerLocal(s *scene) {
+	at := netip.MustParseAddr(balancer)
+	build := func(local ...string) table.Service {
+		out := outside(frontend(table.LoadBalancer, at, table.TCP, 80, local...))
+		if len(local) == 0 {
+			out = dropping(out)
+		}
+		return with(row("nginx", "10.96.0.7", a, b), frontend(table.LoadBalancer, at, table.TCP, 80, a, b), out)
+	}
+	netDefault(s)
+	s.apply(build(a))
+	s.expect(s.lab.other, "tcp", balancer+":80", "a "+outsideIP)
+	s.spread(s.lab.client, "tcp", balancer+":80", "a", "b")
+	s.spread(s.lab.node, "tcp", balancer+":80", "a", "b")
+	s.apply(build())
+	s.silent(s.lab.other, "tcp", balancer+":80")
+	s.spread(s.lab.client, "tcp", balancer+":80", "a", "b")
+}
+
+// Internal policy Local without an endpoint on the node is silence, also for the node itself.
+func internalLocal(s *scene) {
+	r := row("nginx", "10.96.0.7")
+	for i := range r.Frontends {
+		r.Frontends[i].Action = table.Drop
+	}
+	netDefault(s)
+	s.apply(r)
+	s.silent(s.lab.client, "tcp", vip)
+	s.silent(s.lab.node, "tcp", vip)
+}
+
+// IPv6 has everything that IPv4 has.
+func ipv6Addresses(s *scene) {
+	const b6 = "[fd00:10:0:1::2]:80"
+	at := netip.MustParseAddr(balancer6)
+	s.apply(with(row("nginx", "fd00:96::7", b6),
+		always(frontend(table.NodePort, netip.IPv6Unspecified(), table.TCP, 31000, b6)),
+		outside(frontend(table.LoadBalancer, at, table.TCP, 80, b6)), frontend(table.LoadBalancer, at, table.TCP, 80, b6)))
+	s.expect(s.lab.other, "tcp", "["+balancer6+"]:80", "b 2001:db8::2")
+	s.expect(s.lab.client, "tcp", "["+balancer6+"]:80", "b fd00:10::9")
+	s.spread(s.lab.other, "tcp", "["+nodeIP6+"]:31000", "b")
+	s.spread(s.lab.client, "tcp", "["+nodeIP6+"]:31000", "b")
+	s.expect(s.lab.other, "tcp", "["+nodeIP6+"]:31001", "refused")
+}
+
+// Node ports are served at the addresses that were asked for, and at no others.
+func nodePortAddresses(s *scene) {
+	inNode(s, func() error { return addAddr("lo", secondIP) })
+	s.t.Cleanup(func() { inNode(s, func() error { return deleteAddr("lo", secondIP) }) })
+	s.apply(with(row("nginx", "10.96.0.7", b), always(frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, b))))
+	s.expect(s.lab.other, "tcp", secondNode, "b "+gateway)
+	s.expect(s.lab.other, "tcp", nodeIP+":31000", "refused")
+}
+
+func onlySecond(c *Config) { c.NodePortAddresses = prefixes("172.18.0.96/29") }
+
+// Where pods cannot be told from others, nobody is masqueraded for the place that they come from.
+func undetected(s *scene) {
+	s.apply(row("nginx", "10.96.0.7", b))
+	s.expect(s.lab.client, "tcp", vip, "b 10.244.0.9")
+	s.expect(s.lab.other, "tcp", vip, "b "+outsideIP)
+}
+
+func noDetection(c *Config) { c.Local.CIDRs = nil }
+
+// Pods may be known by the interface that their packets come in through.
+func detectedByInterface(s *scene) {
+	s.apply(with(row("nginx", "10.96.0.7", b),
+		frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, b),
+		dropping(outside(frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000)))))
+	s.expect(s.lab.client, "tcp", vip, "b 10.244.0.9")
+	s.expect(s.lab.other, "tcp", vip, "b "+gateway)
+	s.expect(s.lab.client, "tcp", nodeIP+":31000", "b 10.244.0.9")
+	s.silent(s.lab.other, "tcp", nodeIP+":31000")
+}
+
+func byBridge(c *Config) { c.Local.CIDRs, c.Local.Bridge = nil, "vclient" }
+func byPrefix(c *Config) { c.Local.CIDRs, c.Local.InterfacePrefix = nil, "vcli" }
