@@ -14,6 +14,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -37,6 +38,7 @@ var versions = []schema.GroupVersion{
 	certificatesv1.SchemeGroupVersion,
 	authenticationv1.SchemeGroupVersion,
 	authorizationv1.SchemeGroupVersion,
+	networkingv1.SchemeGroupVersion,
 }
 
 // New makes a client for the API server that config names. config is copied; all groups share one connection pool.
@@ -71,7 +73,7 @@ func New(config *rest.Config) (*Client, error) {
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	builder := runtime.NewSchemeBuilder(corev1.AddToScheme, discoveryv1.AddToScheme, coordinationv1.AddToScheme,
-		certificatesv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme)
+		certificatesv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme, networkingv1.AddToScheme)
 	if err := builder.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("register API kinds: %w", err)
 	}
@@ -100,6 +102,9 @@ func (c *Client) Authentication() *rest.RESTClient {
 func (c *Client) Authorization() *rest.RESTClient {
 	return c.groups[authorizationv1.SchemeGroupVersion]
 }
+
+// Networking returns the REST client of networking.k8s.io/v1: servicecidrs.
+func (c *Client) Networking() *rest.RESTClient { return c.groups[networkingv1.SchemeGroupVersion] }
 
 // Config returns a copy of the configuration that the client was made from.
 func (c *Client) Config() *rest.Config { return rest.CopyConfig(c.config) }

@@ -13,13 +13,9 @@ import (
 	"eastwest/internal/client"
 	"eastwest/internal/compile"
 	"eastwest/internal/dataplane"
-	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/dataplane/masquerade"
+	"eastwest/internal/dataplane/metrics"
 	"eastwest/internal/dataplane/routes/direct"
-	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
-	"eastwest/internal/dataplane/services/nftables"
-	"eastwest/internal/kernel/conntrack"
-	"eastwest/internal/kernel/loopback"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/kernel/route"
 	"eastwest/internal/reconcile"
@@ -39,10 +35,16 @@ type NetworkConfig struct {
 	NameTTL      uint32 // of DNS records, in seconds
 	Netns        string // path of the network namespace; empty is the program's own
 
-	Names      dataplane.Dataplane[table.Name] // the DNS server's zone
-	NoServices bool                            // leave services to somebody else, as DNS alone does
-	NoRoutes   bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
-	Log        *slog.Logger
+	Backend           string                          // of services: nftables, which is the default, or iptables
+	Local             dataplane.Local                 // how services know pods; by ClusterCIDRs where it is zero
+	NoLocal           bool                            // do not tell pods from others at all
+	NodePortAddresses []netip.Prefix                  // where node ports are served; empty is everywhere but on loopback
+	MasqueradeAll     bool                            // every connection to a service
+	Metrics           *metrics.Metrics                // of the services dataplane; may be nil
+	Names             dataplane.Dataplane[table.Name] // the DNS server's zone
+	NoServices        bool                            // leave services to somebody else, as DNS alone does
+	NoRoutes          bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
+	Log               *slog.Logger
 }
 
 // Network keeps services, names, routes and masquerading of one node equal to the cluster.
@@ -58,8 +60,9 @@ type Network struct {
 	routes   *reconcile.Loop[table.Route]
 	egress   *reconcile.Loop[table.Egress]
 
-	mu   sync.Mutex
-	last compile.Tables
+	mu       sync.Mutex
+	last     compile.Tables
+	eligible bool
 }
 
 // NewNetwork composes the pipeline of one node; Run starts it.
@@ -69,12 +72,12 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	}
 	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns)}
 	var err error
-	if n.watcher, err = watch.New(watch.Config{Client: config.Client, Store: n.store, Log: config.Log}); err != nil {
+	if n.watcher, err = watch.New(watch.Config{Client: config.Client, Store: n.store, OnlyNode: onlyNode(config), Log: config.Log}); err != nil {
 		return nil, err
 	}
 	n.compiler = compile.New(compile.Config{
 		NodeName: config.NodeName, NodeIPs: config.NodeIPs, ClusterCIDRs: config.ClusterCIDRs,
-		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL,
+		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL, MasqueradeAll: config.MasqueradeAll,
 	})
 	return n, n.addDataplanes()
 }
@@ -82,7 +85,7 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 func (n *Network) addDataplanes() error {
 	tables := nft.New(n.config.Netns)
 	if !n.config.NoServices {
-		if err := n.addServices(tables); err != nil {
+		if err := n.addServices(); err != nil {
 			return err
 		}
 	}
@@ -92,25 +95,6 @@ func (n *Network) addDataplanes() error {
 	if !n.config.NoRoutes {
 		n.routes = newLoop(n, "routes", direct.New(n.routing))
 		n.egress = newLoop(n, "egress", masquerade.New(tables))
-	}
-	return nil
-}
-
-func (n *Network) addServices(tables *nft.Conn) error {
-	services, err := nftables.New(nftables.Config{
-		Kernel: tables, Log: n.config.Log,
-		Local: dataplane.Local{CIDRs: n.config.ClusterCIDRs}, ServiceCIDRs: n.config.ServiceCIDRs,
-	})
-	if err != nil {
-		return err
-	}
-	n.services = append(n.services, newLoop(n, "services", connections.After(services, connections.Config{
-		Kernel: conntrack.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
-	})))
-	if n.config.DNSService != "" {
-		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
-			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
-		})))
 	}
 	return nil
 }
@@ -203,7 +187,9 @@ func (n *Network) compile(ctx context.Context) error {
 		return ctx.Err()
 	}
 	for {
-		n.offer(n.compiler.Update(n.store.Take()))
+		now, changes := n.store.Take()
+		n.look(now)
+		n.offer(n.compiler.Update(now, changes))
 		select {
 		case <-n.store.Changed():
 		case <-ctx.Done():
@@ -218,6 +204,9 @@ func (n *Network) offer(tables compile.Tables, keys compile.Keys) {
 	n.mu.Unlock()
 	for _, loop := range n.services {
 		loop.Offer(tables.Services, keys.Services)
+	}
+	if n.config.Metrics != nil && (keys.Services.All || len(keys.Services.Names) > 0) {
+		n.config.Metrics.Queued()
 	}
 	if n.names != nil {
 		n.names.Offer(tables.Names, keys.Names)

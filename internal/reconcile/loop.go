@@ -41,6 +41,9 @@ type Loop[R any] struct {
 	all     bool
 	changed map[string]bool
 	offered bool
+	oldest  time.Time // when the oldest change that waits was offered; zero when none waits
+	working time.Time // the same of what is being applied
+	applied time.Time // when everything offered was applied last
 	wake    chan struct{}
 
 	once  sync.Once
@@ -64,6 +67,9 @@ func (l *Loop[R]) Offer(want table.Table[R], changed table.Keys) {
 	l.mu.Lock()
 	l.want, l.offered = want, true
 	l.all = l.all || changed.All
+	if l.oldest.IsZero() && (l.all || len(changed.Names) > 0) {
+		l.oldest = time.Now()
+	}
 	for _, name := range changed.Names {
 		l.changed[name] = true
 	}
@@ -81,6 +87,16 @@ func (l *Loop[R]) Resync() {
 
 // Ready is closed when a table was applied for the first time.
 func (l *Loop[R]) Ready() <-chan struct{} { return l.ready }
+
+// Progress returns when everything was applied last, and since when a change waits; each is zero when there is none.
+func (l *Loop[R]) Progress() (applied, waiting time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.working.IsZero() {
+		return l.applied, l.working
+	}
+	return l.applied, l.oldest
+}
 
 // Run applies until ctx ends.
 func (l *Loop[R]) Run(ctx context.Context) error {
@@ -117,10 +133,16 @@ func (l *Loop[R]) step(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	if err := l.target.Apply(ctx, want, keys); err != nil {
-		l.mu.Lock()
-		l.all = true
-		l.mu.Unlock()
+	err := l.target.Apply(ctx, want, keys)
+	l.mu.Lock()
+	if err != nil {
+		l.all, l.oldest = true, l.working
+	} else {
+		l.applied = time.Now()
+	}
+	l.working = time.Time{}
+	l.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	l.once.Do(func() { close(l.ready) })
@@ -139,7 +161,7 @@ func (l *Loop[R]) take() (table.Table[R], table.Keys, bool) {
 			keys.Names = append(keys.Names, name)
 		}
 	}
-	l.all = false
+	l.all, l.working, l.oldest = false, l.oldest, time.Time{}
 	clear(l.changed)
 	return l.want, keys, true
 }

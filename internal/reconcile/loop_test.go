@@ -97,3 +97,39 @@ func TestNothingIsAppliedBeforeTheFirstOffer(t *testing.T) {
 		t.Errorf("step = %v, rows %v", err, target.copied())
 	}
 }
+
+// Somebody who watches over the loop sees since when a change waits, also while it is being applied and after it failed.
+func TestProgress(t *testing.T) {
+	gate, fail := make(chan bool), true
+	loop := NewLoop(Config{Log: slog.New(slog.DiscardHandler), MinRetry: time.Millisecond}, applierFunc(func() error {
+		<-gate
+		if fail {
+			fail = false
+			return errors.New("no")
+		}
+		return nil
+	}))
+	waiting := func() bool { _, since := loop.Progress(); return !since.IsZero() }
+	if waiting() {
+		t.Error("waiting before anything was offered")
+	}
+	loop.Offer(table.Table[int]{}, table.Keys{All: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { loop.Run(ctx); close(done) }()
+	gate <- true
+	if !waiting() {
+		t.Error("not waiting after a failure")
+	}
+	gate <- true
+	<-loop.Ready()
+	if applied, _ := loop.Progress(); applied.IsZero() || waiting() {
+		t.Error("waiting after everything was applied")
+	}
+	cancel()
+	<-done
+}
+
+type applierFunc func() error
+
+func (f applierFunc) Apply(context.Context, table.Table[int], table.Keys) error { return f() }

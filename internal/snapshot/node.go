@@ -11,4 +11,5 @@ type Node struct {
 	Others   []netip.Addr   // external addresses
 	PodCIDRs []netip.Prefix // empty until one is assigned
 	Zone     string         // label topology.kubernetes.io/zone
+	Leaving  bool           // being deleted, or about to be by the cluster autoscaler
 }

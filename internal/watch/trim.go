@@ -4,6 +4,7 @@ package watch
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,9 @@ type (
 	sliceObject   = *discoveryv1.EndpointSlice
 	nodeObject    = *corev1.Node
 )
+
+// taintLeaving is how the cluster autoscaler says that a node goes soon.
+const taintLeaving = "ToBeDeletedByClusterAutoscaler"
 
 // labelProxyName marks services that another proxy serves.
 const labelProxyName = "service.kubernetes.io/service-proxy-name"
@@ -172,6 +176,7 @@ func trimNode(in *corev1.Node) *snapshot.Node {
 		cidrs = []string{in.Spec.PodCIDR}
 	}
 	out.PodCIDRs = prefixes(cidrs)
+	out.Leaving = in.DeletionTimestamp != nil || slices.ContainsFunc(in.Spec.Taints, func(t corev1.Taint) bool { return t.Key == taintLeaving })
 	return out
 }
 

@@ -28,7 +28,9 @@ import (
 type Config struct {
 	Client *client.Client
 	Store  *snapshot.Store
-	Log    *slog.Logger
+	// OnlyNode is the one Node to watch; empty is all.
+	OnlyNode string
+	Log      *slog.Logger
 }
 
 // Watcher runs the watches of one node.
@@ -51,13 +53,17 @@ func New(config Config) (*Watcher, error) {
 		return nil, errors.New("make a watcher: Client, Store and Log are required")
 	}
 	core, discovery := config.Client.Core(), config.Client.Discovery()
+	which := fields.Everything()
+	if config.OnlyNode != "" {
+		which = fields.OneTermEqualSelector("metadata.name", config.OnlyNode)
+	}
 	return &Watcher{
 		log:    config.Log,
 		synced: make(chan struct{}),
 		sources: []source{
 			{"services", client.Watched(core, "services", "", fields.Everything()), &corev1.Service{}, services(config.Store)},
 			{"endpointslices", client.Watched(discovery, "endpointslices", "", fields.Everything()), &discoveryv1.EndpointSlice{}, endpointSlices(config.Store)},
-			{"nodes", client.Watched(core, "nodes", "", fields.Everything()), &corev1.Node{}, nodes(config.Store)},
+			{"nodes", client.Watched(core, "nodes", "", which), &corev1.Node{}, nodes(config.Store)},
 		},
 	}, nil
 }

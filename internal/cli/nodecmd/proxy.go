@@ -5,9 +5,12 @@ package nodecmd
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,20 +23,23 @@ import (
 
 // proxyFlags are what a person writes.
 type proxyFlags struct {
-	config                              node.NetworkConfig
-	kubeconfig                          string
+	config                              node.ProxyConfig
+	kubeconfig, master                  string
 	nodeIPs, clusterCIDRs, serviceCIDRs []string
-	verbose                             bool
+	nodePorts                           []string
+	cleanup, verbose                    bool
 }
 
 func newProxy(s Streams) *cobra.Command {
 	f := &proxyFlags{}
 	cmd := &cobra.Command{
-		Use:     "proxy --kubeconfig FILE",
-		Short:   "Run the service proxy alone",
-		Long:    `Run the service proxy of one node, in place of kube-proxy, against any Kubernetes API server. The agent of a node runs the same proxy.`,
-		Example: `  eastwest proxy --kubeconfig /etc/kubernetes/kube-proxy.conf --node-ip 192.0.2.11 --cluster-cidr 10.244.0.0/16`,
-		Args:    arguments(cobra.NoArgs),
+		Use:   "proxy --kubeconfig FILE",
+		Short: "Run the service proxy alone",
+		Long: `Run the service proxy of one node, in place of kube-proxy, against any Kubernetes API server. The agent of a node runs
+the same proxy. Flags have the names and meanings that kube-proxy gives them.`,
+		Example: `  eastwest proxy --kubeconfig /etc/kubernetes/kube-proxy.conf --cluster-cidr 10.244.0.0/16
+  eastwest proxy --cleanup`,
+		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.parse(); err != nil {
 				return usageError{err}
@@ -44,47 +50,94 @@ func newProxy(s Streams) *cobra.Command {
 			return f.run(ctx)
 		},
 	}
-	hostname, _ := os.Hostname()
-	flags := cmd.Flags()
-	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster (required)")
-	flags.StringVar(&f.config.NodeName, "node-name", strings.ToLower(hostname), "name of this node's Node")
-	flags.StringSliceVar(&f.nodeIPs, "node-ip", nil, "addresses of this node")
-	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.244.0.0/16"}, "range of pods: clients from elsewhere are masqueraded")
-	flags.StringSliceVar(&f.serviceCIDRs, "service-cidr", []string{"10.96.0.0/12"}, "range of services: unused addresses of it are refused")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+	f.add(cmd)
 	return cmd
 }
 
+func (f *proxyFlags) add(cmd *cobra.Command) {
+	flags, c := cmd.Flags(), &f.config
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster (required)")
+	flags.StringVar(&f.master, "master", "", "URL of the API server, instead of the kubeconfig's")
+	flags.StringVar(&c.Backend, "backend", node.Backends()[0], "what carries the services: "+strings.Join(node.Backends(), " or "))
+	flags.StringVar(&c.Backend, "proxy-mode", node.Backends()[0], "the same as --backend, by kube-proxy's name")
+	flags.StringVar(&c.NodeName, "hostname-override", "", "name of this node's Node (default: the host's name)")
+	flags.StringVar(&c.NodeName, "node-name", "", "the same as --hostname-override, by the agent's name")
+	flags.StringSliceVar(&f.nodeIPs, "node-ip", nil, "addresses of this node, whose families are served (default: both families)")
+	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", nil, "range of pods: clients from elsewhere are masqueraded")
+	flags.StringSliceVar(&f.serviceCIDRs, "service-cidr", nil, "range of services: unused addresses of it are refused (default: the cluster's ServiceCIDRs)")
+	flags.StringVar(&c.Detect, "detect-local-mode", node.DetectClusterCIDR, "how to tell pods from other clients: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix")
+	flags.StringVar(&c.PodBridge, "pod-bridge-interface", "", "interface that pods' packets come in through, with BridgeInterface")
+	flags.StringVar(&c.PodPrefix, "pod-interface-name-prefix", "", "beginning of the names of such interfaces, with InterfaceNamePrefix")
+	flags.StringSliceVar(&f.nodePorts, "nodeport-addresses", nil, "ranges of the node's addresses at which node ports are served, or \"primary\" for the Node's own (default: all but loopback's)")
+	flags.BoolVar(&c.MasqueradeAll, "masquerade-all", false, "give every connection to a service this node's address as its source")
+	flags.StringVar(&c.HealthzAddress, "healthz-bind-address", "127.0.0.1:10256", "where to serve /healthz and /livez; load balancers need 0.0.0.0:10256; empty for nowhere")
+	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", "127.0.0.1:10249", "where to serve /metrics and /proxyMode; empty for nowhere")
+	flags.BoolVar(&c.Profiling, "profiling", false, "serve /debug/pprof beside the metrics")
+	flags.BoolVar(&f.cleanup, "cleanup", false, "take away what proxies of every backend left on this node, and exit")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+}
+
 func (f *proxyFlags) parse() error {
-	if f.kubeconfig == "" {
+	c := &f.config
+	switch {
+	case f.cleanup:
+		return nil
+	case f.kubeconfig == "" && f.master == "":
 		return errors.New("--kubeconfig is required")
+	case c.Backend == "ipvs":
+		return errors.New("--backend ipvs: there is no IPVS backend; nftables serves any number of services in constant time, as IPVS does")
+	case !slices.Contains(node.Backends(), c.Backend):
+		return fmt.Errorf("--backend %s: use one of %s", c.Backend, strings.Join(node.Backends(), ", "))
+	case c.Detect == node.DetectBridge && c.PodBridge == "":
+		return errors.New("--detect-local-mode BridgeInterface needs --pod-bridge-interface")
+	case c.Detect == node.DetectInterfacePrefix && c.PodPrefix == "":
+		return errors.New("--detect-local-mode InterfaceNamePrefix needs --pod-interface-name-prefix")
+	case !slices.Contains([]string{node.DetectClusterCIDR, node.DetectNodeCIDR, node.DetectBridge, node.DetectInterfacePrefix}, c.Detect):
+		return fmt.Errorf("--detect-local-mode %s: use ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix", c.Detect)
 	}
+	for flag, addr := range map[string]string{"--healthz-bind-address": c.HealthzAddress, "--metrics-bind-address": c.MetricsAddress} {
+		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+	}
+	if c.NodeName == "" {
+		hostname, _ := os.Hostname()
+		c.NodeName = strings.ToLower(hostname)
+	}
+	return f.parseRanges()
+}
+
+func (f *proxyFlags) parseRanges() error {
+	c := &f.config
 	var err error
-	if f.config.NodeIPs, err = parseEach("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
+	if c.NodeIPs, err = parseEach("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
 		return err
 	}
-	if f.config.ClusterCIDRs, err = parseEach("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
+	if c.ClusterCIDRs, err = parseEach("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
-	f.config.ServiceCIDRs, err = parseEach("--service-cidr", f.serviceCIDRs, netip.ParsePrefix)
+	if c.ServiceCIDRs, err = parseEach("--service-cidr", f.serviceCIDRs, netip.ParsePrefix); err != nil {
+		return err
+	}
+	if slices.Equal(f.nodePorts, []string{"primary"}) {
+		c.PrimaryNodePort = true
+		return nil
+	}
+	c.NodePortAddresses, err = parseEach("--nodeport-addresses", f.nodePorts, netip.ParsePrefix)
 	return err
 }
 
 func (f *proxyFlags) run(ctx context.Context) error {
-	config, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig)
+	if f.cleanup {
+		return node.RemoveProxy(ctx, f.config.NetworkConfig)
+	}
+	config, err := clientcmd.BuildConfigFromFlags(f.master, f.kubeconfig)
 	if err != nil {
 		return err
 	}
+	config.QPS, config.Burst = 50, 100
 	if f.config.Client, err = client.New(config); err != nil {
 		return err
 	}
-	f.config.NoRoutes = true
-	network, err := node.NewNetwork(f.config)
-	if err != nil {
-		return err
-	}
-	if err := network.Run(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return node.RunProxy(ctx, f.config)
 }

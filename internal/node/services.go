@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/connections"
+	"eastwest/internal/dataplane/healthcheck"
+	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
+	"eastwest/internal/dataplane/services/nftables"
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/kernel/loopback"
+	"eastwest/internal/kernel/netns"
+	"eastwest/internal/kernel/nft"
+	"eastwest/internal/snapshot"
+	"eastwest/internal/table"
+)
+
+// Backends names the services backends, the default first.
+func Backends() []string { return []string{"nftables"} }
+
+// newBackend makes the services dataplane of a name.
+func newBackend(name string, config NetworkConfig) (dataplane.Dataplane[table.Service], error) {
+	local := config.Local
+	if !local.Known() && !config.NoLocal {
+		local.CIDRs = config.ClusterCIDRs
+	}
+	switch name {
+	case "", "nftables":
+		return nftables.New(nftables.Config{
+			Kernel: nft.New(config.Netns), Local: local, ServiceCIDRs: config.ServiceCIDRs,
+			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
+		})
+	}
+	return nil, fmt.Errorf("there is no services backend %q: use one of %v", name, Backends())
+}
+
+// addServices adds the backend, with connections that follow it, and what else serves Services.
+func (n *Network) addServices() error {
+	backend, err := newBackend(n.config.Backend, n.config)
+	if err != nil {
+		return err
+	}
+	clearing := connections.Config{Kernel: conntrack.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs}
+	if n.config.Metrics != nil {
+		clearing.Observe = n.config.Metrics.Connections
+	}
+	backend = connections.After(backend, clearing)
+	if n.config.Metrics != nil {
+		backend = n.config.Metrics.Observe(backend)
+	}
+	n.services = append(n.services, newLoop(n, "services", backend))
+	n.services = append(n.services, newLoop(n, "health checks", healthcheck.New(healthcheck.Config{
+		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Log: n.config.Log,
+	})))
+	if n.config.DNSService != "" {
+		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
+			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
+		})))
+	}
+	return nil
+}
+
+// removeOthers takes away what other backends than this network's left, once this one is in place.
+func (n *Network) removeOthers(ctx context.Context) error {
+	if err := n.WaitReady(ctx); err != nil {
+		return nil
+	}
+	for _, name := range Backends() {
+		if name == n.config.Backend {
+			continue
+		}
+		if err := removeBackend(ctx, name, n.config); err != nil {
+			n.config.Log.Warn("clean up after another backend", "backend", name, "err", err)
+		}
+	}
+	return nil
+}
+
+func removeBackend(ctx context.Context, name string, config NetworkConfig) error {
+	backend, err := newBackend(name, config)
+	if err != nil {
+		return err
+	}
+	return backend.Remove(ctx)
+}
+
+// listenAtNodePort listens at a port of every address that serves node ports.
+func (n *Network) listenAtNodePort(port uint16) ([]net.Listener, error) {
+	hosts := []string{""}
+	if len(n.config.NodePortAddresses) > 0 {
+		own, err := conntrack.New(n.config.Netns).Addresses(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		hosts = nil
+		for addr := range own {
+			if slices.ContainsFunc(n.config.NodePortAddresses, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+				hosts = append(hosts, addr.String())
+			}
+		}
+	}
+	var out []net.Listener
+	err := inNetns(n.config.Netns, func() error {
+		for _, host := range hosts {
+			listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+			if err != nil {
+				return err
+			}
+			out = append(out, listener)
+		}
+		return nil
+	})
+	if err != nil {
+		for _, listener := range out {
+			listener.Close()
+		}
+		return nil, err
+	}
+	return out, nil
+}
+
+func inNetns(path string, fn func() error) error {
+	if path == "" {
+		return fn()
+	}
+	return netns.Do(path, fn)
+}
+
+// look remembers what health checks want to know of the node.
+func (n *Network) look(now snapshot.Snapshot) {
+	own, ok := now.Nodes.Get(n.config.NodeName)
+	n.mu.Lock()
+	n.eligible = ok && !own.Leaving
+	n.mu.Unlock()
+}
+
+// onlyNode returns the Node that a part alone watches; routes need all.
+func onlyNode(config NetworkConfig) string {
+	if config.NoRoutes {
+		return config.NodeName
+	}
+	return ""
+}
+
+// Progress is how far the services dataplane has come.
+type Progress struct {
+	Applied  time.Time // when everything known was applied last; zero before the first time
+	Waiting  time.Time // since when a change waits; zero when none does
+	Eligible bool      // load balancers may send to this node: it exists and is not leaving
+}
+
+// healthTimeout is how long a change may wait before a proxy counts as stuck, as kube-proxy has it.
+const healthTimeout = time.Minute
+
+// Healthy reports whether changes reach the kernel.
+func (p Progress) Healthy() bool { return p.Waiting.IsZero() || time.Since(p.Waiting) < healthTimeout }
+
+// Progress returns the progress of the services backend.
+func (n *Network) Progress() Progress {
+	n.mu.Lock()
+	p := Progress{Eligible: n.eligible}
+	n.mu.Unlock()
+	if len(n.services) > 0 {
+		p.Applied, p.Waiting = n.services[0].Progress()
+	}
+	return p
+}
