@@ -79,7 +79,7 @@ func (b *builder) clusterIP(port snapshot.Port, addr netip.Addr, pool pool) {
 		f.Masquerade = table.Always
 	}
 	if b.service.InternalLocal {
-		f.Endpoints, f.Action = pool.local, pool.localAction()
+		f.Local, f.Endpoints, f.Action = true, pool.local, pool.localAction()
 	} else {
 		f.Endpoints, f.Action = pool.cluster, pool.clusterAction()
 	}
@@ -111,7 +111,7 @@ func (b *builder) external(port snapshot.Port, kind table.Kind, addr netip.Addr,
 	if b.service.ExternalLocal {
 		everyone.Masquerade = table.FromOutside
 		outside := b.frontend(port, kind, addr, number)
-		outside.View, outside.SourceRanges = table.Outside, ranges
+		outside.View, outside.Local, outside.SourceRanges = table.Outside, true, ranges
 		outside.Endpoints, outside.Action = pool.local, pool.localAction()
 		b.add(outside, pool)
 	}

@@ -14,9 +14,11 @@ import (
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/dataplane/healthcheck"
+	"eastwest/internal/dataplane/services/iptables"
 	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/kernel/conntrack"
+	ipt "eastwest/internal/kernel/iptables"
 	"eastwest/internal/kernel/loopback"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/nft"
@@ -25,7 +27,7 @@ import (
 )
 
 // Backends names the services backends, the default first.
-func Backends() []string { return []string{"nftables"} }
+func Backends() []string { return []string{"nftables", "iptables"} }
 
 // newBackend makes the services dataplane of a name.
 func newBackend(name string, config NetworkConfig) (dataplane.Dataplane[table.Service], error) {
@@ -37,6 +39,11 @@ func newBackend(name string, config NetworkConfig) (dataplane.Dataplane[table.Se
 	case "", "nftables":
 		return nftables.New(nftables.Config{
 			Kernel: nft.New(config.Netns), Local: local, ServiceCIDRs: config.ServiceCIDRs,
+			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
+		})
+	case "iptables":
+		return iptables.New(iptables.Config{
+			Kernel: ipt.New(config.Netns), Local: local, ServiceCIDRs: config.ServiceCIDRs,
 			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
 		})
 	}

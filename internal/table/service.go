@@ -111,6 +111,7 @@ type Frontend struct {
 	PortName string // of the Service's port, empty when it has none
 
 	Action    Action
+	Local     bool             // traffic policy Local chose the endpoints
 	Endpoints []netip.AddrPort // sorted, no duplicates, of Addr's family; not empty exactly when Action is Forward
 	// Draining are endpoints that get no new connections here but still serve those that they have. Only UDP frontends
 	// list them: other protocols end their connections themselves. Sorted.

@@ -9,11 +9,10 @@ import (
 )
 
 const (
-	balancer   = "198.51.100.7"
-	balancer6  = "2001:db8:1::7"
-	external   = "203.0.113.9"
-	secondIP   = "172.18.0.99" // another address of the node
-	secondNode = secondIP + ":31000"
+	balancer  = "198.51.100.7"
+	balancer6 = "2001:db8:1::7"
+	external  = "203.0.113.9"
+	secondIP  = "172.18.0.99" // another address of the node
 )
 
 // with adds frontends to a row.
@@ -29,7 +28,7 @@ func always(f table.Frontend) table.Frontend {
 
 // outside makes the view of clients outside the cluster under policy Local.
 func outside(f table.Frontend) table.Frontend {
-	f.View, f.Masquerade = table.Outside, table.Never
+	f.View, f.Local, f.Masquerade = table.Outside, true, table.Never
 	return f
 }
 
@@ -86,7 +85,7 @@ func balancerLocal(s *scene) {
 func internalLocal(s *scene) {
 	r := row("nginx", "10.96.0.7")
 	for i := range r.Frontends {
-		r.Frontends[i].Action = table.Drop
+		r.Frontends[i].Local, r.Frontends[i].Action = true, table.Drop
 	}
 	netDefault(s)
 	s.apply(r)
@@ -99,10 +98,10 @@ func ipv6Addresses(s *scene) {
 	const b6 = "[fd00:10:0:1::2]:80"
 	at := netip.MustParseAddr(balancer6)
 	s.apply(with(row("nginx", "fd00:96::7", b6),
-		always(frontend(table.NodePort, netip.IPv6Unspecified(), table.TCP, 31000, b6)),
 		outside(frontend(table.LoadBalancer, at, table.TCP, 80, b6)), frontend(table.LoadBalancer, at, table.TCP, 80, b6)))
 	s.expect(s.lab.other, "tcp", "["+balancer6+"]:80", "b 2001:db8::2")
 	s.expect(s.lab.client, "tcp", "["+balancer6+"]:80", "b fd00:10::9")
+	s.apply(with(row("nginx", "fd00:96::7", b6), always(frontend(table.NodePort, netip.IPv6Unspecified(), table.TCP, 31000, b6))))
 	s.spread(s.lab.other, "tcp", "["+nodeIP6+"]:31000", "b")
 	s.spread(s.lab.client, "tcp", "["+nodeIP6+"]:31000", "b")
 	s.expect(s.lab.other, "tcp", "["+nodeIP6+"]:31001", "refused")
@@ -113,7 +112,7 @@ func nodePortAddresses(s *scene) {
 	inNode(s, func() error { return addAddr("lo", secondIP) })
 	s.t.Cleanup(func() { inNode(s, func() error { return deleteAddr("lo", secondIP) }) })
 	s.apply(with(row("nginx", "10.96.0.7", b), always(frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, b))))
-	s.expect(s.lab.other, "tcp", secondNode, "b "+gateway)
+	s.expect(s.lab.other, "tcp", secondIP+":31000", "b "+gateway)
 	s.expect(s.lab.other, "tcp", nodeIP+":31000", "refused")
 }
 

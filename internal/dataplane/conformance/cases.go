@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"errors"
 	"net/netip"
 
 	"eastwest/internal/table"
@@ -43,6 +44,7 @@ var cases = []testCase{
 	{name: "udp-before-the-service", play: udpBeforeTheService},
 	{name: "restart", play: restart},
 	{name: "affinity-across-restart", play: affinityAcrossRestart},
+	{name: "affinity-ipv6", play: affinityIPv6},
 	{name: "affinity-ends", play: affinityEnds},
 	{name: "stray-answer", play: strayAnswer},
 	{name: "sctp", play: sctp},
@@ -98,6 +100,7 @@ func fromTheNode(s *scene) {
 
 func ipv6(s *scene) {
 	s.apply(row("nginx", "fd00:96::7", "[fd00:10:0:1::2]:80"))
+	netDefault(s)
 	s.expect(s.lab.client, "tcp", "[fd00:96::7]:8080", "b fd00:10::9")
 	s.expect(s.lab.client, "udp", "[fd00:96::7]:8080", "b fd00:10::9")
 	s.expect(s.lab.client, "tcp", "[fd00:96::7]:8081", "refused")
@@ -130,7 +133,7 @@ func unusedPorts(s *scene) {
 // A node port is open on the node's addresses, except on the loopback's.
 func nodePort(s *scene) {
 	build := func(endpoints ...string) table.Service {
-		r := row("nginx", "10.96.0.7", a, b)
+		r := row("nginx", "10.96.0.7", endpoints...)
 		f := frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, endpoints...)
 		f.Masquerade = table.Always
 		r.Frontends = append(r.Frontends, f)
@@ -152,7 +155,7 @@ func externalLocal(s *scene) {
 	build := func(local ...string) table.Service {
 		r := row("nginx", "10.96.0.7", a, b)
 		outside := frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, local...)
-		outside.View, outside.Masquerade = table.Outside, table.Never
+		outside.View, outside.Local, outside.Masquerade = table.Outside, true, table.Never
 		if len(local) == 0 {
 			outside.Action = table.Drop
 		}
@@ -180,6 +183,7 @@ func hairpin(s *scene) {
 // A client that keeps its UDP socket open moves to a living endpoint when its own is removed, and is refused when none
 // is left.
 func udpEndpointRemoved(s *scene) {
+	netDefault(s)
 	s.apply(row("nginx", "10.96.0.7", b))
 	conn, err := dial(s.lab.client, "udp", vip, patience)
 	if err != nil {
@@ -199,6 +203,7 @@ func udpEndpointRemoved(s *scene) {
 
 // Any number of endpoints, up and down; deleting the Service leaves nothing of it.
 func scale(s *scene) {
+	netDefault(s)
 	pods := []string{a, b, c}
 	names := []string{"a", "b", "c"}
 	for _, n := range []int{1, 3, 0, 2, 1} {
@@ -217,6 +222,7 @@ func scale(s *scene) {
 
 // Deleting one of two Services with the same endpoint leaves the other whole.
 func sharedEndpoint(s *scene) {
+	netDefault(s)
 	one, two := row("one", "10.96.0.7", a), row("two", "10.96.0.8", a)
 	one.Hairpin = []netip.Addr{netip.MustParseAddr("10.244.0.2")}
 	two.Hairpin = one.Hairpin
@@ -226,11 +232,12 @@ func sharedEndpoint(s *scene) {
 	s.expect(s.lab.client, "tcp", vip, "refused")
 }
 
-// netDefault gives the node a default route: without any route to it, nobody can even try to reach a virtual address.
+// netDefault gives the node default routes: without any route to it, nobody can even try to reach a virtual address.
 func netDefault(s *scene) {
 	s.t.Helper()
+	four, six := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
 	inNode(s, func() error {
-		return addRoute("voutside", netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr(outsideIP))
+		return errors.Join(addRoute("voutside", four, netip.MustParseAddr(outsideIP)), addRoute("voutside", six, netip.MustParseAddr("2001:db8::2")))
 	})
-	s.t.Cleanup(func() { inNode(s, func() error { return deleteDefault() }) })
+	s.t.Cleanup(func() { inNode(s, func() error { return errors.Join(deleteDefault(four), deleteDefault(six)) }) })
 }

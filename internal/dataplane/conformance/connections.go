@@ -5,6 +5,7 @@ package conformance
 import (
 	"net"
 	"net/netip"
+	"strings"
 
 	"eastwest/internal/table"
 )
@@ -56,7 +57,7 @@ func udpNodePortChanged(s *scene) {
 	conn.hears("served", "b "+gateway)
 	s.apply(with(row("nginx", "10.96.0.7", b), udpNodePort(31001, b)))
 	conn.hears("moved to another number", "refused")
-	s.apply(with(row("nginx", "10.96.0.7", b), udpNodePort(31000, c)))
+	s.apply(with(row("nginx", "10.96.0.7", c), udpNodePort(31000, c)))
 	conn.hears("and back", "c "+gateway)
 }
 
@@ -148,5 +149,34 @@ func affinityEnds(s *scene) {
 	}
 	if len(seen) < 2 {
 		s.t.Errorf("always %v, although each time was forgotten", seen)
+	}
+}
+
+// A client of a virtual address, a node port or a load balancer over IPv6 stays with its endpoint as one over IPv4 does.
+func affinityIPv6(s *scene) {
+	const a6, b6, c6 = "[fd00:10::2]:80", "[fd00:10:0:1::2]:80", "[fd00:10:0:1::3]:80"
+	build := func(endpoints ...string) table.Service {
+		r := with(row("nginx", "fd00:96::7", endpoints...),
+			always(frontend(table.NodePort, netip.IPv6Unspecified(), table.TCP, 31000, endpoints...)),
+			always(frontend(table.LoadBalancer, netip.MustParseAddr(balancer6), table.TCP, 80, endpoints...)))
+		for i := range r.Frontends {
+			r.Frontends[i].AffinitySeconds = 5400
+		}
+		return r
+	}
+	for _, to := range []string{"[fd00:96::7]:8080", "[" + nodeIP6 + "]:31000", "[" + balancer6 + "]:80"} {
+		stays := func(when, name string) {
+			s.t.Helper()
+			if counts := who(s.lab.client, "tcp", to, 12); counts[name] != 12 {
+				s.t.Errorf("%s, %s: answers %v, want only %s", to, when, counts, name)
+			}
+		}
+		s.apply(build(c6))
+		stays("alone", "c")
+		s.apply(build(a6, b6, c6))
+		stays("in another slot", "c")
+		s.apply(build(a6, b6))
+		first, _, _ := strings.Cut(ask(s.lab.client, "tcp", to), " ")
+		stays("after it is gone", first)
 	}
 }

@@ -62,6 +62,8 @@ func newLab(t *testing.T) *lab {
 			up("lo"), addAddr("lo", nodeIP), addAddr("lo", nodeIP6),
 			set("net/ipv4/ip_forward", "1"), set("net/ipv6/conf/all/forwarding", "1"),
 			set("net/ipv4/conf/all/rp_filter", "0"),
+			// Redirects would use up what the kernel allows of unreachables.
+			set("net/ipv4/conf/all/send_redirects", "0"), set("net/ipv4/conf/default/send_redirects", "0"),
 		)
 	})
 	l.client = l.attach(t, "client", "10.244.0.9", "fd00:10:0:0::9")
@@ -267,8 +269,8 @@ func inNode(s *scene, fn func() error) {
 	}
 }
 
-func deleteDefault() error {
-	return netlink.RouteDel(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}})
+func deleteDefault(all netip.Prefix) error {
+	return netlink.RouteDel(&netlink.Route{Dst: &net.IPNet{IP: all.Addr().AsSlice(), Mask: net.CIDRMask(0, all.Addr().BitLen())}})
 }
 
 func deleteAddr(name, addr string) error {

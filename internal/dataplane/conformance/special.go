@@ -88,10 +88,10 @@ func sourceRanges(s *scene) {
 		r.Frontends = append(r.Frontends, f)
 		return r
 	}
+	netDefault(s)
 	s.apply(build("192.0.2.0/29", "203.0.113.0/24"))
 	s.expect(s.lab.other, "tcp", "198.51.100.7:80", "b "+gateway)
 	s.silent(s.lab.client, "tcp", "198.51.100.7:80")
-	netDefault(s)
 	s.silent(s.lab.node, "tcp", "198.51.100.7:80")
 	s.apply(build("10.244.0.0/16"))
 	s.silent(s.lab.other, "tcp", "198.51.100.7:80")

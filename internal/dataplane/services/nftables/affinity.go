@@ -15,6 +15,9 @@ import (
 
 // A client that a Service remembers has an element frontend . client → slot, with the Service's timeout. Slots move when
 // endpoints come and go, so that the elements of such a Service are moved along with them.
+//
+// In IPv6 the element is frontend . client . slot in a set, and slots are tried in turn: nft up to 1.0.6 at least cannot
+// write a rule that updates a map whose key is longer than 16 bytes.
 
 // maxClients bounds what clients can make the kernel remember, for each group and family.
 const maxClients = 1 << 18
@@ -23,11 +26,15 @@ const maxClients = 1 << 18
 func (p program) affinity(w *writer, g group) {
 	_, kind := p.key(g)
 	_, addr := p.addr()
-	w.open("map %s", affinityMap(g))
-	w.line("type %s . %s : classid", kind, addr)
+	what, joint := "map", ":"
+	if p.family == nft.IPv6 {
+		what, joint = "set", "."
+	}
+	w.open("%s %s", what, affinityMap(g))
+	w.line("type %s . %s %s classid", kind, addr, joint)
 	w.line("size %d", maxClients)
 	w.line("flags dynamic,timeout")
-	w.line("comment \"frontend . client : slot\"")
+	w.line("comment \"frontend . client %s slot\"", joint)
 	w.close()
 	w.open("map %s-recall", g)
 	w.line("type classid : verdict")
@@ -47,9 +54,14 @@ func (p program) sticky(w *writer) {
 		client := fmt.Sprintf("%s . %s saddr", key, match)
 		for _, seconds := range p.size.timeouts[g] {
 			update := fmt.Sprintf("update @%s { %s timeout %s : meta priority }", affinityMap(g), client, duration(seconds))
+			recall := fmt.Sprintf("meta priority set %s map @%s %s meta priority vmap @%s-recall", client, affinityMap(g), update, g)
+			if p.family == nft.IPv6 {
+				update = fmt.Sprintf("update @%s { %s . meta priority timeout %s }", affinityMap(g), client, duration(seconds))
+				recall = p.recall(w, g, seconds, client, update)
+			}
 			for n := 1; n <= p.size.slots[g]; n++ {
 				w.open("chain %s", stickyChain(g, n, seconds))
-				w.line("meta priority set %s map @%s %s meta priority vmap @%s-recall", client, affinityMap(g), update, g)
+				w.line("%s", recall)
 				w.line("meta priority set numgen random mod %d", n)
 				w.line("%s", update)
 				w.line("meta priority vmap @%s-recall", g)
@@ -57,6 +69,18 @@ func (p program) sticky(w *writer) {
 			}
 		}
 	}
+}
+
+// recall writes the chain that tries the slots in turn, and returns the rule that leads to it.
+func (p program) recall(w *writer, g group, seconds uint32, client, update string) string {
+	name := fmt.Sprintf("%s-recall-%d", g, seconds)
+	w.open("chain %s", name)
+	for slot := range p.size.slots[g] {
+		w.line("meta priority set %s", classID(uint32(slot)))
+		w.line("%s . meta priority @%s %s jump %s", client, affinityMap(g), update, slotChain(g, slot))
+	}
+	w.close()
+	return "jump " + name
 }
 
 // duration writes seconds as nft does.
@@ -104,12 +128,11 @@ func (b *Backend) remember(ctx context.Context, family nft.Family, have, want ma
 		op := nft.Op{Family: family, Table: tableName, Set: affinityMap(g)}
 		var gone []nft.Element
 		for _, e := range elements {
-			frontend := e.Key[:len(e.Key)-addrBytes(family)]
+			frontend, old := recalled(family, e)
 			slots, ok := moved[frontend]
 			if !ok {
 				continue
 			}
-			old := binary.NativeEndian.Uint32([]byte(e.Data))
 			now, ok := slots[old]
 			if ok && now == old {
 				continue
@@ -118,13 +141,34 @@ func (b *Backend) remember(ctx context.Context, family nft.Family, have, want ma
 				gone = append(gone, nft.Element{Key: e.Key})
 				continue
 			}
-			e.Data = string(binary.NativeEndian.AppendUint32(nil, now))
-			op.Delete, op.Add = append(op.Delete, nft.Element{Key: e.Key}), append(op.Add, e)
+			op.Delete, op.Add = append(op.Delete, nft.Element{Key: e.Key}), append(op.Add, moveTo(family, e, now))
 		}
 		op.Delete = append(op.Delete, gone...)
 		ops = append(ops, op)
 	}
 	return ops, nil
+}
+
+const slotBytes = 4
+
+// recalled reads the frontend and slot of a client's element.
+func recalled(family nft.Family, e nft.Element) (frontend string, slot uint32) {
+	key, data := e.Key, e.Data
+	if family == nft.IPv6 {
+		key, data = key[:len(key)-slotBytes], key[len(key)-slotBytes:]
+	}
+	return key[:len(key)-addrBytes(family)], binary.NativeEndian.Uint32([]byte(data))
+}
+
+// moveTo returns a client's element with another slot.
+func moveTo(family nft.Family, e nft.Element, slot uint32) nft.Element {
+	data := string(binary.NativeEndian.AppendUint32(nil, slot))
+	if family == nft.IPv6 {
+		e.Key = e.Key[:len(e.Key)-slotBytes] + data
+		return e
+	}
+	e.Data = data
+	return e
 }
 
 // movedSlots finds the frontends of a group that had affinity and whose slots changed.

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"eastwest/internal/dataplane/services/nftables"
+	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft/nfttest"
 	"eastwest/internal/table"
 )
@@ -146,4 +147,42 @@ func equalToFresh(t *rapid.T, backend *nftables.Backend, want table.Table[table.
 	if diff := cmp.Diff(wanted, have); diff != "" {
 		t.Fatalf("kernel (-fresh +changed):\n%s", diff)
 	}
+}
+
+// The same on the kernel: after each step it holds what a full sync from nothing would have written.
+func TestHistoriesOnTheKernel(t *testing.T) {
+	ns, fresh := netnstest.New(t), netnstest.New(t)
+	for seed := range 4 {
+		backend := kernelBackend(t, ns)
+		type step struct {
+			want    table.Table[table.Service]
+			changed table.Keys
+		}
+		steps := rapid.Custom(func(t *rapid.T) (steps []step) {
+			history(t, func(want table.Table[table.Service], changed table.Keys) { steps = append(steps, step{want, changed}) })
+			return steps
+		}).Example(seed)
+		for i, s := range steps {
+			if err := backend.Apply(t.Context(), s.want, s.changed); err != nil {
+				t.Fatalf("seed %d, step %d: %v", seed, i, err)
+			}
+			other := kernelBackend(t, fresh)
+			if err := other.Remove(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Apply(t.Context(), s.want, table.Keys{All: true}); err != nil {
+				t.Fatal(err)
+			}
+			want, wantErr := other.Dump(t.Context())
+			have, haveErr := backend.Dump(t.Context())
+			if diff := cmp.Diff(want, have); diff != "" || wantErr != nil || haveErr != nil {
+				t.Fatalf("seed %d, step %d: %v %v (-fresh +changed):\n%s", seed, i, wantErr, haveErr, diff)
+			}
+		}
+	}
+}
+
+func kernelBackend(t *testing.T, ns string) *nftables.Backend {
+	backend, _ := newBackend(t, ns)
+	return backend
 }

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package iptables carries Services by iptables, in the chains that kube-proxy made known: KUBE-SERVICES leads a virtual
+// address to its KUBE-SVC chain, this by chance to one of its KUBE-SEP chains, and that to the endpoint.
+//
+//	row ─render─▶ chains ─diff─▶ input of iptables-restore --noflush ─apply─▶ the chains that changed
+//
+// A change of endpoints writes the chains of that service alone; the chains that all services share are written when a
+// service comes, goes or changes its addresses, or gets its first or loses its last endpoint.
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"eastwest/internal/dataplane"
+	"eastwest/internal/kernel/iptables"
+	"eastwest/internal/table"
+)
+
+// Kernel is what the backend needs of iptables.
+type Kernel interface {
+	Save(ctx context.Context, family iptables.Family, table string) (string, error)
+	Restore(ctx context.Context, family iptables.Family, input string) error
+}
+
+// Config is what a Backend needs.
+type Config struct {
+	Kernel       Kernel
+	Local        dataplane.Local // how pods are told from clients outside
+	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
+	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's.
+	NodePortAddresses []netip.Prefix
+	Log               *slog.Logger
+}
+
+// Backend is the services dataplane on iptables, IPv4 and IPv6. It is not safe for concurrent use.
+type Backend struct {
+	config   Config
+	programs [2]program
+	last     table.Table[table.Service]
+	synced   bool
+}
+
+var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
+
+// New makes a backend; it touches nothing before the first Apply.
+func New(config Config) (*Backend, error) {
+	if config.Kernel == nil || config.Log == nil {
+		return nil, errors.New("make the iptables backend: Kernel and Log are required")
+	}
+	b := &Backend{config: config}
+	for i, family := range families {
+		nodes := prefixesOf(config.NodePortAddresses, family)
+		b.programs[i] = program{
+			family: family, pods: matchOf(config.Local.Of(family == iptables.IPv6)), services: prefixesOf(config.ServiceCIDRs, family),
+			nodes: nodes, noNodes: len(config.NodePortAddresses) > 0 && len(nodes) == 0,
+		}
+	}
+	return b, nil
+}
+
+var families = [2]iptables.Family{iptables.IPv4, iptables.IPv6}
+
+func (p program) renderer() renderer {
+	return renderer{family: p.family, pods: p.pods, services: p.services}
+}
+
+// Apply makes the kernel match want. Only changed rows are looked at, unless changed.All says to compare everything.
+func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
+	all := changed.All || !b.synced || b.sockets(want, changed.Names)
+	b.synced = false
+	for _, p := range b.programs {
+		var err error
+		if all {
+			err = b.sync(ctx, p, want)
+		} else {
+			err = b.change(ctx, p, want, changed.Names)
+		}
+		if err != nil {
+			return fmt.Errorf("apply %s: %w", p, err)
+		}
+	}
+	b.last, b.synced = want, true
+	return nil
+}
+
+// sockets reports whether a changed row has or had a local socket, for which the kernel's own chains may change.
+func (b *Backend) sockets(want table.Table[table.Service], names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		old, _ := b.last.Get(name)
+		row, _ := want.Get(name)
+		socket := func(f table.Frontend) bool { return f.LocalSocket }
+		return slices.ContainsFunc(old.Frontends, socket) || slices.ContainsFunc(row.Frontends, socket)
+	})
+}
+
+// change writes what some rows changed: what the last table holds of them is what the kernel has.
+func (b *Backend) change(ctx context.Context, p program, want table.Table[table.Service], names []string) error {
+	have, wanted := chains{}, chains{}
+	haveShared, wantShared := chains{}, chains{}
+	r := p.renderer()
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		if old, ok := b.last.Get(name); ok {
+			r.render(old, have, haveShared)
+		}
+		if row, ok := want.Get(name); ok {
+			r.render(row, wanted, wantShared)
+		}
+	}
+	if touched := differing(haveShared, wantShared); len(touched) > 0 {
+		whole := p.shared(want)
+		for _, at := range touched {
+			have[at], wanted[at] = []string{"differs"}, whole[at]
+		}
+	}
+	return b.restore(ctx, p, write(have, wanted, nil, nil))
+}
+
+// sync compares everything with the kernel.
+func (b *Backend) sync(ctx context.Context, p program, want table.Table[table.Service]) error {
+	have, found, err := b.read(ctx, p.family)
+	if err != nil {
+		return err
+	}
+	wanted := p.shared(want)
+	r, unused := p.renderer(), chains{}
+	for _, row := range want.All() {
+		r.render(row, wanted, unused)
+		clear(unused)
+	}
+	var add, remove []jump
+	jumps := p.jumps(wanted[place{raw, chainSockets}] != nil)
+	for _, j := range jumps {
+		if !slices.Contains(found, j) {
+			add = append(add, j)
+		}
+	}
+	for _, j := range found {
+		if !slices.Contains(jumps, j) {
+			remove = append(remove, j)
+		}
+	}
+	return b.restore(ctx, p, write(have, wanted, add, remove))
+}
+
+// shared renders the chains that all services share, constant rules included.
+func (p program) shared(want table.Table[table.Service]) chains {
+	out, unused, r := p.head(), chains{}, p.renderer()
+	for _, name := range want.Keys() {
+		row, _ := want.Get(name)
+		r.render(row, unused, out)
+		clear(unused)
+	}
+	for at, rules := range p.tail() {
+		out[at] = append(out[at], rules...)
+	}
+	return out
+}
+
+func (b *Backend) restore(ctx context.Context, p program, input string) error {
+	if input == "" {
+		return nil
+	}
+	return b.config.Kernel.Restore(ctx, p.family, input)
+}
+
+// read returns our chains and the rules of the kernel's own chains that lead to them.
+func (b *Backend) read(ctx context.Context, family iptables.Family) (chains, []jump, error) {
+	have := chains{}
+	var jumps []jump
+	for _, name := range []string{raw, nat, filter} {
+		text, err := b.config.Kernel.Save(ctx, family, name)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read table %s: %w", name, err)
+		}
+		for line := range strings.Lines(text) {
+			line = strings.TrimSuffix(line, "\n")
+			if chain, ok := strings.CutPrefix(line, ":"); ok {
+				chain, _, _ = strings.Cut(chain, " ")
+				if ours(chain) {
+					have[place{name, chain}] = nil
+				}
+				continue
+			}
+			rest, ok := strings.CutPrefix(line, "-A ")
+			if !ok {
+				continue
+			}
+			chain, rule, _ := strings.Cut(rest, " ")
+			at := place{name, chain}
+			switch _, target, _ := strings.Cut(rule, "-j "); {
+			case ours(chain):
+				have[at] = append(have[at], rule)
+			case ours(target):
+				jumps = append(jumps, jump{at, rule})
+			}
+		}
+	}
+	return have, jumps, nil
+}
+
+// Remove deletes our chains, and those that kube-proxy left, which have the same names.
+func (b *Backend) Remove(ctx context.Context) error {
+	b.synced = false
+	for _, p := range b.programs {
+		have, jumps, err := b.read(ctx, p.family)
+		if errors.Is(err, iptables.ErrMissing) {
+			return nil // without the programs nothing was written
+		}
+		if err == nil {
+			err = b.restore(ctx, p, write(have, nil, nil, jumps))
+		}
+		if err != nil {
+			return fmt.Errorf("remove %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// Dump returns the rules that services have in the kernel, one a line, without those that are constant.
+func (b *Backend) Dump(ctx context.Context) (string, error) {
+	var out strings.Builder
+	for _, p := range b.programs {
+		have, _, err := b.read(ctx, p.family)
+		if errors.Is(err, iptables.ErrMissing) {
+			return "", nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("dump %s: %w", p, err)
+		}
+		constant := p.shared(table.Table[table.Service]{})
+		for _, at := range sorted(have) {
+			_, fixed := constant[at]
+			if !fixed && len(have[at]) == 0 {
+				fmt.Fprintf(&out, "%s %s %s empty\n", p.family, at.table, at.chain)
+			}
+			for _, rule := range have[at] {
+				if !slices.Contains(constant[at], rule) {
+					fmt.Fprintf(&out, "%s %s %s %s\n", p.family, at.table, at.chain, rule)
+				}
+			}
+		}
+	}
+	return out.String(), nil
+}

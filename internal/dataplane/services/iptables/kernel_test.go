@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package iptables_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/conformance"
+	services "eastwest/internal/dataplane/services/iptables"
+	"eastwest/internal/kernel/iptables"
+	"eastwest/internal/table"
+)
+
+func TestConformance(t *testing.T) {
+	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
+		backend, err := services.New(services.Config{
+			Kernel: iptables.New(path), Log: slog.New(slog.DiscardHandler),
+			Local: config.Local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return backend
+	})
+}
