@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// inside runs fn in a network namespace, on a thread that is thrown away.
+func inside(name string, fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		f, err := os.Open("/run/netns/" + name)
+		if err == nil {
+			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+			f.Close()
+		}
+		if err == nil {
+			err = fn()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// ip runs the program of that name for each line of a script.
+func ip(script string) error {
+	for line := range strings.Lines(script) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		if out, err := exec.Command("ip", fields...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w: %s", strings.TrimSpace(line), err, out)
+		}
+	}
+	return nil
+}
+
+// lab is a node with two pods, each a namespace.
+type lab struct{ node, client, server string }
+
+const (
+	clientIP = "10.244.0.9"
+	serverIP = "10.244.0.2"
+)
+
+func newLab(suffix string) (*lab, error) {
+	l := &lab{"ewbench-node-" + suffix, "ewbench-client-" + suffix, "ewbench-server-" + suffix}
+	script := fmt.Sprintf(`netns add %[1]s
+		netns add %[2]s
+		netns add %[3]s
+		-n %[1]s link set lo up
+		-n %[1]s addr add %[4]s/32 dev lo
+	`, l.node, l.client, l.server, nodeIP)
+	for _, pod := range []struct{ ns, device, addr string }{{l.client, "vclient", clientIP}, {l.server, "vserver", serverIP}} {
+		script += fmt.Sprintf(`link add %[2]s netns %[1]s type veth peer name eth0 netns %[3]s
+			-n %[1]s link set %[2]s up
+			-n %[1]s addr add 169.254.1.1/32 dev %[2]s
+			-n %[1]s route add %[4]s/32 dev %[2]s
+			-n %[3]s link set lo up
+			-n %[3]s link set eth0 up
+			-n %[3]s addr add %[4]s/32 dev eth0
+			-n %[3]s route add default via 169.254.1.1 dev eth0 onlink
+		`, l.node, pod.device, pod.ns, pod.addr)
+	}
+	if err := ip(script); err != nil {
+		l.remove()
+		return nil, err
+	}
+	return l, inside(l.node, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
+}
+
+func (l *lab) remove() {
+	for _, ns := range []string{l.node, l.client, l.server} {
+		exec.Command("ip", "netns", "del", ns).Run()
+	}
+}
