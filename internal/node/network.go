@@ -56,6 +56,7 @@ type Network struct {
 	routing  *route.Conn
 
 	services []*reconcile.Loop[table.Service]
+	mend     func(context.Context) error // notices that others changed what services wrote
 	names    *reconcile.Loop[table.Name]
 	routes   *reconcile.Loop[table.Route]
 	egress   *reconcile.Loop[table.Egress]
@@ -85,7 +86,7 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 func (n *Network) addDataplanes() error {
 	tables := nft.New(n.config.Netns)
 	if !n.config.NoServices {
-		if err := n.addServices(); err != nil {
+		if err := n.addServices(tables); err != nil {
 			return err
 		}
 	}
@@ -168,6 +169,9 @@ func (n *Network) parts() []func(context.Context) error {
 	parts := []func(context.Context) error{n.watcher.Run, n.compile}
 	for _, loop := range n.services {
 		parts = append(parts, loop.Run)
+	}
+	if n.mend != nil {
+		parts = append(parts, n.mend)
 	}
 	if n.names != nil {
 		parts = append(parts, n.names.Run)

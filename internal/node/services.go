@@ -30,7 +30,7 @@ import (
 func Backends() []string { return []string{"nftables", "iptables"} }
 
 // newBackend makes the services dataplane of a name.
-func newBackend(name string, config NetworkConfig) (dataplane.Dataplane[table.Service], error) {
+func newBackend(name string, tables *nft.Conn, config NetworkConfig) (dataplane.Dataplane[table.Service], error) {
 	local := config.Local
 	if !local.Known() && !config.NoLocal {
 		local.CIDRs = config.ClusterCIDRs
@@ -38,7 +38,7 @@ func newBackend(name string, config NetworkConfig) (dataplane.Dataplane[table.Se
 	switch name {
 	case "", "nftables":
 		return nftables.New(nftables.Config{
-			Kernel: nft.New(config.Netns), Local: local, ServiceCIDRs: config.ServiceCIDRs,
+			Kernel: tables, Local: local, ServiceCIDRs: config.ServiceCIDRs,
 			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
 		})
 	case "iptables":
@@ -51,8 +51,8 @@ func newBackend(name string, config NetworkConfig) (dataplane.Dataplane[table.Se
 }
 
 // addServices adds the backend, with connections that follow it, and what else serves Services.
-func (n *Network) addServices() error {
-	backend, err := newBackend(n.config.Backend, n.config)
+func (n *Network) addServices(tables *nft.Conn) error {
+	backend, err := newBackend(n.config.Backend, tables, n.config)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,14 @@ func (n *Network) addServices() error {
 	if n.config.Metrics != nil {
 		backend = n.config.Metrics.Observe(backend)
 	}
-	n.services = append(n.services, newLoop(n, "services", backend))
+	loop := newLoop(n, "services", backend)
+	n.services = append(n.services, loop)
+	n.mend = func(ctx context.Context) error { return tables.Watch(ctx, nftables.TableName, loop.Resync) }
+	if n.config.Backend == "iptables" {
+		n.mend = func(ctx context.Context) error {
+			return ipt.New(n.config.Netns).Watch(ctx, iptables.Canary, loop.Resync)
+		}
+	}
 	n.services = append(n.services, newLoop(n, "health checks", healthcheck.New(healthcheck.Config{
 		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Log: n.config.Log,
 	})))
@@ -93,7 +100,7 @@ func (n *Network) removeOthers(ctx context.Context) error {
 }
 
 func removeBackend(ctx context.Context, name string, config NetworkConfig) error {
-	backend, err := newBackend(name, config)
+	backend, err := newBackend(name, nft.New(config.Netns), config)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ const (
 // transactions stay when a later one fails.
 func (c *Conn) Change(ctx context.Context, ops []Op) error {
 	return c.do(func() error {
-		conn, err := open()
+		conn, err := c.open()
 		if err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (c *Conn) Change(ctx context.Context, ops []Op) error {
 func (c *Conn) Elements(_ context.Context, family Family, table, set string) ([]Element, error) {
 	var out []Element
 	err := c.do(func() error {
-		conn, err := open()
+		conn, err := c.open()
 		if err != nil {
 			return err
 		}
@@ -99,8 +99,9 @@ func (c *Conn) Elements(_ context.Context, family Family, table, set string) ([]
 	return out, nil
 }
 
-func open() (*nftables.Conn, error) {
+func (c *Conn) open() (*nftables.Conn, error) {
 	grow := func(conn *netlink.Conn) error {
+		c.own.addOf(conn)
 		return errors.Join(conn.SetReadBuffer(bufferBytes), conn.SetWriteBuffer(bufferBytes))
 	}
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(grow))

@@ -33,8 +33,11 @@ const (
 	IPv6 Family = "ip6"
 )
 
-// Conn talks to the nftables of one network namespace. It keeps no state and is safe for concurrent use.
-type Conn struct{ netns string }
+// Conn talks to the nftables of one network namespace. It is safe for concurrent use.
+type Conn struct {
+	netns string
+	own   sockets
+}
 
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
 func New(path string) *Conn { return &Conn{netns: path} }

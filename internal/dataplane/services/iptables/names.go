@@ -28,6 +28,9 @@ const (
 	prefixEndpoint = "KUBE-SEP-"
 )
 
+// Canary is a chain of table nat that is always there: when it is gone or empty, somebody flushed the tables.
+const Canary = chainPostrouting
+
 var fixedChains = []string{
 	chainServices, chainExternal, chainNodePorts, chainPostrouting, chainMark, chainForward, chainFirewall, chainOutside, chainSockets, chainAnswers,
 }

@@ -118,14 +118,14 @@ func (b *Backend) remember(ctx context.Context, family nft.Family, have, want ma
 		if len(moved) == 0 {
 			continue
 		}
-		elements, err := b.config.Kernel.Elements(ctx, family, tableName, affinityMap(g))
+		elements, err := b.config.Kernel.Elements(ctx, family, TableName, affinityMap(g))
 		if errors.Is(err, nft.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read clients of services: %w", err)
 		}
-		op := nft.Op{Family: family, Table: tableName, Set: affinityMap(g)}
+		op := nft.Op{Family: family, Table: TableName, Set: affinityMap(g)}
 		var gone []nft.Element
 		for _, e := range elements {
 			frontend, old := recalled(family, e)

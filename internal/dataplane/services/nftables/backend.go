@@ -203,7 +203,7 @@ func (b *Backend) write(ctx context.Context, ops []nft.Op) error {
 // establish makes the constant part of the table right; a table that is right is left alone.
 func (b *Backend) establish(ctx context.Context, i int, need size) error {
 	p := &b.programs[i]
-	listing, err := b.config.Kernel.List(ctx, p.family, tableName)
+	listing, err := b.config.Kernel.List(ctx, p.family, TableName)
 	if err != nil && !errors.Is(err, nft.ErrNotExist) {
 		return fmt.Errorf("read services: %w", err)
 	}
@@ -228,7 +228,7 @@ func (b *Backend) rewrite(ctx context.Context, p *program) error {
 	if err != nil {
 		return fmt.Errorf("write rules of services: %w", err)
 	}
-	p.written, err = b.config.Kernel.List(ctx, p.family, tableName)
+	p.written, err = b.config.Kernel.List(ctx, p.family, TableName)
 	return err
 }
 
@@ -250,7 +250,7 @@ func (b *Backend) grow(ctx context.Context, i int, need size) error {
 func (b *Backend) read(ctx context.Context, i int) (map[place]value, error) {
 	have := map[place]value{}
 	for _, set := range b.programs[i].dataSets() {
-		elements, err := b.config.Kernel.Elements(ctx, families[i], tableName, set)
+		elements, err := b.config.Kernel.Elements(ctx, families[i], TableName, set)
 		if err != nil {
 			return nil, fmt.Errorf("read services: %w", err)
 		}
@@ -265,7 +265,7 @@ func (b *Backend) read(ctx context.Context, i int) (map[place]value, error) {
 func (b *Backend) Remove(ctx context.Context) error {
 	b.synced = false
 	for _, family := range families {
-		script := fmt.Sprintf("add table %[1]s %[2]s\ndelete table %[1]s %[2]s\n", family, tableName)
+		script := fmt.Sprintf("add table %[1]s %[2]s\ndelete table %[1]s %[2]s\n", family, TableName)
 		if err := b.config.Kernel.Run(ctx, script); err != nil {
 			return fmt.Errorf("remove services: %w", err)
 		}

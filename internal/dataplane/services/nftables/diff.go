@@ -21,7 +21,7 @@ func diff(family nft.Family, have, want map[place]value) []nft.Op {
 	first, last := map[string]*nft.Op{}, map[string]*nft.Op{}
 	at := func(ops map[string]*nft.Op, set string) *nft.Op {
 		if ops[set] == nil {
-			ops[set] = &nft.Op{Family: family, Table: tableName, Set: set}
+			ops[set] = &nft.Op{Family: family, Table: TableName, Set: set}
 		}
 		return ops[set]
 	}

@@ -21,7 +21,7 @@ import (
 func (b *Backend) Dump(ctx context.Context) (string, error) {
 	var lines []string
 	for i, family := range families {
-		listing, err := b.config.Kernel.List(ctx, family, tableName)
+		listing, err := b.config.Kernel.List(ctx, family, TableName)
 		if errors.Is(err, nft.ErrNotExist) {
 			continue
 		}

@@ -8,8 +8,10 @@ import (
 	"eastwest/internal/table"
 )
 
+// TableName is the name of the table in both families.
+const TableName = "eastwest"
+
 const (
-	tableName  = "eastwest"
 	setAddress = "service-address"
 	setHairpin = "hairpin"
 	setSocket  = "local-socket"

@@ -36,20 +36,20 @@ const (
 
 // script returns the transaction that makes the kernel's table equal to the program and keeps the elements of its maps.
 func (p program) script() string {
-	head := fmt.Sprintf("table %s %s", p.family, tableName)
+	head := fmt.Sprintf("table %s %s", p.family, TableName)
 	return fmt.Sprintf("add %s\nflush %s\n%s", head, head, p.text())
 }
 
 // replacement returns the transaction that writes the table anew, without elements.
 func (p program) replacement() string {
-	head := fmt.Sprintf("table %s %s", p.family, tableName)
+	head := fmt.Sprintf("table %s %s", p.family, TableName)
 	return fmt.Sprintf("add %s\ndelete %s\n%s", head, head, p.text())
 }
 
 // text returns the table as nft lists it.
 func (p program) text() string {
 	var w writer
-	w.open("table %s %s", p.family, tableName)
+	w.open("table %s %s", p.family, TableName)
 	p.sets(&w)
 	p.slots(&w)
 	p.sticky(&w)
