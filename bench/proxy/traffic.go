@@ -52,11 +52,33 @@ func connect(to [4]byte, port int) (int, error) {
 	wait := unix.Timeval{Sec: 5}
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait)
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait)
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to, Port: port}); err != nil {
+	err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to, Port: port})
+	if errors.Is(err, unix.EINTR) { // the runtime's signals; the connection goes on
+		err = settled(fd)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return 0, err
 	}
 	return fd, nil
+}
+
+// settled waits until a connection is there.
+func settled(fd int) error {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 5000)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && code != 0 {
+			err = unix.Errno(code)
+		}
+		return err
+	}
 }
 
 // connections returns how many connections a second a client opens, one after the other.
@@ -91,7 +113,11 @@ func (l *lab) requests(to [4]byte, port int, length time.Duration) (rate float64
 			if _, err := unix.Write(fd, buffer); err != nil {
 				return err
 			}
-			if n, err := unix.Read(fd, buffer); err != nil || n == 0 {
+			n, err := unix.Read(fd, buffer)
+			for errors.Is(err, unix.EINTR) {
+				n, err = unix.Read(fd, buffer)
+			}
+			if err != nil || n == 0 {
 				return errors.Join(err, errors.New("read an answer"))
 			}
 			count++

@@ -27,6 +27,7 @@ type Config struct {
 	NameTTL      uint32         // of DNS records, in seconds
 	// MasqueradeAll gives every connection to a virtual address this node's address as its source.
 	MasqueradeAll bool
+	NoNames       bool // nobody answers DNS from these tables
 }
 
 // Tables is everything that one node applies.
@@ -62,9 +63,11 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 		services = append(now.Services.Keys(), changes.Services...) // those that are gone are in changes alone
 	}
 	c.last.Services, keys.Services = c.services(now, services)
-	c.last.Names, keys.Names = update(c.last.Names, changes.Services, func(key string) (table.Name, bool) {
-		return Name(now, c.config, key)
-	})
+	if !c.config.NoNames {
+		c.last.Names, keys.Names = update(c.last.Names, changes.Services, func(key string) (table.Name, bool) {
+			return Name(now, c.config, key)
+		})
+	}
 	if len(changes.Nodes) > 0 {
 		c.last.Routes, keys.Routes = replace(c.last.Routes, Routes(now, c.config))
 		c.last.Egress, keys.Egress = replace(c.last.Egress, Egress(now, c.config))

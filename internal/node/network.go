@@ -13,6 +13,7 @@ import (
 	"eastwest/internal/client"
 	"eastwest/internal/compile"
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/healthcheck"
 	"eastwest/internal/dataplane/masquerade"
 	"eastwest/internal/dataplane/metrics"
 	"eastwest/internal/dataplane/routes/direct"
@@ -57,6 +58,8 @@ type Network struct {
 
 	services []*reconcile.Loop[table.Service]
 	mend     func(context.Context) error // notices that others changed what services wrote
+	checks   *healthcheck.Backend
+	checking *reconcile.Loop[table.Service]
 	names    *reconcile.Loop[table.Name]
 	routes   *reconcile.Loop[table.Route]
 	egress   *reconcile.Loop[table.Egress]
@@ -79,6 +82,7 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	n.compiler = compile.New(compile.Config{
 		NodeName: config.NodeName, NodeIPs: config.NodeIPs, ClusterCIDRs: config.ClusterCIDRs,
 		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL, MasqueradeAll: config.MasqueradeAll,
+		NoNames: config.Names == nil,
 	})
 	return n, n.addDataplanes()
 }
@@ -170,8 +174,8 @@ func (n *Network) parts() []func(context.Context) error {
 	for _, loop := range n.services {
 		parts = append(parts, loop.Run)
 	}
-	if n.mend != nil {
-		parts = append(parts, n.mend)
+	if len(n.services) > 0 {
+		parts = append(parts, n.mend, n.check)
 	}
 	if n.names != nil {
 		parts = append(parts, n.names.Run)
@@ -208,6 +212,9 @@ func (n *Network) offer(tables compile.Tables, keys compile.Keys) {
 	n.mu.Unlock()
 	for _, loop := range n.services {
 		loop.Offer(tables.Services, keys.Services)
+	}
+	if n.checking != nil {
+		n.checking.Offer(tables.Services, keys.Services)
 	}
 	if n.config.Metrics != nil && (keys.Services.All || len(keys.Services.Names) > 0) {
 		n.config.Metrics.Queued()

@@ -72,9 +72,10 @@ func (n *Network) addServices(tables *nft.Conn) error {
 			return ipt.New(n.config.Netns).Watch(ctx, iptables.Canary, loop.Resync)
 		}
 	}
-	n.services = append(n.services, newLoop(n, "health checks", healthcheck.New(healthcheck.Config{
+	n.checks = healthcheck.New(healthcheck.Config{
 		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Log: n.config.Log,
-	})))
+	})
+	n.checking = newLoop(n, "health checks", n.checks)
 	if n.config.DNSService != "" {
 		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
 			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
@@ -83,9 +84,17 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	return nil
 }
 
+// check serves health check ports until ctx ends. They are no part of readiness: another program may have one of them.
+func (n *Network) check(ctx context.Context) error {
+	defer n.checks.Remove(context.WithoutCancel(ctx))
+	return n.checking.Run(ctx)
+}
+
 // removeOthers takes away what other backends than this network's left, once this one is in place.
 func (n *Network) removeOthers(ctx context.Context) error {
-	if err := n.WaitReady(ctx); err != nil {
+	select {
+	case <-n.services[0].Ready():
+	case <-ctx.Done():
 		return nil
 	}
 	for _, name := range Backends() {

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"eastwest/internal/kernel/iptables"
+	"eastwest/internal/kernel/netns/netnstest"
+	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kubelet/apidouble"
+)
+
+const patience = 20 * time.Second
+
+// eventually tries until it is so, for nothing says when the kernel has it.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if is() {
+			return
+		}
+	}
+	t.Fatalf("not in %s: %s", patience, what)
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func put(api *apidouble.Server, ready bool) {
+	port, protocol := int32(8080), corev1.ProtocolTCP
+	name := "worker"
+	api.Put("endpointslices", &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "nginx-1", Labels: map[string]string{discoveryv1.LabelServiceName: "nginx"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port, Protocol: &protocol}},
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.244.0.2"}, NodeName: &name, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+	})
+}
+
+// newCluster has a node and a load-balanced service with one endpoint on it.
+func newCluster(t *testing.T) *apidouble.Server {
+	t.Helper()
+	api, err := apidouble.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(api.Close)
+	api.Put("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker"}, Spec: corev1.NodeSpec{PodCIDR: "10.244.0.0/24"}})
+	api.Put("services", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "nginx"}, Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.96.0.7", ClusterIPs: []string{"10.96.0.7"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+		ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, HealthCheckNodePort: 30999,
+		Ports: []corev1.ServicePort{{Port: 80, NodePort: 31000, Protocol: corev1.ProtocolTCP}},
+	}})
+	put(api, true)
+	return api
+}
+
+// A proxy alone carries the services of a cluster, tells load balancers and probes, counts, mends, changes backends and
+// leaves nothing after a clean-up.
+func TestProxyAlone(t *testing.T) {
+	ns, api := netnstest.New(t), newCluster(t)
+	netnstest.In(t, ns, func() error {
+		lo, err := netlink.LinkByName("lo")
+		return errors.Join(err, netlink.LinkSetUp(lo))
+	})
+	for _, backend := range Backends() {
+		t.Run(backend, func(t *testing.T) { playProxy(t, ns, api, backend) })
+	}
+	if err := RemoveProxy(t.Context(), NetworkConfig{Netns: ns, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	if left := kernelText(t, ns); strings.Contains(left, "eastwest") || strings.Contains(left, "KUBE-") {
+		t.Errorf("after the clean-up:\n%s", left)
+	}
+}
+
+func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
+	put(api, true)
+	health, scrape := freePort(t), freePort(t)
+	config := ProxyConfig{Detect: DetectNodeCIDR, HealthzAddress: health, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
+		Client: api.Client, NodeName: "worker", Netns: ns, Backend: backend, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- RunProxy(ctx, config) }()
+	eventually(t, "healthy", func() bool { code, _ := request("", health, "/healthz"); return code == 200 })
+	if code, body := request("", health, "/healthz"); code != 200 || !json.Valid([]byte(body)) || !strings.Contains(body, `"nodeEligible":true`) {
+		t.Errorf("/healthz: %d %s", code, body)
+	}
+	if code, body := request(ns, "127.0.0.1:30999", "/"); code != 200 || !strings.Contains(body, `"localEndpoints": 1`) {
+		t.Errorf("healthCheckNodePort: %d %s", code, body)
+	}
+	if _, body := request("", scrape, "/proxyMode"); body != backend {
+		t.Errorf("/proxyMode: %s", body)
+	}
+	other, own := "KUBE-SVC", "table ip eastwest"
+	if backend == "iptables" {
+		other, own = own, other
+	}
+	var text string
+	defer func() {
+		if t.Failed() {
+			t.Log(text)
+		}
+	}()
+	eventually(t, "only this backend is in the kernel", func() bool {
+		text = kernelText(t, ns)
+		return strings.Contains(text, own) && !strings.Contains(text, other)
+	})
+	put(api, false)
+	eventually(t, "the load balancer is told", func() bool { code, _ := request(ns, "127.0.0.1:30999", "/"); return code == 503 })
+	_, body := request("", scrape, "/metrics")
+	for _, name := range []string{"sync_proxy_rules_duration_seconds_count", "sync_proxy_rules_last_timestamp_seconds", "proxy_healthz_total",
+		"sync_full_proxy_rules_duration_seconds", "conntrack_reconciler_sync_duration_seconds"} {
+		if !strings.Contains(body, "kubeproxy_"+name) {
+			t.Errorf("no metric kubeproxy_%s", name)
+		}
+	}
+	api.Put("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker"}, Spec: corev1.NodeSpec{
+		PodCIDR: "10.244.0.0/24", Taints: []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler", Effect: corev1.TaintEffectNoSchedule}}}})
+	eventually(t, "a leaving node is not eligible", func() bool { code, _ := request("", health, "/healthz"); return code == 503 })
+	if code, _ := request("", health, "/livez"); code != 200 {
+		t.Errorf("/livez of a leaving node: %d", code)
+	}
+	api.Put("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker"}, Spec: corev1.NodeSpec{PodCIDR: "10.244.0.0/24"}})
+	if backend == "nftables" {
+		if err := nft.New(ns).Run(t.Context(), "flush ruleset\n"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "what somebody flushed is back", func() bool { return strings.Contains(kernelText(t, ns), own) })
+	}
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("the proxy ended with %v", err)
+	}
+	if !strings.Contains(kernelText(t, ns), own) {
+		t.Error("the rules went with the proxy")
+	}
+}
+
+// request asks for a path, from inside a network namespace when one is given.
+func request(ns, address, path string) (code int, body string) {
+	inNetns(ns, func() error {
+		conn, err := net.DialTimeout("tcp", address, patience)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: proxy\r\n\r\n", path)
+		answer, err := io.ReadAll(conn)
+		if err != nil {
+			return err
+		}
+		head, rest, _ := strings.Cut(string(answer), "\r\n\r\n")
+		body = rest
+		_, err = fmt.Sscanf(head, "HTTP/1.0 %d", &code)
+		return err
+	})
+	return code, body
+}
+
+func kernelText(t *testing.T, ns string) string {
+	t.Helper()
+	text, err := nft.New(ns).List(t.Context(), nft.IPv4, nftTable)
+	if err != nil && !errors.Is(err, nft.ErrNotExist) {
+		t.Fatal(err)
+	}
+	chains, err := iptables.New(ns).Save(t.Context(), iptables.IPv4, "nat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text + chains
+}
+
+const nftTable = "eastwest"
