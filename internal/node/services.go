@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -97,6 +98,7 @@ func (n *Network) removeOthers(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	debug.FreeOSMemory() // the first lists and the first sync are the most that a proxy ever holds
 	for _, name := range Backends() {
 		if name == n.config.Backend {
 			continue

@@ -25,6 +25,15 @@ func diff(family nft.Family, have, want map[place]value) []nft.Op {
 		}
 		return ops[set]
 	}
+	more := map[string]int{} // a full sync adds most of everything: lists grow once
+	for p := range want {
+		if _, had := have[p]; !had {
+			more[p.set]++
+		}
+	}
+	for set, n := range more {
+		at(first, set).Add = make([]nft.Element, 0, n)
+	}
 	for p, v := range want {
 		old, had := have[p]
 		if had && old == v {

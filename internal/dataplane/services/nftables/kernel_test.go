@@ -33,7 +33,7 @@ func (c *counting) Change(ctx context.Context, ops []nft.Op) error {
 	return c.Conn.Change(ctx, ops)
 }
 
-func newBackend(t *testing.T, ns string) (*nftables.Backend, *counting) {
+func newBackend(t testing.TB, ns string) (*nftables.Backend, *counting) {
 	t.Helper()
 	kernel := &counting{Conn: nft.New(ns)}
 	backend, err := nftables.New(nftables.Config{
