@@ -23,6 +23,7 @@ import (
 	"eastwest/internal/kernel/loopback"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/reconcile"
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
 )
@@ -67,12 +68,7 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	}
 	loop := newLoop(n, "services", backend)
 	n.services = append(n.services, loop)
-	n.mend = func(ctx context.Context) error { return tables.Watch(ctx, nftables.TableName, loop.Resync) }
-	if n.config.Backend == "iptables" {
-		n.mend = func(ctx context.Context) error {
-			return ipt.New(n.config.Netns).Watch(ctx, iptables.Canary, loop.Resync)
-		}
-	}
+	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, loop) }
 	n.checks = healthcheck.New(healthcheck.Config{
 		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Log: n.config.Log,
 	})
@@ -83,6 +79,23 @@ func (n *Network) addServices(tables *nft.Conn) error {
 		})))
 	}
 	return nil
+}
+
+// watchKernel has everything compared when another program changed what services wrote.
+func (n *Network) watchKernel(ctx context.Context, tables *nft.Conn, loop *reconcile.Loop[table.Service]) error {
+	select { // what this program writes at first is no reason to look again
+	case <-loop.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	again := func() {
+		n.config.Log.Info("another program changed the rules of services: compare everything")
+		loop.Resync()
+	}
+	if n.config.Backend == "iptables" {
+		return ipt.New(n.config.Netns).Watch(ctx, iptables.Canary, again)
+	}
+	return tables.Watch(ctx, nftables.TableName, again)
 }
 
 // check serves health check ports until ctx ends. They are no part of readiness: another program may have one of them.
