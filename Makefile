@@ -4,7 +4,7 @@
 #   make run     a three-node cluster with the demo in it
 #   make test    formatting, house rules, every test of a package (those that need the kernel among them), and cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
-#   make bench   how long a cluster and a pod take to start, and the memory of every process
+#   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
 
 GO       ?= go
 LDFLAGS  := -ldflags '-s -w'
@@ -45,7 +45,10 @@ cluster-test: build
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
 
 bench: build packages
+	@scripts/require.sh test
 	cd bench && $(GO) run ./start -bin $(CURDIR)/bin
+	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
+	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
 
 clean:
 	rm -rf bin

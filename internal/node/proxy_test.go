@@ -80,6 +80,7 @@ func newCluster(t *testing.T) *apidouble.Server {
 // A proxy alone carries the services of a cluster, tells load balancers and probes, counts, mends, changes backends and
 // leaves nothing after a clean-up.
 func TestProxyAlone(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
 	ns, api := netnstest.New(t), newCluster(t)
 	netnstest.In(t, ns, func() error {
 		lo, err := netlink.LinkByName("lo")

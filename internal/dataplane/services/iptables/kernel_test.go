@@ -10,10 +10,12 @@ import (
 	"eastwest/internal/dataplane/conformance"
 	services "eastwest/internal/dataplane/services/iptables"
 	"eastwest/internal/kernel/iptables"
+	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/table"
 )
 
 func TestConformance(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
 	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
 		backend, err := services.New(services.Config{
 			Kernel: iptables.New(path), Log: slog.New(slog.DiscardHandler),

@@ -85,6 +85,7 @@ func listed(t *testing.T, ns string, chain string) string {
 
 // The listings that texts about cluster networking show come out the same: names, order, comments, probabilities.
 func TestListingsOfTheTexts(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
 	ns := netnstest.New(t)
 	backend := newBackend(t, iptables.New(ns))
 	rows := tableOf(
@@ -134,6 +135,7 @@ func numbered(listing, line string) bool {
 // A second process that finds everything in place writes nothing, and a changed endpoint writes the chains of its service
 // alone.
 func TestOnlyWhatChangedIsWritten(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
 	ns := netnstest.New(t)
 	kernel := &counting{Conn: iptables.New(ns)}
 	other := service("default/other", "http", "fd00:96::2", table.UDP, 80, "[fd00:10::2]:80")
@@ -174,6 +176,7 @@ func TestOnlyWhatChangedIsWritten(t *testing.T) {
 
 // Nothing stays behind, also of chains that kube-proxy left, and rules of others stay.
 func TestRemoveLeavesNothing(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
 	ns := netnstest.New(t)
 	kernel := iptables.New(ns)
 	foreign := "*nat\n:OTHER - [0:0]\n:KUBE-SVC-AAAAAAAAAAAAAAAA - [0:0]\n-A OTHER -d 192.0.2.1/32 -j ACCEPT\n-A PREROUTING -j OTHER\nCOMMIT\n"

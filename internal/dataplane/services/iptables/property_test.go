@@ -152,6 +152,7 @@ func equalToFresh(t *rapid.T, backend *iptables.Backend, want table.Table[table.
 
 // The same on the kernel: after each step it holds what a full sync from nothing would have written.
 func TestHistoriesOnTheKernel(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
 	ns, fresh := netnstest.New(t), netnstest.New(t)
 	for seed := range 4 {
 		backend := kernelBackend(t, ns)

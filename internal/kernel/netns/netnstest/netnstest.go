@@ -5,6 +5,7 @@ package netnstest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -22,6 +23,18 @@ func RequireRoot(t testing.TB) {
 		t.Fatal("this test needs root")
 	}
 	t.Skip("this test needs root")
+}
+
+// RequireProgram skips the test where a program is not installed, under the same condition.
+func RequireProgram(t testing.TB, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err == nil {
+		return
+	}
+	if os.Getenv("EASTWEST_REQUIRE_ROOT") != "" {
+		t.Fatalf("this test needs the program %s", name)
+	}
+	t.Skipf("this test needs the program %s", name)
 }
 
 // New makes a network namespace that lives as long as the test and returns its path.
