@@ -166,7 +166,7 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
 
 func node() *corev1.Node {
 	return &corev1.Node{TypeMeta: metav1.TypeMeta{Kind: "Node", APIVersion: "v1"},
-		ObjectMeta: metav1.ObjectMeta{Name: nodeName, UID: "1", ResourceVersion: "1"},
+		ObjectMeta: metav1.ObjectMeta{Name: nodeName, UID: "1", ResourceVersion: "1", Labels: map[string]string{corev1.LabelTopologyZone: "z1"}},
 		Spec:       corev1.NodeSpec{PodCIDR: "10.244.0.0/24", PodCIDRs: []string{"10.244.0.0/24"}},
 		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: nodeIP}}}}
 }

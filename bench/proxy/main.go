@@ -4,6 +4,7 @@
 // network namespace against the same API server in memory.
 //
 //	sync     from start until everything is in the kernel, then single endpoints added and removed, memory, idle time
+//	compare  where packets of a pod, the node and a machine outside go, given the same random objects
 //	traffic  connections and requests a second through a ClusterIP, relative to the same path without any rule
 package main
 
@@ -30,6 +31,7 @@ func main() {
 	bin := flag.String("bin", "../bin", "folder of eastwest-node")
 	kube := flag.String("kube-proxy", "", "kube-proxy, built from ./proxy/kubeproxy; without it only ours is measured")
 	what := flag.String("what", "sync,traffic", "what to measure")
+	seed := flag.Uint64("seed", 1, "of the random objects of compare")
 	only := flag.String("only", "", "part of the names of the proxies to measure")
 	sizes := flag.String("services", "100,1000", "how many services")
 	var o options
@@ -57,6 +59,9 @@ func main() {
 			for _, p := range o.peers {
 				fail(o.sync(p, size))
 			}
+		}
+		if strings.Contains(*what, "compare") {
+			fail(o.compare(size, *seed))
 		}
 		if strings.Contains(*what, "traffic") {
 			fail(o.traffic(size))

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Addresses of the lab that compares.
+const (
+	outsideIP = "192.0.2.2"
+	localPod  = "10.244.0.2"
+	farPod    = "10.244.1.2"
+	farPod2   = "10.244.1.3"
+	tries     = 24                     // enough to see every one of three endpoints
+	silence   = 700 * time.Millisecond // a busy machine answers later than an idle one
+)
+
+// compare gives the same random objects to every proxy, and tells where packets of three clients fare differently.
+func (o options) compare(services int, seed uint64) error {
+	objects := random(seed, services)
+	probes := objects.probes()
+	var first map[probe]string
+	for _, p := range o.peers {
+		seen, err := o.observe(p, objects, probes)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if first == nil {
+			first = seen
+			fmt.Printf("%-20s %d services, seed %d: %d probes, %s\n", p.name, services, seed, len(probes), tally(seen))
+			continue
+		}
+		differ := 0
+		for _, q := range probes {
+			if seen[q] != first[q] {
+				differ++
+				fmt.Printf("  %s\n    %s: %s\n    %s: %s\n", q, o.peers[0].name, first[q], p.name, seen[q])
+			}
+		}
+		fmt.Printf("%-20s differs from %s in %d of %d probes\n", p.name, o.peers[0].name, differ, len(probes))
+	}
+	return nil
+}
+
+func tally(seen map[probe]string) string {
+	counts := map[string]int{}
+	for _, answer := range seen {
+		kind := "answered"
+		if answer == "refused" || answer == "silence" {
+			kind = answer
+		}
+		counts[kind]++
+	}
+	var out []string
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		out = append(out, fmt.Sprint(counts[kind], " ", kind))
+	}
+	return strings.Join(out, ", ")
+}
+
+// observe runs one proxy and asks every probe.
+func (o options) observe(p peer, objects *world, probes []probe) (map[probe]string, error) {
+	l, err := newLab("compare")
+	if err != nil {
+		return nil, err
+	}
+	defer l.remove()
+	outside, stop, err := l.extend()
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	r, err := o.run(p, l, objects.api())
+	if err != nil {
+		return nil, err
+	}
+	defer r.stop()
+	if _, _, err := r.synced(); err != nil {
+		return nil, err
+	}
+	time.Sleep(2 * time.Second) // kube-proxy writes its families one after the other
+	spaces := map[string]string{"pod": l.client, "node": l.node, "outside": outside}
+	seen := map[probe]string{}
+	var mu sync.Mutex
+	var running sync.WaitGroup
+	slots := make(chan bool, 16)
+	for _, q := range probes {
+		slots <- true
+		running.Go(func() {
+			answer := ask(spaces[q.from], q.to)
+			mu.Lock()
+			seen[q] = answer
+			mu.Unlock()
+			<-slots
+		})
+	}
+	running.Wait()
+	return seen, nil
+}
+
+// extend adds a machine outside the cluster and the addresses of the endpoints, which all answer from one namespace.
+func (l *lab) extend() (outside string, stop func(), err error) {
+	outside = "ewbench-outside"
+	err = ip(fmt.Sprintf(`netns add %[1]s
+		link add voutside netns %[2]s type veth peer name eth0 netns %[1]s
+		-n %[2]s link set voutside up
+		-n %[2]s addr add 192.0.2.1/24 dev voutside
+		-n %[2]s route add default via %[3]s dev voutside
+		-n %[1]s link set lo up
+		-n %[1]s link set eth0 up
+		-n %[1]s addr add %[3]s/24 dev eth0
+		-n %[1]s route add default via 192.0.2.1 dev eth0
+		-n %[4]s addr add %[5]s/32 dev eth0
+		-n %[4]s addr add %[6]s/32 dev eth0
+		-n %[2]s route add %[5]s/32 dev vserver
+		-n %[2]s route add %[6]s/32 dev vserver
+	`, outside, l.node, outsideIP, l.server, farPod, farPod2))
+	remove := func() { ip("netns del " + outside) }
+	if err != nil {
+		remove()
+		return "", nil, err
+	}
+	// The kernel sends few unreachables a second, and redirects count: else it would be chance who is told.
+	err = inside(l.node, func() error {
+		return errors.Join(set("conf/all/send_redirects", "0"), set("conf/voutside/send_redirects", "0"),
+			set("icmp_ratelimit", "0"), set("icmp_msgs_per_sec", "100000"))
+	})
+	var listener net.Listener
+	if err == nil {
+		err = inside(l.server, func() (err error) {
+			listener, err = net.Listen("tcp", ":8080")
+			return err
+		})
+	}
+	if err != nil {
+		remove()
+		return "", nil, err
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(conn, "%s sees %s", host(conn.LocalAddr()), host(conn.RemoteAddr()))
+			conn.Close()
+		}
+	}()
+	return outside, func() { listener.Close(); remove() }, nil
+}
+
+func set(name, value string) error {
+	return os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644)
+}
+
+func host(a net.Addr) string {
+	h, _, _ := net.SplitHostPort(a.String())
+	return h
+}
+
+// ask returns everybody who answers, with the address that they see, or what happened instead.
+func ask(ns, to string) string {
+	answers := map[string]bool{}
+	for range tries {
+		answer := once(ns, to)
+		answers[answer] = true
+		if answer == "silence" || answer == "refused" {
+			break
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(answers)), ", ")
+}
+
+func once(ns, to string) (answer string) {
+	inside(ns, func() error {
+		conn, err := net.DialTimeout("tcp", to, silence)
+		var timeout net.Error
+		switch {
+		case errors.Is(err, unix.ECONNREFUSED):
+			answer = "refused"
+		case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, unix.EHOSTUNREACH): // as nobody has the address
+			answer = "silence"
+		case err != nil:
+			answer = err.Error()
+		default:
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			text, _ := io.ReadAll(conn)
+			answer = string(text)
+		}
+		return nil
+	})
+	return answer
+}
