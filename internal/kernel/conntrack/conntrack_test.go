@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack_test
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/kernel/netns/netnstest"
+)
+
+// entry makes one of a client with this source port, to 10.96.0.7 or fd00:96::7, answered by an endpoint.
+func entry(protocol uint8, sport uint16, to, endpoint string) (netlink.InetFamily, *netlink.ConntrackFlow) {
+	vip, back := netip.MustParseAddrPort(to), netip.MustParseAddrPort(endpoint)
+	client, family := net.IP{10, 244, 0, 9}, netlink.InetFamily(unix.AF_INET)
+	if vip.Addr().Is6() {
+		client, family = net.ParseIP("fd00:10::9"), unix.AF_INET6
+	}
+	flow := &netlink.ConntrackFlow{
+		FamilyType: uint8(family), TimeOut: 1000,
+		Forward: netlink.IPTuple{SrcIP: client, DstIP: vip.Addr().AsSlice(), SrcPort: sport, DstPort: vip.Port(), Protocol: protocol},
+		Reverse: netlink.IPTuple{SrcIP: back.Addr().AsSlice(), DstIP: client, SrcPort: back.Port(), DstPort: sport, Protocol: protocol},
+	}
+	if protocol == unix.IPPROTO_TCP {
+		flow.ProtoInfo = &netlink.ProtoInfoTCP{State: 3}
+	}
+	return family, flow
+}
+
+// Only the entries of the protocol that are stale go, in both families; a second look finds none.
+func TestDelete(t *testing.T) {
+	ns := netnstest.New(t)
+	const gone, stays = "10.244.0.2:53", "10.244.0.3:53"
+	netnstest.In(t, ns, func() error {
+		for i, e := range []struct {
+			protocol     uint8
+			to, endpoint string
+		}{
+			{unix.IPPROTO_UDP, "10.96.0.7:53", gone}, {unix.IPPROTO_UDP, "10.96.0.7:53", stays}, {unix.IPPROTO_TCP, "10.96.0.7:53", gone},
+			{unix.IPPROTO_UDP, "[fd00:96::7]:53", "[fd00:10::2]:53"}, {unix.IPPROTO_UDP, "192.0.2.1:53", "192.0.2.1:53"},
+		} {
+			if err := netlink.ConntrackCreate(netlink.ConntrackTable, first(entry(e.protocol, uint16(1000+i), e.to, e.endpoint)), second(entry(e.protocol, uint16(1000+i), e.to, e.endpoint))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	conn := conntrack.New(ns)
+	var seen []conntrack.Entry
+	stale := func(e conntrack.Entry) bool {
+		seen = append(seen, e)
+		return e.Endpoint == netip.MustParseAddrPort(gone) || e.To.Addr().Is6()
+	}
+	n, err := conn.Delete(t.Context(), unix.IPPROTO_UDP, stale)
+	if err != nil || n != 2 || len(seen) != 4 {
+		t.Errorf("removed %d of %v: %v; want 2 of 4", n, seen, err)
+	}
+	if n, err = conn.Delete(t.Context(), unix.IPPROTO_UDP, stale); err != nil || n != 0 {
+		t.Errorf("the second time removed %d: %v", n, err)
+	}
+	netnstest.In(t, ns, func() error {
+		left, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+		if len(left) != 3 {
+			t.Errorf("%d entries are left, want 3: %v", len(left), left)
+		}
+		return err
+	})
+}
+
+func first(family netlink.InetFamily, _ *netlink.ConntrackFlow) netlink.InetFamily { return family }
+
+func second(_ netlink.InetFamily, flow *netlink.ConntrackFlow) *netlink.ConntrackFlow { return flow }
+
+// One stale entry among very many of TCP and of UDP; EASTWEST_CONNTRACK says how many.
+func BenchmarkDelete(b *testing.B) {
+	count, _ := strconv.Atoi(os.Getenv("EASTWEST_CONNTRACK"))
+	count = max(count, 1000)
+	ns := netnstest.New(b)
+	netnstest.In(b, ns, func() error {
+		handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+		if err != nil {
+			return err
+		}
+		defer handle.Close()
+		for i := range count {
+			protocol := uint8(unix.IPPROTO_TCP)
+			if i%2 == 0 {
+				protocol = unix.IPPROTO_UDP
+			}
+			family, flow := entry(protocol, uint16(i), "10.96.0.7:53", "10.244.0.3:53")
+			flow.Forward.SrcIP = net.IP{10, 0, byte(i >> 24), byte(i >> 16)}
+			flow.Reverse.DstIP = flow.Forward.SrcIP
+			if err := handle.ConntrackCreate(netlink.ConntrackTable, family, flow); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	conn := conntrack.New(ns)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := conn.Delete(b.Context(), unix.IPPROTO_UDP, func(conntrack.Entry) bool { return false }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
