@@ -13,7 +13,9 @@ package connections
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"eastwest/internal/dataplane"
@@ -23,7 +25,7 @@ import (
 
 // Kernel is what is needed of connection tracking.
 type Kernel interface {
-	Delete(ctx context.Context, protocol uint8, stale func(conntrack.Entry) bool) (int, error)
+	Delete(ctx context.Context, protocol uint8, to []netip.AddrPort, stale func(conntrack.Entry) bool) (int, error)
 	Addresses(ctx context.Context) (map[netip.Addr]bool, error)
 }
 
@@ -85,7 +87,7 @@ func (b *Backend) clear(ctx context.Context, want table.Table[table.Service], na
 	if len(lost) == 0 {
 		return nil
 	}
-	return b.delete(ctx, lost.needAddresses(), lost.stale)
+	return b.delete(ctx, slices.Collect(maps.Keys(lost)), lost.needAddresses(), lost.stale)
 }
 
 // compare removes what no frontend of the table can have made.
@@ -94,10 +96,10 @@ func (b *Backend) compare(ctx context.Context, want table.Table[table.Service]) 
 	for _, row := range want.All() {
 		k.add(row)
 	}
-	return b.delete(ctx, true, k.stale)
+	return b.delete(ctx, nil, true, k.stale)
 }
 
-func (b *Backend) delete(ctx context.Context, needAddresses bool, stale func(conntrack.Entry, map[netip.Addr]bool) bool) error {
+func (b *Backend) delete(ctx context.Context, to []netip.AddrPort, needAddresses bool, stale func(conntrack.Entry, map[netip.Addr]bool) bool) error {
 	var own map[netip.Addr]bool
 	if needAddresses {
 		var err error
@@ -106,7 +108,7 @@ func (b *Backend) delete(ctx context.Context, needAddresses bool, stale func(con
 		}
 	}
 	begin := time.Now()
-	removed, err := b.config.Kernel.Delete(ctx, uint8(table.UDP), func(e conntrack.Entry) bool { return stale(e, own) })
+	removed, err := b.config.Kernel.Delete(ctx, uint8(table.UDP), to, func(e conntrack.Entry) bool { return stale(e, own) })
 	if b.config.Observe != nil {
 		b.config.Observe(removed, time.Since(begin))
 	}

@@ -31,10 +31,14 @@ func New(path string) *Conn { return &Conn{netns: path} }
 // attempts is how often a listing is repeated that the kernel says was disturbed.
 const attempts = 5
 
-// Delete removes the entries of a protocol that are stale, in both families, and returns how many. The kernel sends
-// entries of that protocol alone, and they are looked at one by one as they come: memory follows what is removed and
-// not what there is.
-func (c *Conn) Delete(ctx context.Context, protocol uint8, stale func(Entry) bool) (int, error) {
+// fewPlaces is up to how many places the kernel is asked for each, and not for all entries of the protocol at once.
+const fewPlaces = 16
+
+// Delete removes the entries of a protocol that are stale, and returns how many. Only entries to the places of to are
+// looked at: of a place with an unspecified address, those to its port at any address of its family; without places, all.
+// The kernel sends no others, and they are looked at one by one as they come: memory follows what is removed and not
+// what there is.
+func (c *Conn) Delete(ctx context.Context, protocol uint8, to []netip.AddrPort, stale func(Entry) bool) (int, error) {
 	removed := 0
 	err := c.do(func() error {
 		socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
@@ -43,7 +47,7 @@ func (c *Conn) Delete(ctx context.Context, protocol uint8, stale func(Entry) boo
 		}
 		defer socket.Close()
 		d := dump{sockets: map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: socket}}, protocol: protocol, stale: stale}
-		for _, d.family = range []uint8{unix.AF_INET, unix.AF_INET6} {
+		for _, d.to = range placesOf(to) {
 			n, err := d.delete(ctx)
 			removed += n
 			if err != nil {
@@ -83,9 +87,24 @@ func (c *Conn) do(fn func() error) error {
 // dump is one pass over the entries of a family and protocol.
 type dump struct {
 	sockets  map[int]*nl.SocketHandle
-	family   uint8
 	protocol uint8
+	to       netip.AddrPort // an unspecified address or port 0 stands for every one
 	stale    func(Entry) bool
+}
+
+// placesOf returns the passes that see every entry to these places.
+func placesOf(to []netip.AddrPort) []netip.AddrPort {
+	if len(to) > 0 && len(to) <= fewPlaces {
+		return to
+	}
+	return []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), 0), netip.AddrPortFrom(netip.IPv6Unspecified(), 0)}
+}
+
+func (d dump) family() uint8 {
+	if d.to.Addr().Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 func (d dump) delete(ctx context.Context) (removed int, err error) {
@@ -118,14 +137,18 @@ func (d dump) delete(ctx context.Context) (removed int, err error) {
 	return removed, nil // a table that never holds still was gone over several times: nothing old is left in it
 }
 
-// list asks for the entries of the protocol; a kernel before 5.8 sends all.
+func (d dump) covers(to netip.AddrPort) bool {
+	return (d.to.Addr().IsUnspecified() || d.to.Addr() == to.Addr()) && (d.to.Port() == 0 || d.to.Port() == to.Port())
+}
+
+// list asks for the entries of the pass, but may be sent more: a kernel before 5.8 sends all of the family.
 func (d dump) list(each func(entry Entry, key []byte)) error {
 	request := d.request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
-	for _, attribute := range byProtocol(d.protocol) {
+	for _, attribute := range filterFor(d.protocol, d.to) {
 		request.AddData(attribute)
 	}
 	return request.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(message []byte) bool {
-		if entry, protocol, key, ok := parse(message); ok && protocol == d.protocol {
+		if entry, protocol, key, ok := parse(message); ok && protocol == d.protocol && d.covers(entry.To) {
 			each(entry, key)
 		}
 		return true
@@ -135,6 +158,6 @@ func (d dump) list(each func(entry Entry, key []byte)) error {
 func (d dump) request(operation, flags int) *nl.NetlinkRequest {
 	request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|operation, flags)
 	request.Sockets = d.sockets
-	request.AddData(&nl.Nfgenmsg{NfgenFamily: d.family, Version: nl.NFNETLINK_V0})
+	request.AddData(&nl.Nfgenmsg{NfgenFamily: d.family(), Version: nl.NFNETLINK_V0})
 	return request
 }

@@ -53,16 +53,25 @@ func TestDelete(t *testing.T) {
 		return nil
 	})
 	conn := conntrack.New(ns)
+	for to, want := range map[string]int{"10.96.0.7:53": 2, "10.96.0.7:54": 0, "0.0.0.0:53": 3, "[::]:53": 1, "[fd00:96::7]:53": 1, "[fd00:96::8]:53": 0} {
+		looked := 0
+		if _, err := conn.Delete(t.Context(), unix.IPPROTO_UDP, []netip.AddrPort{netip.MustParseAddrPort(to)}, func(conntrack.Entry) bool {
+			looked++
+			return false
+		}); err != nil || looked != want {
+			t.Errorf("looked at %d entries to %s: %v; want %d", looked, to, err, want)
+		}
+	}
 	var seen []conntrack.Entry
 	stale := func(e conntrack.Entry) bool {
 		seen = append(seen, e)
 		return e.Endpoint == netip.MustParseAddrPort(gone) || e.To.Addr().Is6()
 	}
-	n, err := conn.Delete(t.Context(), unix.IPPROTO_UDP, stale)
+	n, err := conn.Delete(t.Context(), unix.IPPROTO_UDP, nil, stale)
 	if err != nil || n != 2 || len(seen) != 4 {
 		t.Errorf("removed %d of %v: %v; want 2 of 4", n, seen, err)
 	}
-	if n, err = conn.Delete(t.Context(), unix.IPPROTO_UDP, stale); err != nil || n != 0 {
+	if n, err = conn.Delete(t.Context(), unix.IPPROTO_UDP, nil, stale); err != nil || n != 0 {
 		t.Errorf("the second time removed %d: %v", n, err)
 	}
 	netnstest.In(t, ns, func() error {
@@ -104,10 +113,14 @@ func BenchmarkDelete(b *testing.B) {
 		return nil
 	})
 	conn := conntrack.New(ns)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := conn.Delete(b.Context(), unix.IPPROTO_UDP, func(conntrack.Entry) bool { return false }); err != nil {
-			b.Fatal(err)
-		}
+	one := netip.MustParseAddrPort("10.96.0.8:53")
+	for name, to := range map[string][]netip.AddrPort{"one-place": {one}, "all": nil} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := conn.Delete(b.Context(), unix.IPPROTO_UDP, to, func(conntrack.Entry) bool { return false }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -15,16 +15,29 @@ import (
 const (
 	ctaFilter          = 25
 	ctaFilterOrigFlags = 1
+	filterIPDst        = 1 << 1
 	filterProtoNum     = 1 << 3
+	filterProtoDstPort = 1 << 5
 	headerBytes        = 4 // struct nfgenmsg
 )
 
-// byProtocol asks the kernel to send the entries of one protocol only.
-func byProtocol(protocol uint8) []*nl.RtAttr {
-	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
-	filter.AddRtAttr(ctaFilterOrigFlags, nl.Uint32Attr(filterProtoNum))
+// filterFor asks the kernel to send only the entries of a protocol to a place, as far as it can tell.
+func filterFor(protocol uint8, to netip.AddrPort) []*nl.RtAttr {
+	flags := uint32(filterProtoNum)
 	like := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, nil)
-	like.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, nil).AddRtAttr(nl.CTA_PROTO_NUM, nl.Uint8Attr(protocol))
+	// Linux 6.18 still has the comparison of IPv6 addresses the wrong way round, and sends all others.
+	if addr := to.Addr(); addr.Is4() && !addr.IsUnspecified() {
+		flags |= filterIPDst
+		like.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(nl.CTA_IP_V4_DST, addr.AsSlice())
+	}
+	proto := like.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, nil)
+	proto.AddRtAttr(nl.CTA_PROTO_NUM, nl.Uint8Attr(protocol))
+	if to.Port() != 0 {
+		flags |= filterProtoDstPort
+		proto.AddRtAttr(nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, to.Port()))
+	}
+	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
+	filter.AddRtAttr(ctaFilterOrigFlags, nl.Uint32Attr(flags))
 	return []*nl.RtAttr{filter, like}
 }
 
