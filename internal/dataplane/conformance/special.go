@@ -78,9 +78,10 @@ func sessionAffinity(s *scene) {
 
 // Only clients in the source ranges reach a load balancer's address.
 func sourceRanges(s *scene) {
+	endpoints := []string{b}
 	build := func(ranges ...string) table.Service {
-		r := row("nginx", "10.96.0.7", b)
-		f := frontend(table.LoadBalancer, netip.MustParseAddr("198.51.100.7"), table.TCP, 80, b)
+		r := row("nginx", "10.96.0.7", endpoints...)
+		f := frontend(table.LoadBalancer, netip.MustParseAddr("198.51.100.7"), table.TCP, 80, endpoints...)
 		f.Masquerade, f.SourceRanges = table.Always, prefixes(ranges...)
 		if len(ranges) == 0 {
 			f.SourceRanges = []netip.Prefix{}
@@ -98,4 +99,8 @@ func sourceRanges(s *scene) {
 	s.expect(s.lab.client, "tcp", "198.51.100.7:80", "b "+gateway)
 	s.apply(build())
 	s.silent(s.lab.other, "tcp", "198.51.100.7:80")
+	endpoints = nil
+	s.apply(build("10.244.0.0/16"))
+	s.silent(s.lab.other, "tcp", "198.51.100.7:80")
+	s.expect(s.lab.client, "tcp", "198.51.100.7:80", "refused")
 }

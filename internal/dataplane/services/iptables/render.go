@@ -204,8 +204,7 @@ func (r renderer) externalIP(p *port, f table.Frontend, own, shared chains) {
 		shared.add(nat, at, p.to(f, note)+" -j "+chain)
 	}
 	if f.SourceRanges != nil {
-		note := p.label + " traffic not accepted by " + p.chain(prefixRanges)
-		shared.add(filter, chainFirewall, p.to(f, note)+" -j DROP")
+		r.firewall(p, f, met.Action, shared)
 	}
 	if met.Action == table.Forward {
 		return
@@ -253,14 +252,30 @@ func (r renderer) ranges(p *port, f table.Frontend, next string, own chains) str
 		return chain
 	}
 	for _, source := range f.SourceRanges {
-		match := "-s " + source.Masked().String() + " "
-		if source.Bits() == 0 {
-			match = ""
-		}
-		own.add(nat, chain, match+comment(p.label+" loadbalancer IP")+" -j "+next)
+		own.add(nat, chain, from(source)+comment(p.label+" loadbalancer IP")+" -j "+next)
 	}
 	own.add(nat, chain, comment("other traffic to "+p.label+" will be dropped by KUBE-PROXY-FIREWALL"))
 	return chain
+}
+
+// firewall drops the clients of a load balancer's address that its ranges leave out. Others come here only when nothing
+// translated them: what becomes of them is decided later.
+func (r renderer) firewall(p *port, f table.Frontend, met table.Action, shared chains) {
+	to := p.to(f, p.label+" traffic not accepted by "+p.chain(prefixRanges))
+	for _, source := range f.SourceRanges {
+		if met != table.Forward {
+			shared.add(filter, chainFirewall, from(source)+to+" -j RETURN")
+		}
+	}
+	shared.add(filter, chainFirewall, to+" -j DROP")
+}
+
+// from returns the match for a source, with a space after it; empty for every source.
+func from(source netip.Prefix) string {
+	if source.Bits() == 0 {
+		return ""
+	}
+	return "-s " + source.Masked().String() + " "
 }
 
 // balance writes the chain that chooses among a frontend's endpoints, and the chains of these, and returns its name.
