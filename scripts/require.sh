@@ -12,7 +12,7 @@ ip:iproute2:shows links and routes'
 test_needs='curl:curl:asks services as a client
 python3:python3:the HTTP server of the article
 ping:iputils-ping:the article reaches hosts with it
-iptables-restore:iptables:the service proxy's other backend
+iptables-restore:iptables:rules of services in the other way
 dpkg-deb:dpkg:unpacks the packages that test images are made of'
 
 go_version() {
