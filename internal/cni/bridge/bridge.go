@@ -57,7 +57,7 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 		}
 	}
 	if err == nil {
-		err = connect(c, args, ns, result)
+		err = connect(ctx, c, args, ns, result)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.release(ctx, c, args))
@@ -75,7 +75,7 @@ func (p *Plugin) release(ctx context.Context, c *config, args *skel.CmdArgs) err
 	return p.ipam.Del(ctx, c.IPAM.Type, args)
 }
 
-func connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {
+func connect(ctx context.Context, c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {
 	host, err := link.Open()
 	if err != nil {
 		return err
@@ -90,13 +90,13 @@ func connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, result *curren
 	if err != nil {
 		return err
 	}
-	if err := setUp(c, args, host, ns, br, ends, result); err != nil {
+	if err := setUp(ctx, c, args, host, ns, br, ends, result); err != nil {
 		return errors.Join(err, attach.Disconnect(host, owner, args.Netns))
 	}
 	return describe(host, c, args, ends, result)
 }
 
-func setUp(c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespace, br netlink.Link, ends *attach.Ends, result *current.Result) error {
+func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespace, br netlink.Link, ends *attach.Ends, result *current.Result) error {
 	if err := enslave(host, ends.Host, br, c); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func setUp(c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespac
 		return nil
 	}
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	return masquerade.Add(c.IPMasqBackend, owner, addresses(result))
+	return masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))
 }
 
 func setUpContainer(c *config, args *skel.CmdArgs, h *link.Handle, l netlink.Link, result *current.Result) error {

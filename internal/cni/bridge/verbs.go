@@ -67,7 +67,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		host.Close()
 	}
 	if c.IPMasq {
-		err = errors.Join(err, masquerade.Delete(owner))
+		err = errors.Join(err, masquerade.Delete(ctx, c.IPMasqBackend, owner))
 	}
 	return errors.Join(err, p.release(ctx, c, args))
 }
@@ -80,7 +80,7 @@ func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	}
 	alive := plugin.Valid(c.Name, c.ValidAttachments)
 	_, err = attach.Sweep(alive)
-	err = errors.Join(err, masquerade.Sweep(alive))
+	err = errors.Join(err, masquerade.Sweep(ctx, alive))
 	if c.IPAM.Type != "" {
 		err = errors.Join(err, p.ipam.GC(ctx, c.IPAM.Type, args))
 	}

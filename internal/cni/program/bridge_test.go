@@ -59,6 +59,8 @@ func TestBridge(t *testing.T) {
 	cnitest.Expect(t, node.NS, "tcp", "10.88.0.2:80", "a 10.88.0.1")
 	cnitest.Expect(t, node.NS, "tcp", "127.0.0.1:8080", "a 10.88.0.1")
 	cnitest.Expect(t, a.NetNS, "tcp", "10.88.0.1:8080", "a 10.88.0.1")
+	cnitest.Expect(t, b.NetNS, "tcp", "10.88.0.1:8080", "a 10.88.0.1")
+	cnitest.Expect(t, b.NetNS, "tcp", "[fd00:88::1]:8080", "a fd00:88::1")
 	cnitest.Expect(t, b.NetNS, "tcp", "192.0.2.2:80", "outside 192.0.2.1")
 	if err := node.Check(list, a); err != nil {
 		t.Errorf("CHECK: %v", err)

@@ -53,7 +53,7 @@ func Sweep(ctx context.Context, c Config) error {
 		for _, o := range gone {
 			c.Log.Info("freed interface of a container that is gone", "network", o.Network, "container", o.ContainerID, "interface", o.IfName)
 		}
-		return errors.Join(err, portmap.Sweep(alive), masquerade.Sweep(alive))
+		return errors.Join(err, portmap.Sweep(ctx, alive), masquerade.Sweep(ctx, alive))
 	})
 	return errors.Join(err, c.addresses())
 }
