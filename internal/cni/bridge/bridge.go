@@ -107,7 +107,7 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 		}
 	}
 	if !c.DisableContainerInterface {
-		if err := setUpContainer(c, args, ns.Link, ends.Container, result); err != nil {
+		if err := attach.Configure(ns.Link, ends.Container, args.Netns, result, c.EnableDAD); err != nil {
 			return err
 		}
 	}
@@ -119,27 +119,6 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 	}
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
 	return masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))
-}
-
-func setUpContainer(c *config, args *skel.CmdArgs, h *link.Handle, l netlink.Link, result *current.Result) error {
-	if attach.HasV6(result.IPs) {
-		if err := attach.EnableV6(args.Netns, args.IfName, !c.EnableDAD); err != nil {
-			return err
-		}
-	}
-	for _, ip := range result.IPs {
-		address := ip.Address
-		if err := h.AddrAdd(l, &netlink.Addr{IPNet: &address}); err != nil {
-			return fmt.Errorf("add address %s to %s: %w", address.String(), args.IfName, err)
-		}
-	}
-	if err := h.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set %s up: %w", args.IfName, err)
-	}
-	if err := attach.Settle(h, l); err != nil {
-		return err
-	}
-	return attach.AddRoutes(h, l, result.Routes, result.IPs)
 }
 
 func forward(own []net.IPNet) error {
