@@ -52,7 +52,10 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	}
 	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	if c.IPAM.Type != "" {
-		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err == nil && len(result.IPs) == 0 {
+		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err != nil {
+			return nil, err
+		}
+		if len(result.IPs) == 0 {
 			err = errors.New("IPAM plugin returned missing IP config")
 		}
 	}
@@ -62,7 +65,7 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err != nil {
 		return nil, errors.Join(err, p.release(ctx, c, args))
 	}
-	if !c.DNS.IsEmpty() {
+	if plugin.HasDNS(c.DNS) {
 		result.DNS = c.DNS
 	}
 	return result, nil
@@ -91,7 +94,11 @@ func connect(ctx context.Context, c *config, args *skel.CmdArgs, ns *attach.Name
 		return err
 	}
 	if err := setUp(ctx, c, args, host, ns, br, ends, result); err != nil {
-		return errors.Join(err, attach.Disconnect(host, owner, args.Netns))
+		err = errors.Join(err, attach.Disconnect(host, owner, args.Netns))
+		if c.MacSpoofCheck {
+			err = errors.Join(err, releaseMAC(owner))
+		}
+		return err
 	}
 	return describe(host, c, args, ends, result)
 }
@@ -99,6 +106,12 @@ func connect(ctx context.Context, c *config, args *skel.CmdArgs, ns *attach.Name
 func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespace, br netlink.Link, ends *attach.Ends, result *current.Result) error {
 	if err := enslave(host, ends.Host, br, c); err != nil {
 		return err
+	}
+	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
+	if c.MacSpoofCheck {
+		if err := guardMAC(ends.Host.Attrs().Name, ends.Container.Attrs().HardwareAddr, owner); err != nil {
+			return err
+		}
 	}
 	own := gateways(c, result)
 	for _, address := range own {
@@ -117,7 +130,6 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 	if !c.IPMasq || len(result.IPs) == 0 {
 		return nil
 	}
-	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
 	return masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))
 }
 

@@ -54,8 +54,6 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 	switch {
 	case c.Vlan != 0 || len(c.VlanTrunk) > 0:
 		return nil, unsupported("vlan, vlanTrunk")
-	case c.MacSpoofCheck:
-		return nil, unsupported("macspoofchk")
 	case c.HairpinMode && c.PromiscMode:
 		return nil, plugin.ConfigError("cannot set hairpin mode and promiscuous mode at the same time")
 	case c.DisableContainerInterface && c.IPAM.Type != "":

@@ -49,7 +49,10 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	}
 	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	if c.IPAM.Type != "" {
-		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err == nil && len(result.IPs) == 0 {
+		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err != nil {
+			return nil, err
+		}
+		if len(result.IPs) == 0 {
 			err = errors.New("IPAM plugin returned missing IP config")
 		}
 	}
@@ -59,9 +62,7 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err != nil {
 		return nil, errors.Join(err, p.release(ctx, c, args))
 	}
-	if !c.DNS.IsEmpty() {
-		result.DNS = c.DNS
-	}
+	result.DNS = c.DNS // also if it is empty, as the reference plugin does
 	return result, nil
 }
 

@@ -72,7 +72,7 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err := p.connect(ctx, c, args, ns, result); err != nil {
 		return nil, errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
 	}
-	if !c.DNS.IsEmpty() {
+	if plugin.HasDNS(c.DNS) {
 		result.DNS = c.DNS
 	}
 	return result, nil
