@@ -48,10 +48,13 @@ var subject = regexp.MustCompile("(?:[a-z-]+ [A-Z]+ of container [^ ]* interface
 
 func callOurs(verb string, args *skel.CmdArgs) error {
 	c := exec.Command(filepath.Join(ourPlugins, %q))
+	if args.Args != "" {
+		args.Args = "IgnoreUnknown=1;" + args.Args // which the suites leave out, since IPAM never sees them there
+	}
 	var out bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(args.StdinData), &out, os.Stderr
 	c.Env = append(os.Environ(), "CNI_COMMAND="+verb, "CNI_CONTAINERID="+args.ContainerID, "CNI_NETNS="+args.Netns,
-		"CNI_IFNAME="+args.IfName, "CNI_ARGS=IgnoreUnknown=1;"+args.Args, "CNI_PATH="+ourPlugins, "CNI_NETNS_OVERRIDE=1")
+		"CNI_IFNAME="+args.IfName, "CNI_ARGS="+args.Args, "CNI_PATH="+ourPlugins, "CNI_NETNS_OVERRIDE=1")
 	if err := c.Run(); err != nil {
 		var failed types.Error
 		if json.Unmarshal(out.Bytes(), &failed) == nil && failed.Msg != "" {
