@@ -13,6 +13,7 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 type bench struct {
@@ -47,8 +48,17 @@ func (b *bench) pod() (*libcni.RuntimeConf, error) {
 	}, nil
 }
 
-// times of one container.
-type times struct{ add, del time.Duration }
+// times of one container: on the clock, and the processors' time of the plugins and of all that they run.
+type times struct{ add, del, addCPU, delCPU time.Duration }
+
+// children is the processors' time of all processes that were started and have ended.
+func children() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_CHILDREN, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 func (b *bench) addDel(s *side, list *libcni.NetworkConfigList) (times, error) {
 	pod, err := b.pod()
@@ -56,23 +66,23 @@ func (b *bench) addDel(s *side, list *libcni.NetworkConfigList) (times, error) {
 		return times{}, err
 	}
 	var t times
-	begin := time.Now()
+	begin, cpu := time.Now(), children()
 	if _, err := s.cni.AddNetworkList(b.ctx, list, pod); err != nil {
 		return t, fmt.Errorf("%s: ADD: %w", s.name, err)
 	}
-	t.add = time.Since(begin)
-	begin = time.Now()
+	t.add, t.addCPU = time.Since(begin), children()-cpu
+	begin, cpu = time.Now(), children()
 	if err := s.cni.DelNetworkList(b.ctx, list, pod); err != nil {
 		return t, fmt.Errorf("%s: DEL: %w", s.name, err)
 	}
-	t.del = time.Since(begin)
+	t.del, t.delCPU = time.Since(begin), children()-cpu
 	return t, removeNamespace(pod.NetNS)
 }
 
 // oneByOne takes the sides in turn, so that both see the same machine.
 func (b *bench) oneByOne(runs int) error {
 	for _, what := range []struct{ name, ports string }{{"ptp + host-local + portmap", withPorts}, {"ptp + host-local", withoutPorts}} {
-		var add, del [2][]time.Duration
+		var add, del, addCPU, delCPU [2][]time.Duration
 		var kernel []time.Duration
 		for range runs {
 			for i, s := range []*side{b.ours, b.reference} {
@@ -85,6 +95,7 @@ func (b *bench) oneByOne(runs int) error {
 					return err
 				}
 				add[i], del[i] = append(add[i], t.add), append(del[i], t.del)
+				addCPU[i], delCPU[i] = append(addCPU[i], t.addCPU), append(delCPU[i], t.delCPU)
 			}
 			d, err := b.deleteVeth()
 			if err != nil {
@@ -95,6 +106,8 @@ func (b *bench) oneByOne(runs int) error {
 		fmt.Printf("%s, one by one, %d each\n", what.name, runs)
 		compare("ADD", add[0], add[1])
 		compare("DEL", del[0], del[1])
+		compare("ADD, CPU", addCPU[0], addCPU[1])
+		compare("DEL, CPU", delCPU[0], delCPU[1])
 		fmt.Printf("  kernel deletes a veth pair   %s; our DEL takes %.1f ms more\n", spread(kernel), ms(median(del[0])-median(kernel)))
 	}
 	return nil
