@@ -5,6 +5,8 @@
 #   make test    formatting, house rules, every test of a package (those that need the kernel among them), and cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
+#   make cni-test    the CNI plugins under cnitool and podman
+#   make cni-bench   the CNI plugins beside the reference ones
 
 GO       ?= go
 LDFLAGS  := -ldflags '-s -w'
@@ -12,7 +14,7 @@ LDFLAGS  := -ldflags '-s -w'
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test bench clean packages
+.PHONY: build run test lint unit cluster-test cni-test cni-bench bench clean packages
 
 build:
 	@scripts/require.sh build
@@ -43,6 +45,16 @@ unit:
 cluster-test: build
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
+
+# The CNI plugins under cnitool and podman; both are downloaded, nothing is installed.
+cni-test: build packages
+	@scripts/require.sh test
+	$(GO) test -vet=off -count=1 -timeout 20m ./test/cni -args -bin $(CURDIR)/bin
+
+# The CNI plugins beside the reference ones, and the reference's own test suites on ours.
+cni-bench: build packages
+	cd bench && $(GO) run ./cni -bin $(CURDIR)/bin
+	cd bench && $(GO) run ./cni/suites -bin $(CURDIR)/bin
 
 bench: build packages
 	@scripts/require.sh test

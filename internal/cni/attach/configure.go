@@ -39,6 +39,48 @@ func HasV6(ips []*current.IPConfig) bool {
 	return false
 }
 
+// Configure gives a container's interface, on a network that it shares with others, its addresses and routes, and brings
+// it up. Neighbours are told, since they may know an address from the container that had it before. With dad, IPv6
+// addresses are used once no one else turned out to have them.
+func Configure(h *link.Handle, l netlink.Link, sandbox string, result *current.Result, dad bool) error {
+	name := l.Attrs().Name
+	if HasV6(result.IPs) {
+		if err := EnableV6(sandbox, name, !dad); err != nil {
+			return err
+		}
+	}
+	if len(result.IPs) > 0 {
+		if err := announce(sandbox, name); err != nil {
+			return err
+		}
+	}
+	for _, ip := range result.IPs {
+		address := ip.Address
+		if err := h.AddrAdd(l, &netlink.Addr{IPNet: &address}); err != nil {
+			return fmt.Errorf("add address %s to %s: %w", address.String(), name, err)
+		}
+	}
+	if err := h.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	if err := Settle(h, l); err != nil {
+		return err
+	}
+	return AddRoutes(h, l, result.Routes, result.IPs)
+}
+
+// announce has the kernel send gratuitous ARP and neighbour advertisements when the interface comes up.
+func announce(sandbox, ifName string) error {
+	return netns.Do(sandbox, func() error {
+		for _, name := range []string{"net/ipv4/conf/" + ifName + "/arp_notify", "net/ipv6/conf/" + ifName + "/ndisc_notify"} {
+			if err := sysctl.Ensure(name, "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // EnableV6 lets an interface of a namespace have IPv6 addresses, and keep them while it is down. Container runtimes
 // often switch IPv6 off in new namespaces. With noDAD, addresses are used without looking for duplicates first.
 func EnableV6(sandbox, ifName string, noDAD bool) error {
@@ -81,7 +123,7 @@ func AddRoutes(h *link.Handle, l netlink.Link, routes []*types.Route, ips []*cur
 		if r.Scope != nil {
 			route.Scope = netlink.Scope(*r.Scope)
 		}
-		if err := h.RouteAdd(&route); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := h.RouteAddEcmp(&route); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add route %s via %s dev %s: %w", r.Dst.String(), gw, l.Attrs().Name, err)
 		}
 	}

@@ -30,11 +30,11 @@ func Disconnect(host *link.Handle, o plugin.Owner, sandbox string) error {
 		}
 		return nil
 	}
-	return deleteInside(sandbox, o.IfName)
+	return DeleteInside(sandbox, o.IfName)
 }
 
-// deleteInside deletes an interface from within the container's namespace.
-func deleteInside(sandbox, ifName string) error {
+// DeleteInside deletes an interface from within the container's namespace. What is not there is no error.
+func DeleteInside(sandbox, ifName string) error {
 	if sandbox == "" {
 		return nil
 	}

@@ -52,17 +52,20 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	}
 	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	if c.IPAM.Type != "" {
-		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err == nil && len(result.IPs) == 0 {
+		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err != nil {
+			return nil, err
+		}
+		if len(result.IPs) == 0 {
 			err = errors.New("IPAM plugin returned missing IP config")
 		}
 	}
 	if err == nil {
-		err = connect(c, args, ns, result)
+		err = connect(ctx, c, args, ns, result)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.release(ctx, c, args))
 	}
-	if !c.DNS.IsEmpty() {
+	if plugin.HasDNS(c.DNS) {
 		result.DNS = c.DNS
 	}
 	return result, nil
@@ -75,7 +78,7 @@ func (p *Plugin) release(ctx context.Context, c *config, args *skel.CmdArgs) err
 	return p.ipam.Del(ctx, c.IPAM.Type, args)
 }
 
-func connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {
+func connect(ctx context.Context, c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {
 	host, err := link.Open()
 	if err != nil {
 		return err
@@ -90,15 +93,25 @@ func connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, result *curren
 	if err != nil {
 		return err
 	}
-	if err := setUp(c, args, host, ns, br, ends, result); err != nil {
-		return errors.Join(err, attach.Disconnect(host, owner, args.Netns))
+	if err := setUp(ctx, c, args, host, ns, br, ends, result); err != nil {
+		err = errors.Join(err, attach.Disconnect(host, owner, args.Netns))
+		if c.MacSpoofCheck {
+			err = errors.Join(err, releaseMAC(owner))
+		}
+		return err
 	}
 	return describe(host, c, args, ends, result)
 }
 
-func setUp(c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespace, br netlink.Link, ends *attach.Ends, result *current.Result) error {
+func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespace, br netlink.Link, ends *attach.Ends, result *current.Result) error {
 	if err := enslave(host, ends.Host, br, c); err != nil {
 		return err
+	}
+	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
+	if c.MacSpoofCheck {
+		if err := guardMAC(ends.Host.Attrs().Name, ends.Container.Attrs().HardwareAddr, owner); err != nil {
+			return err
+		}
 	}
 	own := gateways(c, result)
 	for _, address := range own {
@@ -107,7 +120,7 @@ func setUp(c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespac
 		}
 	}
 	if !c.DisableContainerInterface {
-		if err := setUpContainer(c, args, ns.Link, ends.Container, result); err != nil {
+		if err := attach.Configure(ns.Link, ends.Container, args.Netns, result, c.EnableDAD); err != nil {
 			return err
 		}
 	}
@@ -117,29 +130,7 @@ func setUp(c *config, args *skel.CmdArgs, host *link.Handle, ns *attach.Namespac
 	if !c.IPMasq || len(result.IPs) == 0 {
 		return nil
 	}
-	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	return masquerade.Add(c.IPMasqBackend, owner, addresses(result))
-}
-
-func setUpContainer(c *config, args *skel.CmdArgs, h *link.Handle, l netlink.Link, result *current.Result) error {
-	if attach.HasV6(result.IPs) {
-		if err := attach.EnableV6(args.Netns, args.IfName, !c.EnableDAD); err != nil {
-			return err
-		}
-	}
-	for _, ip := range result.IPs {
-		address := ip.Address
-		if err := h.AddrAdd(l, &netlink.Addr{IPNet: &address}); err != nil {
-			return fmt.Errorf("add address %s to %s: %w", address.String(), args.IfName, err)
-		}
-	}
-	if err := h.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set %s up: %w", args.IfName, err)
-	}
-	if err := attach.Settle(h, l); err != nil {
-		return err
-	}
-	return attach.AddRoutes(h, l, result.Routes, result.IPs)
+	return masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))
 }
 
 func forward(own []net.IPNet) error {

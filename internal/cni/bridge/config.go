@@ -8,6 +8,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"eastwest/internal/cni/attach"
 	"eastwest/internal/cni/masquerade"
 	"eastwest/internal/cni/plugin"
 )
@@ -53,8 +54,6 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 	switch {
 	case c.Vlan != 0 || len(c.VlanTrunk) > 0:
 		return nil, unsupported("vlan, vlanTrunk")
-	case c.MacSpoofCheck:
-		return nil, unsupported("macspoofchk")
 	case c.HairpinMode && c.PromiscMode:
 		return nil, plugin.ConfigError("cannot set hairpin mode and promiscuous mode at the same time")
 	case c.DisableContainerInterface && c.IPAM.Type != "":
@@ -63,7 +62,7 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 		return nil, plugin.ConfigError("mtu %d is negative", c.MTU)
 	}
 	var err error
-	if c.mac, err = c.hardwareAddr(cniArgs); err != nil {
+	if c.mac, err = attach.RequestedMAC(cniArgs, c.RuntimeConfig.MAC, c.Args.CNI.MAC, ""); err != nil {
 		return nil, err
 	}
 	return c, masquerade.CheckBackend(c.IPMasqBackend)
@@ -71,30 +70,4 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 
 func unsupported(keys string) error {
 	return types.NewError(types.ErrUnsupportedField, fmt.Sprintf("bridge does not support the keys %s", keys), "")
-}
-
-// hardwareAddr is the address asked for: by the capability mac, else in "args", else in CNI_ARGS; nil for a random one.
-func (c *config) hardwareAddr(cniArgs string) (net.HardwareAddr, error) {
-	var env struct {
-		types.CommonArgs
-		MAC types.UnmarshallableString
-	}
-	if err := types.LoadArgs(cniArgs, &env); err != nil {
-		return nil, types.NewError(types.ErrInvalidEnvironmentVariables, fmt.Sprintf("CNI_ARGS %q: %v", cniArgs, err), "")
-	}
-	text := c.RuntimeConfig.MAC
-	if text == "" {
-		text = c.Args.CNI.MAC
-	}
-	if text == "" {
-		text = string(env.MAC)
-	}
-	if text == "" {
-		return nil, nil
-	}
-	mac, err := net.ParseMAC(text)
-	if err != nil {
-		return nil, plugin.ConfigError("hardware address: %v", err)
-	}
-	return mac, nil
 }

@@ -98,14 +98,10 @@ func ensureAddress(h *link.Handle, br netlink.Link, want net.IPNet, force bool) 
 	return keepMAC(h, br)
 }
 
-// keepMAC sets the bridge's hardware address to what it is: otherwise it becomes that of whichever port has the lowest,
-// and neighbours that know the gateway lose it when ports come and go.
+// keepMAC sets the bridge's hardware address to what it was before it had ports: otherwise it becomes that of whichever
+// port has the lowest, and neighbours that know the gateway lose it when ports come and go.
 func keepMAC(h *link.Handle, br netlink.Link) error {
-	now, err := h.LinkByName(br.Attrs().Name)
-	if err == nil {
-		err = h.LinkSetHardwareAddr(now, now.Attrs().HardwareAddr)
-	}
-	if err != nil {
+	if err := h.LinkSetHardwareAddr(br, br.Attrs().HardwareAddr); err != nil {
 		return fmt.Errorf("keep hardware address of bridge %s: %w", br.Attrs().Name, err)
 	}
 	return nil

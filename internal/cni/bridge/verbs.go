@@ -66,8 +66,11 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		err = attach.Disconnect(host, owner, args.Netns)
 		host.Close()
 	}
+	if c.MacSpoofCheck {
+		err = errors.Join(err, releaseMAC(owner))
+	}
 	if c.IPMasq {
-		err = errors.Join(err, masquerade.Delete(owner))
+		err = errors.Join(err, masquerade.Delete(ctx, c.IPMasqBackend, owner))
 	}
 	return errors.Join(err, p.release(ctx, c, args))
 }
@@ -80,11 +83,23 @@ func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	}
 	alive := plugin.Valid(c.Name, c.ValidAttachments)
 	_, err = attach.Sweep(alive)
-	err = errors.Join(err, masquerade.Sweep(alive))
+	err = errors.Join(err, masquerade.Sweep(ctx, alive))
+	if c.MacSpoofCheck {
+		err = errors.Join(err, sweepGuards())
+	}
 	if c.IPAM.Type != "" {
 		err = errors.Join(err, p.ipam.GC(ctx, c.IPAM.Type, args))
 	}
 	return err
+}
+
+func sweepGuards() error {
+	host, err := link.Open()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	return sweepMACs(host)
 }
 
 // Status asks the IPAM plugin, if there is one.

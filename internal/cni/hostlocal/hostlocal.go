@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -81,7 +82,11 @@ func (s *store) allocateAll(c *config, o owner) ([]*current.IPConfig, error) {
 		got = append(got, ip)
 	}
 	if len(asked) > 0 {
-		return nil, undo(fmt.Errorf("failed to allocate all requested IPs: %v not in any range", asked))
+		texts := make([]string, len(asked))
+		for i, a := range asked {
+			texts[i] = a.String()
+		}
+		return nil, undo(fmt.Errorf("failed to allocate all requested IPs: %s: in no range, or in one that another requested address is in", strings.Join(texts, " ")))
 	}
 	return got, nil
 }

@@ -7,10 +7,12 @@
 //
 //	ip saddr @from_10.244.1.0-24 ip daddr != 10.244.1.0/24 masquerade
 //
-// Containers come and go as elements of the set, each with a comment that names its owner.
+// Containers come and go as elements of the set, each with a comment that names its owner. The backend iptables makes
+// chains instead (see chains.go).
 package masquerade
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -21,10 +23,16 @@ import (
 	"eastwest/internal/cni/plugin"
 )
 
+// The values of ipMasqBackend; none means nftables.
+const (
+	backendNFTables = "nftables"
+	backendIPTables = "iptables"
+)
+
 // CheckBackend refuses values of ipMasqBackend that are not known.
 func CheckBackend(backend string) error {
 	switch backend {
-	case "", "nftables":
+	case "", backendNFTables, backendIPTables:
 		return nil
 	default:
 		return plugin.ConfigError("unknown ipmasq backend %q", backend)
@@ -32,7 +40,10 @@ func CheckBackend(backend string) error {
 }
 
 // Add masquerades what an owner's addresses send out of their subnets.
-func Add(_ string, o plugin.Owner, addrs []net.IPNet) error {
+func Add(ctx context.Context, backend string, o plugin.Owner, addrs []net.IPNet) error {
+	if backend == backendIPTables {
+		return addChains(ctx, o, addrs)
+	}
 	for _, a := range addrs {
 		if err := addOne(o, subnetOf(a), a.IP); err != nil {
 			return fmt.Errorf("masquerade %s: %w", a.IP, err)
@@ -71,26 +82,34 @@ func addOne(o plugin.Owner, s subnet, ip net.IP) error {
 	})
 }
 
-// Delete removes what Add put there. The addresses need not be known.
-func Delete(o plugin.Owner) error {
+// Delete removes what Add put there. The addresses need not be known. What the nftables backend does not have may have
+// been made by the other one, under an earlier configuration or by the reference plugins.
+func Delete(ctx context.Context, backend string, o plugin.Owner) error {
 	text := o.String()
-	return removeIf(func(comment string) bool { return comment == text })
+	found, err := removeIf(func(comment string) bool { return comment == text })
+	if found && backend != backendIPTables {
+		return err
+	}
+	return errors.Join(err, deleteChains(ctx, o))
 }
 
-// Sweep removes the masquerading of owners that are not alive.
-func Sweep(alive func(plugin.Owner) bool) error {
-	return removeIf(func(comment string) bool {
+// Sweep removes the masquerading of owners that are not alive. The interface of those in iptables is not known, and empty.
+func Sweep(ctx context.Context, alive func(plugin.Owner) bool) error {
+	_, err := removeIf(func(comment string) bool {
 		o, ok := plugin.ParseOwner(comment)
 		return ok && !alive(o)
 	})
+	return errors.Join(err, sweepChains(ctx, alive))
 }
 
-func removeIf(unwanted func(comment string) bool) error {
+// removeIf reports whether it removed any.
+func removeIf(unwanted func(comment string) bool) (bool, error) {
 	names, err := setNames()
 	if err != nil || len(names) == 0 {
-		return err
+		return false, err
 	}
-	return nftset.Locked(func() error {
+	found := false
+	err = nftset.Locked(func() error {
 		var b nftset.Batch
 		for _, name := range names {
 			all, err := nftset.List(setOf(name))
@@ -99,10 +118,12 @@ func removeIf(unwanted func(comment string) bool) error {
 			}
 			for _, e := range all {
 				if unwanted(e.Comment) {
+					found = true
 					b.Delete(setOf(name), e)
 				}
 			}
 		}
 		return b.Commit()
 	})
+	return found, err
 }

@@ -129,6 +129,18 @@ func ToThisHost() []expr.Any {
 	}
 }
 
+// DestinationChanged matches connections whose destination was changed: "ct status dnat".
+func DestinationChanged() []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Register: 1, Key: expr.CtKeySTATUS},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(statusDNAT), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
+}
+
+// statusDNAT is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
+const statusDNAT = 1 << 5
+
 // NotFromLoopback is `iif != "lo"`; lo has index 1 in every namespace.
 func NotFromLoopback() []expr.Any {
 	return []expr.Any{

@@ -41,3 +41,8 @@ func NeedPrevResult(conf *types.PluginConf) (*current.Result, error) {
 	}
 	return result, err
 }
+
+// HasDNS reports whether a configuration says anything of DNS; an empty list says that there is none.
+func HasDNS(d types.DNS) bool {
+	return d.Nameservers != nil || d.Search != nil || d.Options != nil || d.Domain != ""
+}

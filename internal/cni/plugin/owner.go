@@ -65,11 +65,12 @@ func fingerprint(s string) string {
 }
 
 // Valid returns a test of whether an owner is among a network's valid attachments. Owners of other networks are none
-// of the network's business, and pass.
+// of the network's business, and pass. An owner without an interface stands for all interfaces of its container.
 func Valid(network string, attachments []types.GCAttachment) func(Owner) bool {
 	valid := make(map[string]bool, len(attachments))
 	for _, a := range attachments {
 		valid[Owner{Network: network, ContainerID: a.ContainerID, IfName: a.IfName}.String()] = true
+		valid[Owner{Network: network, ContainerID: a.ContainerID}.String()] = true
 	}
 	return func(o Owner) bool { return !SameName(o.Network, network) || valid[o.String()] }
 }

@@ -4,6 +4,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -59,6 +60,10 @@ func addAndPrint(ctx context.Context, p Plugin, args *skel.CmdArgs) error {
 	result, err := p.Add(ctx, args)
 	if err != nil {
 		return err
+	}
+	// Old versions cannot say everything. What cannot be said must not stay: the runtime takes it for failed.
+	if _, err := result.GetAsVersion(asked); err != nil {
+		return errors.Join(err, p.Del(ctx, args))
 	}
 	return types.PrintResult(result, asked)
 }

@@ -4,6 +4,7 @@ package portmap
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,10 +16,16 @@ import (
 )
 
 // apply adds entries in one transaction. Usually nothing is in the way and nothing needs to be read or locked first.
-func apply(all []entry, owner string) error {
+func apply(ctx context.Context, t table, all []entry, bridged []netip.Prefix, owner string) error {
 	err := add(all)
 	if errors.Is(err, unix.ENOENT) {
-		if err = nftset.Locked(ensureTable); err == nil {
+		err = nftset.Locked(func() error {
+			if err := t.ensure(ctx); err != nil {
+				return err
+			}
+			return t.ensureNear(bridged)
+		})
+		if err == nil {
 			err = add(all)
 		}
 	}
@@ -67,37 +74,52 @@ func check(all []entry, owner string) error {
 			if e.exclusive {
 				what = e.port.String()
 			}
-			return fmt.Errorf("%s is not mapped to this container in nftables table %s", what, tableName)
+			return fmt.Errorf("%s is not mapped to this container in nftables table %s", what, e.set.Table)
 		}
 	}
 	return nil
 }
 
 // remove deletes what an owner has for the given mappings. The container's addresses need not be known: they stand in
-// the maps.
-func remove(c *config, owner string) error {
-	return nftset.Locked(func() error {
+// the maps. It reports whether there was anything.
+func remove(c *config, owner string) (bool, error) {
+	found := false
+	err := nftset.Locked(func() error {
 		var b nftset.Batch
 		for _, v4 := range []bool{true, false} {
 			if err := collect(&b, c, v4, owner); err != nil {
 				return err
 			}
 		}
+		found = !b.Empty()
 		return b.Commit()
 	})
+	return found, err
 }
 
 func collect(b *nftset.Batch, c *config, v4 bool, owner string) error {
 	var all []entry
-	for _, m := range c.mappings {
-		set, key := m.hostKey(v4)
+	family := netip.IPv6Unspecified()
+	if v4 {
+		family = netip.IPv4Unspecified()
+	}
+	near, err := c.table().nearSets(family)
+	if err != nil {
+		return err
+	}
+	for _, m := range c.of(family) {
+		set, key := c.table().hostKey(m, v4)
 		have, found, err := nftset.Get(set, key)
 		if err != nil {
 			return err
 		}
 		if found && have.Comment == owner {
 			all = append(all, entry{set: set, element: have})
-			all = append(all, masqueraded(&config{MasqAll: true, mappings: c.mappings}, containerOf(have.Value), owner)...)
+			container := containerOf(have.Value)
+			all = append(all, masqueraded(c.everything(), container, owner)...)
+			for _, name := range near {
+				all = append(all, entry{set: c.table().set(name), element: nftset.Element{Key: container.AsSlice()}})
+			}
 		}
 	}
 	for _, e := range distinct(all) {
@@ -118,18 +140,30 @@ func containerOf(value []byte) netip.Addr {
 	return a
 }
 
-// Sweep removes the mappings of owners that are not alive.
-func Sweep(alive func(plugin.Owner) bool) error {
+// Sweep removes the mappings of owners that are not alive. The interface of those in iptables is not known, and empty.
+func Sweep(ctx context.Context, alive func(plugin.Owner) bool) error {
+	names, err := tables()
+	for _, t := range names {
+		err = errors.Join(err, t.sweep(alive))
+	}
+	return errors.Join(err, sweepChains(ctx, alive))
+}
+
+func (t table) sweep(alive func(plugin.Owner) bool) error {
 	return nftset.Locked(func() error {
 		var b nftset.Batch
-		for _, name := range setNames() {
-			all, err := nftset.List(setOf(name))
+		names, err := t.setNames()
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			all, err := nftset.List(t.set(name))
 			if err != nil {
 				return err
 			}
 			for _, e := range all {
 				if o, ok := plugin.ParseOwner(e.Comment); ok && !alive(o) {
-					b.Delete(setOf(name), e)
+					b.Delete(t.set(name), e)
 				}
 			}
 		}

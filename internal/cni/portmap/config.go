@@ -5,6 +5,7 @@ package portmap
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -17,7 +18,7 @@ import (
 // config holds the keys of the reference plugin.
 type config struct {
 	types.PluginConf
-	Backend              string   `json:"backend"`
+	Backend              *string  `json:"backend"`
 	SNAT                 *bool    `json:"snat"`
 	ConditionsV4         []string `json:"conditionsV4"`
 	ConditionsV6         []string `json:"conditionsV6"`
@@ -28,6 +29,7 @@ type config struct {
 		PortMaps []portMapping `json:"portMappings"`
 	} `json:"runtimeConfig"`
 
+	backend  string
 	mappings []mapping
 }
 
@@ -60,7 +62,7 @@ func parse(stdin []byte) (*config, error) {
 	if bit := c.markBit(); bit < 0 || bit > 31 {
 		return nil, plugin.ConfigError("MasqMarkBit must be between 0 and 31")
 	}
-	if err := c.checkBackend(); err != nil {
+	if err := c.chooseBackend(); err != nil {
 		return nil, err
 	}
 	for _, p := range c.RuntimeConfig.PortMaps {
@@ -110,21 +112,37 @@ func checkMapping(p portMapping) (mapping, error) {
 	return m, nil
 }
 
+// of returns the mappings that concern an address's family.
+func (c *config) of(addr netip.Addr) []mapping {
+	return slices.DeleteFunc(slices.Clone(c.mappings), func(m mapping) bool {
+		return m.hostIP.IsValid() && m.hostIP.Is4() != addr.Is4()
+	})
+}
+
+// everything is the configuration with everything on, which puts all into the sets that there can be.
+func (c *config) everything() *config {
+	all := *c
+	all.SNAT, all.MasqAll = nil, true
+	return &all
+}
+
 // containerAddrs returns the first address of each family that the result gives the container's interface.
-func containerAddrs(result *current.Result, ifName string) (v4, v6 netip.Addr) {
+func containerAddrs(result *current.Result, ifName string) []netip.Prefix {
+	var v4, v6 netip.Prefix
 	for _, ip := range result.IPs {
 		if !insideContainer(result, ip, ifName) {
 			continue
 		}
-		a := addrOf(ip.Address.IP)
+		ones, _ := ip.Address.Mask.Size()
+		a := netip.PrefixFrom(addrOf(ip.Address.IP), ones)
 		switch {
-		case a.Is4() && !v4.IsValid():
+		case a.Addr().Is4() && !v4.IsValid():
 			v4 = a
-		case a.Is6() && !v6.IsValid():
+		case a.Addr().Is6() && !v6.IsValid():
 			v6 = a
 		}
 	}
-	return v4, v6
+	return slices.DeleteFunc([]netip.Prefix{v4, v6}, func(p netip.Prefix) bool { return !p.IsValid() })
 }
 
 // insideContainer excludes addresses of other interfaces; without an index an address counts as the container's.

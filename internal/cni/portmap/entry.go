@@ -28,11 +28,8 @@ func entries(c *config, addr netip.Addr, owner string) []entry {
 		return nil
 	}
 	var out []entry
-	for _, m := range c.mappings {
-		if m.hostIP.IsValid() && m.hostIP.Is4() != addr.Is4() {
-			continue
-		}
-		set, key := m.hostKey(addr.Is4())
+	for _, m := range c.of(addr) {
+		set, key := c.table().hostKey(m, addr.Is4())
 		value := append(addr.AsSlice(), port(m.containerPort)...)
 		out = append(out, entry{set: set, exclusive: true, port: m, element: nftset.Element{Key: key, Value: value, Comment: owner}})
 	}
@@ -42,11 +39,11 @@ func entries(c *config, addr netip.Addr, owner string) []entry {
 	return distinct(out)
 }
 
-func (m mapping) hostKey(v4 bool) (nftset.Set, []byte) {
+func (t table) hostKey(m mapping, v4 bool) (nftset.Set, []byte) {
 	if m.hostIP.IsValid() && !m.hostIP.IsUnspecified() {
-		return setOf("hostip" + suffix(v4)), append(m.hostIP.AsSlice(), protoPort(m.proto, m.hostPort)...)
+		return t.set("hostip" + suffix(v4)), append(m.hostIP.AsSlice(), protoPort(m.proto, m.hostPort)...)
 	}
-	return setOf("hostport" + suffix(v4)), protoPort(m.proto, m.hostPort)
+	return t.set("hostport" + suffix(v4)), protoPort(m.proto, m.hostPort)
 }
 
 // masqueraded: a container that reaches itself through the host must see the host as the client, and so must what
@@ -54,7 +51,7 @@ func (m mapping) hostKey(v4 bool) (nftset.Set, []byte) {
 func masqueraded(c *config, addr netip.Addr, owner string) []entry {
 	var out []entry
 	put := func(name string, key []byte) {
-		out = append(out, entry{set: setOf(name + suffix(addr.Is4())), element: nftset.Element{Key: key, Comment: owner}})
+		out = append(out, entry{set: c.table().set(name + suffix(addr.Is4())), element: nftset.Element{Key: key, Comment: owner}})
 	}
 	if c.snat() {
 		put("masquerade", append(addr.AsSlice(), addr.AsSlice()...))
@@ -98,9 +95,13 @@ func protoPort(proto byte, p uint16) []byte { return append([]byte{proto, 0, 0, 
 
 // String words a mapping's host side for messages.
 func (m mapping) String() string {
-	name := map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_SCTP: "sctp"}[m.proto]
+	name := protoName(m.proto)
 	if m.hostIP.IsValid() && !m.hostIP.IsUnspecified() {
 		return fmt.Sprintf("host port %s/%s", netip.AddrPortFrom(m.hostIP, m.hostPort), name)
 	}
 	return fmt.Sprintf("host port %d/%s", m.hostPort, name)
+}
+
+func protoName(proto byte) string {
+	return map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_SCTP: "sctp"}[proto]
 }

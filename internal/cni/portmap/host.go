@@ -14,22 +14,28 @@ import (
 	"eastwest/internal/kernel/sysctl"
 )
 
-// routeLocalnet lets packets from 127.0.0.1 leave through the interface that leads to a container, which is what a
-// connection of this host to its own mapped port needs.
-func routeLocalnet(container netip.Addr) error {
+// toContainer returns the interface that leads to a container; nil if this host has no route to it, which then cannot be
+// reached from here anyway.
+func toContainer(container netip.Addr) (netlink.Link, error) {
 	h, err := link.Open()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer h.Close()
 	routes, err := h.RouteGet(container.AsSlice())
 	if err != nil || len(routes) == 0 {
-		return nil // a container that this host has no route to cannot be reached from it anyway
+		return nil, nil
 	}
 	l, err := h.LinkByIndex(routes[0].LinkIndex)
 	if err != nil {
-		return fmt.Errorf("look up interface to %s: %w", container, err)
+		return nil, fmt.Errorf("look up interface to %s: %w", container, err)
 	}
+	return l, nil
+}
+
+// routeLocalnet lets packets from 127.0.0.1 leave through an interface, which is what a connection of this host to its
+// own mapped port needs.
+func routeLocalnet(l netlink.Link) error {
 	return sysctl.Ensure("net/ipv4/conf/"+l.Attrs().Name+"/route_localnet", "1")
 }
 

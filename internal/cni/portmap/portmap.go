@@ -11,10 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
-	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"eastwest/internal/cni/plugin"
 )
@@ -27,12 +27,12 @@ var _ plugin.Plugin = (*Plugin)(nil)
 // New returns the plugin.
 func New() *Plugin { return &Plugin{} }
 
-func ownerOf(c *config, args *skel.CmdArgs) string {
-	return plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}.String()
+func ownerOf(c *config, args *skel.CmdArgs) plugin.Owner {
+	return plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
 }
 
 // Add maps the ports and passes the result on.
-func (*Plugin) Add(_ context.Context, args *skel.CmdArgs) (types.Result, error) {
+func (*Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error) {
 	c, err := parse(args.StdinData)
 	if err != nil {
 		return nil, err
@@ -41,32 +41,91 @@ func (*Plugin) Add(_ context.Context, args *skel.CmdArgs) (types.Result, error) 
 	if err != nil || len(c.mappings) == 0 {
 		return prev, err
 	}
-	all := desired(c, args, prev)
-	if err := apply(all, ownerOf(c, args)); err != nil {
+	addrs, owner := containerAddrs(prev, args.IfName), ownerOf(c, args)
+	bridged, err := c.prepare(addrs)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.mapTo(ctx, addrs, bridged, owner); err != nil {
 		return nil, fmt.Errorf("map ports: %w", err)
 	}
-	v4, _ := containerAddrs(prev, args.IfName)
-	err = forgetStale(c.mappings)
-	if c.snat() && v4.IsValid() {
-		err = errors.Join(err, routeLocalnet(v4))
-	}
-	if err != nil {
-		return nil, errors.Join(err, remove(c, ownerOf(c, args)))
-	}
+	c.forgetStale(args)
 	return prev, nil
 }
 
-func desired(c *config, args *skel.CmdArgs, prev *current.Result) []entry {
-	v4, v6 := containerAddrs(prev, args.IfName)
+// forgetStale only says what goes wrong: connections that are not forgotten go where they went until they end, which is
+// no reason to have no ports at all.
+func (c *config) forgetStale(args *skel.CmdArgs) {
+	if err := forgetStale(c.mappings); err != nil {
+		fmt.Fprintf(os.Stderr, "portmap of container %s: %v\n", args.ContainerID, err)
+	}
+}
+
+// prepare makes the interfaces that lead to a container fit for what is sent on to it, and returns the addresses that are
+// reached over a bridge.
+func (c *config) prepare(addrs []netip.Prefix) ([]netip.Prefix, error) {
+	var bridged []netip.Prefix
+	for _, a := range addrs {
+		if !c.snat() {
+			continue
+		}
+		l, err := toContainer(a.Addr())
+		if err != nil || l == nil {
+			return nil, err
+		}
+		if l.Type() == "bridge" {
+			bridged = append(bridged, a)
+		}
+		if !a.Addr().Is4() {
+			continue
+		}
+		if err := routeLocalnet(l); err != nil {
+			return nil, err
+		}
+	}
+	return bridged, nil
+}
+
+// mapTo maps the ports to a container's addresses, or none of them.
+func (c *config) mapTo(ctx context.Context, addrs, bridged []netip.Prefix, o plugin.Owner) error {
+	if c.backend == backendNFTables {
+		all := desired(c, addrs, o)
+		for _, a := range bridged {
+			all = append(all, nearEntries(c, a, o)...)
+		}
+		return apply(ctx, c.table(), all, bridged, o.String())
+	}
+	for i, a := range addrs {
+		if err := applyChains(ctx, c, o, a); err != nil {
+			if i > 0 {
+				err = errors.Join(err, removeChains(ctx, o))
+			}
+			return readable(err)
+		}
+	}
+	return nil
+}
+
+// unmap removes an owner's mappings. What nftables does not have may have been made by the other backend, under an
+// earlier configuration or by the reference plugin.
+func (c *config) unmap(ctx context.Context, o plugin.Owner) error {
+	found, err := remove(c, o.String())
+	if found && c.backend == backendNFTables {
+		return err
+	}
+	return errors.Join(err, removeChains(ctx, o))
+}
+
+func desired(c *config, addrs []netip.Prefix, o plugin.Owner) []entry {
 	var all []entry
-	for _, a := range []netip.Addr{v4, v6} {
-		all = append(all, entries(c, a, ownerOf(c, args))...)
+	for _, a := range addrs {
+		all = append(all, entries(c, a.Addr(), o.String())...)
 	}
 	return all
 }
 
 // Check looks whether all ports are mapped to the container.
-func (*Plugin) Check(_ context.Context, args *skel.CmdArgs) error {
+func (*Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 	c, err := parse(args.StdinData)
 	if err != nil {
 		return err
@@ -75,26 +134,35 @@ func (*Plugin) Check(_ context.Context, args *skel.CmdArgs) error {
 	if err != nil || len(c.mappings) == 0 {
 		return err
 	}
-	return check(desired(c, args, prev), ownerOf(c, args))
+	addrs, owner := containerAddrs(prev, args.IfName), ownerOf(c, args)
+	if c.backend == backendNFTables {
+		return check(desired(c, addrs, owner), owner.String())
+	}
+	for _, a := range addrs {
+		err = errors.Join(err, checkChains(ctx, c, owner, a))
+	}
+	return err
 }
 
 // Del removes the mappings. Connections of UDP that are still known go to the container otherwise, so they are
 // forgotten.
-func (*Plugin) Del(_ context.Context, args *skel.CmdArgs) error {
+func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	c, err := parse(args.StdinData)
 	if err != nil || len(c.mappings) == 0 {
 		return err
 	}
-	return errors.Join(remove(c, ownerOf(c, args)), forgetStale(c.mappings))
+	err = c.unmap(ctx, ownerOf(c, args))
+	c.forgetStale(args)
+	return err
 }
 
 // GC removes the mappings of attachments that are not valid any more.
-func (*Plugin) GC(_ context.Context, args *skel.CmdArgs) error {
+func (*Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	c, err := parse(args.StdinData)
 	if err != nil {
 		return err
 	}
-	return Sweep(plugin.Valid(c.Name, c.ValidAttachments))
+	return Sweep(ctx, plugin.Valid(c.Name, c.ValidAttachments))
 }
 
 // Status looks whether the configuration is right.

@@ -3,7 +3,10 @@
 package portmap
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -31,6 +34,14 @@ import (
 //
 // Priorities: destinations are changed just after the usual -100, so that a Service proxy there decides first and what
 // it leaves alone is looked up here (a packet's destination is changed once); sources just after the usual 100.
+//
+// A network whose mappings have conditions has a table of its own, of the same shape, whose jumps to hostports have
+// the conditions in front (see conditions.go).
+type table struct {
+	name       string
+	conditions [2][]string // of IPv4 and IPv6
+}
+
 const tableName = "eastwest_hostport"
 
 const (
@@ -39,37 +50,38 @@ const (
 	priorityRaw  = -300
 )
 
-func setOf(name string) nftset.Set {
-	return nftset.Set{Family: unix.NFPROTO_INET, Table: tableName, Name: name}
+func (t table) set(name string) nftset.Set {
+	return nftset.Set{Family: unix.NFPROTO_INET, Table: t.name, Name: name}
 }
 
-// setNames are all sets of the table that hold elements of owners.
-func setNames() []string {
-	var names []string
-	for _, f := range []string{"4", "6"} {
-		names = append(names, "hostport"+f, "hostip"+f, "masquerade"+f, "masqall"+f)
-	}
-	return names
+// setNames are the sets of the table that hold elements of owners; none if there is no table.
+func (t table) setNames() ([]string, error) {
+	names, err := nftset.Names(unix.NFPROTO_INET, t.name)
+	return slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, "__") }), err
 }
 
-// ensureTable makes the table if it is not there. The caller holds the lock.
-func ensureTable() error {
-	names, err := nftset.Names(unix.NFPROTO_INET, tableName)
+// ensure makes the table if it is not there. The caller holds the lock. A table is complete once it has sets.
+func (t table) ensure(ctx context.Context) error {
+	names, err := nftset.Names(unix.NFPROTO_INET, t.name)
 	if err != nil || len(names) > 0 {
 		return err
+	}
+	if t.conditional() {
+		if err := t.addJumps(ctx); err != nil {
+			return err
+		}
 	}
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	t := c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
-	b := &builder{conn: c, table: t}
-	b.build()
-	if b.err != nil {
-		return fmt.Errorf("make nftables table %s: %w", tableName, b.err)
+	b := &builder{conn: c, table: c.AddTable(&nftables.Table{Name: t.name, Family: nftables.TableFamilyINet})}
+	b.build(!t.conditional())
+	if b.err == nil {
+		b.err = c.Flush()
 	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("make nftables table %s: %w", tableName, err)
+	if b.err != nil {
+		return fmt.Errorf("make nftables table %s: %w", t.name, b.err)
 	}
 	return nil
 }
@@ -80,10 +92,11 @@ type builder struct {
 	err   error
 }
 
-func (b *builder) build() {
+func (b *builder) build(jumps bool) {
 	hostports := b.conn.AddChain(&nftables.Chain{Name: "hostports", Table: b.table})
-	prerouting := b.base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, priorityDNAT)
-	output := b.base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, priorityDNAT)
+	if jumps {
+		b.jumps(hostports)
+	}
 	postrouting := b.base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, prioritySNAT)
 	localnet := b.base("localnet", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, priorityRaw)
 	for _, f := range []nftrule.Family{nftrule.V4(), nftrule.V6()} {
@@ -96,12 +109,16 @@ func (b *builder) build() {
 		all := b.set("masqall"+f.Name, service)
 		b.rule(postrouting, f.Of(), f.ServiceInSet(all), nftrule.Masquerade())
 	}
-	for _, c := range []*nftables.Chain{prerouting, output} {
-		b.rule(c, nftrule.ToThisHost(), nftrule.Verdict(expr.VerdictJump, hostports.Name))
-	}
 	v4 := nftrule.V4()
 	loopback := v4.AddressIn(v4.Dest, expr.CmpOpEq, []byte{127, 0, 0, 0}, []byte{255, 0, 0, 0})
 	b.rule(localnet, v4.Of(), nftrule.NotFromLoopback(), loopback, nftrule.Verdict(expr.VerdictDrop, ""))
+}
+
+func (b *builder) jumps(to *nftables.Chain) {
+	for name, hook := range map[string]*nftables.ChainHook{"prerouting": nftables.ChainHookPrerouting, "output": nftables.ChainHookOutput} {
+		from := b.base(name, nftables.ChainTypeNAT, hook, priorityDNAT)
+		b.rule(from, nftrule.ToThisHost(), nftrule.Verdict(expr.VerdictJump, to.Name))
+	}
 }
 
 func portType() nftables.SetDatatype {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containernetworking/cni/libcni"
+
 	"eastwest/internal/cni/cnitest"
 )
 
@@ -59,6 +61,8 @@ func TestBridge(t *testing.T) {
 	cnitest.Expect(t, node.NS, "tcp", "10.88.0.2:80", "a 10.88.0.1")
 	cnitest.Expect(t, node.NS, "tcp", "127.0.0.1:8080", "a 10.88.0.1")
 	cnitest.Expect(t, a.NetNS, "tcp", "10.88.0.1:8080", "a 10.88.0.1")
+	cnitest.Expect(t, b.NetNS, "tcp", "10.88.0.1:8080", "a 10.88.0.1")
+	cnitest.Expect(t, b.NetNS, "tcp", "[fd00:88::1]:8080", "a fd00:88::1")
 	cnitest.Expect(t, b.NetNS, "tcp", "192.0.2.2:80", "outside 192.0.2.1")
 	if err := node.Check(list, a); err != nil {
 		t.Errorf("CHECK: %v", err)
@@ -88,5 +92,44 @@ func TestBridgeRefusesWrongConfigurations(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error = %v, want one about %q", change, err, want)
 		}
+	}
+}
+
+func TestContainersKeepTheirHardwareAddress(t *testing.T) {
+	node := cnitest.NewNode(t)
+	conf := strings.Replace(bridged, `"isGateway"`, `"macspoofchk": true, "isGateway"`, 1)
+	list := cnitest.List(t, fmt.Sprintf(conf, filepath.Join(t.TempDir(), "leases")))
+	a, b, honest := cnitest.Pod(t, "a"), cnitest.Pod(t, "b"), cnitest.Pod(t, "honest")
+	for _, p := range []*libcni.RuntimeConf{a, b, honest} {
+		node.Add(list, p)
+	}
+	cnitest.Serve(t, a.NetNS, "a", 80)
+	cnitest.Expect(t, b.NetNS, "tcp", "10.88.0.2:80", "a 10.88.0.3")
+	cnitest.RunIn(t, b.NetNS, "ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
+	cnitest.RunIn(t, b.NetNS, "ip", "neigh", "flush", "dev", "eth0")
+	if answer, err := cnitest.Ask(b.NetNS, "tcp", "10.88.0.2:80"); err == nil {
+		t.Errorf("with another hardware address the answer is %q", answer)
+	}
+	cnitest.Expect(t, honest.NetNS, "tcp", "10.88.0.2:80", "a 10.88.0.4")
+	for range 2 {
+		if err := node.Del(list, b); err != nil {
+			t.Errorf("DEL: %v", err)
+		}
+	}
+	if err := node.GC(list, a); err != nil {
+		t.Errorf("GC: %v", err)
+	}
+	if err := node.Check(list, a); err != nil {
+		t.Errorf("CHECK after GC: %v", err)
+	}
+	got := node.Run("nft", "list", "table", "bridge", "nat")
+	if strings.Contains(got, "b-eth0") || strings.Contains(got, "honest-eth0") || !strings.Contains(got, "a-eth0") {
+		t.Errorf("after DEL and GC of the others the node has\n%s", got)
+	}
+	if err := node.Del(list, a); err != nil {
+		t.Errorf("DEL: %v", err)
+	}
+	if got := node.Run("nft", "list", "table", "bridge", "nat"); strings.Contains(got, "eth0") {
+		t.Errorf("after the last DEL the node has\n%s", got)
 	}
 }

@@ -39,11 +39,65 @@ func TestKilledAddIsCleanedUpByDel(t *testing.T) {
 	}
 }
 
+// Killed at any moment of ADD or of DEL, what is left goes with a DEL, or with a GC that knows of no container.
+func TestKilledPluginsLeaveNothing(t *testing.T) {
+	const result = `"prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.244.1.2/24", "interface": 0}]}`
+	ports := result + `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}, {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]}`
+	for name, keys := range map[string]string{
+		"ptp":      `"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}`,
+		"bridge":   `"isGateway": true, "macspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}`,
+		"portmap":  ports,
+		"firewall": `"backend": "iptables", ` + result,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "firewall" {
+				needIPTables(t)
+			}
+			node := cnitest.NewNode(t)
+			dir := filepath.Join(t.TempDir(), "leases")
+			if strings.Contains(keys, "%q") {
+				keys = fmt.Sprintf(keys, dir)
+			}
+			conf := fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "type": %q, "cni.dev/valid-attachments": [], %s}`, name, keys)
+			pod := cnitest.Pod(t, "killed")
+			for n := range 24 {
+				kill := time.Duration(n/2+1) * 700 * time.Microsecond
+				if n%2 == 0 {
+					callPlugin(t, node, name, pod.NetNS, "ADD", conf, kill)
+				} else if out, err := callPlugin(t, node, name, pod.NetNS, "ADD", conf, 0); err != nil {
+					t.Fatalf("ADD: %v\n%s", err, out)
+				} else {
+					callPlugin(t, node, name, pod.NetNS, "DEL", conf, kill)
+				}
+				verb := []string{"DEL", "GC"}[n/2%2]
+				if out, err := callPlugin(t, node, name, pod.NetNS, verb, conf, 0); err != nil {
+					t.Fatalf("%s after a kill at step %d: %v\n%s", verb, n, err, out)
+				}
+				if links := node.Run("ip", "-o", "link", "show", "type", "veth"); links != "" && !strings.Contains(links, "alias") {
+					// Killed before the pair had its alias: nobody's to GC, which leaves it to its namespace's end, but DEL's.
+					callPlugin(t, node, name, pod.NetNS, "DEL", conf, 0)
+				}
+				left := node.Run("ip", "-o", "link", "show", "type", "veth") + cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "veth") +
+					strings.Join(leases(t, dir), " ")
+				rules := node.Run("nft", "list", "ruleset")
+				if left != "" || strings.Contains(rules, "killed") || strings.Contains(rules, "8080") {
+					t.Fatalf("after a kill at step %d and %s there is still: %s\n%s", n, verb, left, rules)
+				}
+			}
+		})
+	}
+}
+
 // call runs ptp in the node's namespace and kills it after a time; 0 lets it end.
 func call(t *testing.T, node *cnitest.Node, sandbox, verb, conf string, kill time.Duration) ([]byte, error) {
 	t.Helper()
+	return callPlugin(t, node, "ptp", sandbox, verb, conf, kill)
+}
+
+func callPlugin(t *testing.T, node *cnitest.Node, plugin, sandbox, verb, conf string, kill time.Duration) ([]byte, error) {
+	t.Helper()
 	var out bytes.Buffer
-	c := exec.Command(filepath.Join(node.Bin, "ptp"))
+	c := exec.Command(filepath.Join(node.Bin, plugin))
 	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(conf), &out, &out
 	c.Env = append(os.Environ(), "CNI_COMMAND="+verb, "CNI_CONTAINERID=killed", "CNI_NETNS="+sandbox, "CNI_IFNAME=eth0", "CNI_PATH="+node.Bin)
 	if err := netns.Do(node.NS, c.Start); err != nil {

@@ -14,13 +14,16 @@ import (
 	"slices"
 
 	"eastwest/internal/cni/bridge"
+	"eastwest/internal/cni/firewall"
 	"eastwest/internal/cni/hostlocal"
 	"eastwest/internal/cni/install"
 	"eastwest/internal/cni/ipam"
 	"eastwest/internal/cni/loopback"
+	"eastwest/internal/cni/macvlan"
 	"eastwest/internal/cni/plugin"
 	"eastwest/internal/cni/portmap"
 	"eastwest/internal/cni/ptp"
+	"eastwest/internal/cni/tuning"
 )
 
 // Name is the program's own name, under which it installs itself.
@@ -36,10 +39,13 @@ func Plugins() plugin.Table {
 	delegate := ipam.New(addresses, self)
 	return plugin.Table{
 		"bridge":     bridge.New(delegate),
+		"firewall":   firewall.New(),
 		"host-local": addresses["host-local"],
 		"loopback":   loopback.New(),
+		"macvlan":    macvlan.New(delegate),
 		"portmap":    portmap.New(),
 		"ptp":        ptp.New(delegate),
+		"tuning":     tuning.New(),
 	}
 }
 

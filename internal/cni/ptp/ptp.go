@@ -69,16 +69,16 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err != nil {
 		return nil, err
 	}
-	if err := p.connect(c, args, ns, result); err != nil {
+	if err := p.connect(ctx, c, args, ns, result); err != nil {
 		return nil, errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
 	}
-	if !c.DNS.IsEmpty() {
+	if plugin.HasDNS(c.DNS) {
 		result.DNS = c.DNS
 	}
 	return result, nil
 }
 
-func (p *Plugin) connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {
+func (p *Plugin) connect(ctx context.Context, c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {
 	if err := checkResult(result); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (p *Plugin) connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, re
 		err = setUpHost(host, ends.Host, result.IPs)
 	}
 	if err == nil && c.IPMasq {
-		err = masquerade.Add(c.IPMasqBackend, owner, addresses(result))
+		err = masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))
 	}
 	if err != nil {
 		return errors.Join(err, attach.Disconnect(host, owner, args.Netns))
@@ -139,7 +139,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
 	err = disconnect(owner, args.Netns)
 	if c.IPMasq {
-		err = errors.Join(err, masquerade.Delete(owner))
+		err = errors.Join(err, masquerade.Delete(ctx, c.IPMasqBackend, owner))
 	}
 	return errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
 }
@@ -161,7 +161,7 @@ func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	}
 	alive := plugin.Valid(c.Name, c.ValidAttachments)
 	_, err = attach.Sweep(alive)
-	return errors.Join(err, masquerade.Sweep(alive), p.ipam.GC(ctx, c.IPAM.Type, args))
+	return errors.Join(err, masquerade.Sweep(ctx, alive), p.ipam.GC(ctx, c.IPAM.Type, args))
 }
 
 // Status asks the IPAM plugin.

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"eastwest/internal/cni/attach"
+	"eastwest/internal/cni/firewall"
 	"eastwest/internal/cni/hostlocal"
 	"eastwest/internal/cni/masquerade"
 	"eastwest/internal/cni/plugin"
@@ -53,7 +54,7 @@ func Sweep(ctx context.Context, c Config) error {
 		for _, o := range gone {
 			c.Log.Info("freed interface of a container that is gone", "network", o.Network, "container", o.ContainerID, "interface", o.IfName)
 		}
-		return errors.Join(err, portmap.Sweep(alive), masquerade.Sweep(alive))
+		return errors.Join(err, portmap.Sweep(ctx, alive), masquerade.Sweep(ctx, alive), firewall.Sweep(ctx, alive))
 	})
 	return errors.Join(err, c.addresses())
 }
