@@ -60,7 +60,7 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 	c.last.Services, keys.Services = update(c.last.Services, services, func(key string) (table.Service, bool) {
 		return Service(now, c.config, key)
 	})
-	c.last.Names, keys.Names = update(c.last.Names, changes.Services, func(key string) (table.Name, bool) {
+	c.last.Names, keys.Names = update(c.last.Names, nameKeys(changes), func(key string) (table.Name, bool) {
 		return Name(now, c.config, key)
 	})
 	if len(changes.Nodes) > 0 {

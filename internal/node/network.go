@@ -39,6 +39,7 @@ type NetworkConfig struct {
 	Netns        string // path of the network namespace; empty is the program's own
 
 	Names      dataplane.Dataplane[table.Name] // the DNS server's zone
+	Pods       bool                            // watch pods, with which pod records are verified
 	NoServices bool                            // leave services to somebody else, as DNS alone does
 	NoRoutes   bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
 	Log        *slog.Logger
@@ -68,7 +69,9 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	}
 	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns)}
 	var err error
-	if n.watcher, err = watch.New(watch.Config{Client: config.Client, Store: n.store, Log: config.Log}); err != nil {
+	if n.watcher, err = watch.New(watch.Config{
+		Client: config.Client, Store: n.store, Namespaces: config.Names != nil, Pods: config.Pods, Log: config.Log,
+	}); err != nil {
 		return nil, err
 	}
 	n.compiler = compile.New(compile.Config{

@@ -212,3 +212,11 @@ func prefixes(in []string) []netip.Prefix {
 	}
 	return out
 }
+
+func trimPod(in *corev1.Pod) *snapshot.Pod {
+	out := &snapshot.Pod{Namespace: strings.Clone(in.Namespace), Name: strings.Clone(in.Name)}
+	for _, ip := range in.Status.PodIPs {
+		out.Addrs = append(out.Addrs, addrs([]string{ip.IP})...)
+	}
+	return out
+}

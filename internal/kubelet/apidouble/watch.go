@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -146,6 +147,10 @@ func (s *Server) bookmark(resource string, mark *corev1.Pod) runtime.Object {
 		return s.typed(&corev1.Service{ObjectMeta: mark.ObjectMeta})
 	case "nodes":
 		return s.typed(&corev1.Node{ObjectMeta: mark.ObjectMeta})
+	case "namespaces":
+		return s.typed(&corev1.Namespace{ObjectMeta: mark.ObjectMeta})
+	case "endpointslices":
+		return s.typed(&discoveryv1.EndpointSlice{ObjectMeta: mark.ObjectMeta})
 	}
 	return s.typed(mark)
 }
