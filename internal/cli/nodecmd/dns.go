@@ -24,6 +24,7 @@ type dnsFlags struct {
 	zone          dns.ZoneConfig
 	kubeconfig    string
 	allow, ranges []string
+	upstreams     []string
 	verbose       bool
 }
 
@@ -46,6 +47,8 @@ it only forwards. The agent of a node runs the same server.`,
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.server.Listen, "listen", []string{"127.0.0.1:53"}, "where to serve, over UDP and TCP")
 	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
+	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS or ADDRESS:PORT) that are asked before those of --resolv-conf")
+	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure, or verified with the pods that there are")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster whose names are answered")
 	flags.StringVar(&f.zone.Domain, "cluster-domain", "cluster.local", "domain of the cluster")
 	flags.Uint32Var(&f.zone.TTL, "ttl", 30, "seconds that a cluster name may be remembered")
@@ -61,6 +64,9 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 	var err error
 	f.server.Log = logger(s, f.verbose)
 	if f.server.Allow, err = parseEach("--allow", f.allow, netip.ParsePrefix); err != nil {
+		return usageError{err}
+	}
+	if f.server.Upstreams, err = parseEach("--upstream", f.upstreams, parseUpstream); err != nil {
 		return usageError{err}
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -96,11 +102,19 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 		return err
 	}
 	names, err := node.NewNetwork(node.NetworkConfig{
-		Client: api, NodeName: "dns", Names: f.server.Zone, NameTTL: f.zone.TTL, NoServices: true, NoRoutes: true, Log: f.server.Log,
+		Client: api, NodeName: "dns", Names: f.server.Zone, NameTTL: f.zone.TTL, NoServices: true, NoRoutes: true, Pods: f.zone.Pods == dns.PodsVerified, Log: f.server.Log,
 	})
 	if err != nil {
 		return err
 	}
 	group.Go(func() error { return names.Run(ctx) })
 	return nil
+}
+
+// parseUpstream reads the address of a resolver, whose port is 53 where none is given.
+func parseUpstream(text string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(addr, 53), nil
+	}
+	return netip.ParseAddrPort(text)
 }
