@@ -4,6 +4,7 @@ package nodecmd
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os/signal"
 	"time"
@@ -57,6 +58,7 @@ it only forwards. The agent of a node runs the same server.`,
 	flags.IntVar(&f.server.Cache, "cache", 10000, "entries of the cache for names outside the cluster")
 	flags.DurationVar(&f.server.StaleFor, "serve-stale", time.Hour, "how long an expired entry helps out while no resolver answers")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+	cmd.AddCommand(newDNSQuery(s))
 	return cmd
 }
 
@@ -80,7 +82,19 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 		return err
 	}
 	group.Go(func() error { return server.Run(ctx) })
-	return group.Wait()
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// apiClient makes a client of the cluster that a kubeconfig names.
+func apiClient(kubeconfig string) (*client.Client, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(config)
 }
 
 // serveCluster makes the zone and what keeps it equal to the cluster's services.
@@ -90,11 +104,7 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	if f.zone.Reverse, err = parseEach("--reverse", f.ranges, netip.ParsePrefix); err != nil {
 		return usageError{err}
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig)
-	if err != nil {
-		return err
-	}
-	api, err := client.New(config)
+	api, err := apiClient(f.kubeconfig)
 	if err != nil {
 		return err
 	}
