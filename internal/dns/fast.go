@@ -16,6 +16,7 @@ type session struct {
 	reply wire.Reply
 	key   [wire.MaxName + 3]byte
 	turn  uint32
+	count *counters
 }
 
 // verdict says what comes after the fast path.
@@ -37,25 +38,36 @@ func (s *Server) fast(c *session, packet, buf []byte, client netip.Addr, udp boo
 	}
 	c.turn++
 	r.Begin(q, packet, buf, limitOf(q, udp))
-	switch {
-	case !s.allowed(client):
-		return r.Finish(q, wire.Refused, 0, maxUDP), reply
-	case parsed == wire.Bad:
-		return r.Finish(q, q.Rcode, 0, maxUDP), reply
-	case q.Class != wire.ClassIN || q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
-		return r.Finish(q, wire.Refused, wire.FlagRA, maxUDP), reply
-	case q.Type == wire.TypeOPT:
-		return r.Finish(q, wire.FormErr, wire.FlagRA, maxUDP), reply
+	c.count.request(udp, client, q.Type)
+	if rcode, flags, refused := s.refuses(q, client, parsed); refused {
+		c.count.response(fromNobody, rcode)
+		return r.Finish(q, rcode, flags, maxUDP), reply
 	}
 	if s.cfg.Zone != nil {
 		switch o, rcode, _ := s.cfg.Zone.answer(q, r, c.turn); o {
 		case answered:
+			c.count.response(fromZone, rcode)
 			return r.Finish(q, rcode, flags(rcode != wire.ServFail), maxUDP), reply
 		case alias:
 			return nil, later
 		}
 	}
 	return s.fromCache(c, now)
+}
+
+// refuses reports whether a query gets no answer but a code, and the code with its header bits.
+func (s *Server) refuses(q *wire.Query, client netip.Addr, parsed wire.Verdict) (rcode, flags uint16, refused bool) {
+	switch {
+	case !s.allowed(client):
+		return wire.Refused, 0, true
+	case parsed == wire.Bad:
+		return q.Rcode, 0, true
+	case q.Class != wire.ClassIN || q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
+		return wire.Refused, wire.FlagRA, true
+	case q.Type == wire.TypeOPT:
+		return wire.FormErr, wire.FlagRA, true
+	}
+	return 0, 0, false
 }
 
 // limitOf is how long a reply may be.
@@ -74,7 +86,9 @@ func (s *Server) fromCache(c *session, now time.Time) ([]byte, verdict) {
 	if e == nil || e.Expired(now) {
 		return nil, later
 	}
+	c.count.response(fromCached, e.Rcode)
 	if e.Hit(now) {
+		c.count.prefetch.Add(1)
 		s.prefetch(q, string(key))
 	}
 	return s.finish(c, e, now), reply

@@ -21,7 +21,10 @@ const stalePatience = 1800 * time.Millisecond
 // that has too many such queries under way gets SERVFAIL at once. packet is not kept.
 func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, udp bool, send func([]byte)) {
 	packet = append([]byte(nil), packet...)
+	count := s.counters[0]
+	count.misses.Add(1)
 	if !s.slow.take(client) {
+		count.rejected.Add(1)
 		send(s.failure(packet))
 		return
 	}
@@ -29,7 +32,9 @@ func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, ud
 		defer s.slow.release(client)
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		send(s.answerSlowly(ctx, packet, udp))
+		message := s.answerSlowly(ctx, packet, udp)
+		count.response(fromForward, uint16(message[3]&0xf))
+		send(message)
 	})
 }
 
@@ -86,11 +91,13 @@ func (s *Server) fetch(ctx context.Context, q *wire.Query) (*cache.Entry, error)
 	case got := <-s.flight(key, question(q)):
 		e, _ := got.Val.(*cache.Entry)
 		if old != nil && (got.Err != nil || e.Failed()) {
+			s.counters[0].stale.Add(1)
 			return old, nil
 		}
 		return e, got.Err
 	case <-ctx.Done():
 		if old != nil {
+			s.counters[0].stale.Add(1)
 			return old, nil
 		}
 		return nil, ctx.Err()

@@ -26,6 +26,7 @@ type dnsFlags struct {
 	kubeconfig    string
 	allow, ranges []string
 	upstreams     []string
+	metrics       string
 	verbose       bool
 }
 
@@ -49,6 +50,7 @@ it only forwards. The agent of a node runs the same server.`,
 	flags.StringSliceVar(&f.server.Listen, "listen", []string{"127.0.0.1:53"}, "where to serve, over UDP and TCP")
 	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
 	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS or ADDRESS:PORT) that are asked before those of --resolv-conf")
+	flags.StringVar(&f.metrics, "metrics", "", "address:port of /metrics, /health and /ready (default: none)")
 	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure, or verified with the pods that there are")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster whose names are answered")
 	flags.StringVar(&f.zone.Domain, "cluster-domain", "cluster.local", "domain of the cluster")
@@ -82,6 +84,9 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 		return err
 	}
 	group.Go(func() error { return server.Run(ctx) })
+	if f.metrics != "" {
+		group.Go(func() error { return server.Observe(ctx, f.metrics) })
+	}
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}
