@@ -41,18 +41,18 @@ func (s *Server) fast(c *session, packet, buf []byte, client netip.Addr, udp boo
 	c.count.request(udp, client, q.Type)
 	if rcode, flags, refused := s.refuses(q, client, parsed); refused {
 		c.count.response(fromNobody, rcode)
+		s.logs(client, q, rcode)
 		return r.Finish(q, rcode, flags, maxUDP), reply
 	}
-	if s.cfg.Zone != nil {
-		switch o, rcode, _ := s.cfg.Zone.answer(q, r, c.turn); o {
-		case answered:
-			c.count.response(fromZone, rcode)
-			return r.Finish(q, rcode, flags(rcode != wire.ServFail), maxUDP), reply
-		case alias:
-			return nil, later
-		}
+	switch o, rcode, _ := s.own(q, r, c.turn); o {
+	case answered:
+		c.count.response(fromZone, rcode)
+		s.logs(client, q, rcode)
+		return r.Finish(q, rcode, flags(rcode != wire.ServFail), maxUDP), reply
+	case alias:
+		return nil, later
 	}
-	return s.fromCache(c, now)
+	return s.fromCache(c, client, now)
 }
 
 // refuses reports whether a query gets no answer but a code, and the code with its header bits.
@@ -79,7 +79,7 @@ func limitOf(q *wire.Query, udp bool) int {
 }
 
 // fromCache answers from the cache. An entry that is about to expire is fetched anew meanwhile.
-func (s *Server) fromCache(c *session, now time.Time) ([]byte, verdict) {
+func (s *Server) fromCache(c *session, client netip.Addr, now time.Time) ([]byte, verdict) {
 	q := &c.query
 	key := cacheKey(c.key[:0], q)
 	e := s.cache.Get(key, now)
@@ -87,6 +87,7 @@ func (s *Server) fromCache(c *session, now time.Time) ([]byte, verdict) {
 		return nil, later
 	}
 	c.count.response(fromCached, e.Rcode)
+	s.logs(client, q, e.Rcode)
 	if e.Hit(now) {
 		c.count.prefetch.Add(1)
 		s.prefetch(q, string(key))

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -49,6 +50,7 @@ type Server struct {
 	cfg     ServerConfig
 	sockets []*sockets
 	forward *forward.Forwarder
+	rules   atomic.Pointer[rules] // nil until Configure
 	cache   *cache.Cache
 	flights singleflight.Group
 	slow    *quota
@@ -151,6 +153,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.Close()
 	wg.Wait()
 	s.jobs.Wait()
+	if rules := s.rules.Swap(nil); rules != nil {
+		rules.end()
+	}
 	return errors.Join(errs...)
 }
 

@@ -33,7 +33,12 @@ func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, ud
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
 		message := s.answerSlowly(ctx, packet, udp)
-		count.response(fromForward, uint16(message[3]&0xf))
+		rcode := uint16(message[3] & 0xf)
+		count.response(fromForward, rcode)
+		var q wire.Query
+		if q.Parse(packet) == wire.Good {
+			s.logs(client, &q, rcode)
+		}
 		send(message)
 	})
 }
@@ -53,13 +58,11 @@ func (s *Server) answerSlowly(ctx context.Context, packet []byte, udp bool) []by
 		return s.failure(packet)
 	}
 	limit := limitOf(q, udp)
-	if s.cfg.Zone != nil {
-		c.reply.Begin(q, packet, nil, limit)
-		if o, _, target := s.cfg.Zone.answer(q, &c.reply, c.turn); o == alias {
-			return s.answerAlias(ctx, q, packet, target, limit)
-		}
+	c.reply.Begin(q, packet, nil, limit)
+	if o, _, target := s.own(q, &c.reply, c.turn); o == alias {
+		return s.answerAlias(ctx, q, packet, target, limit)
 	}
-	if s.forward.Probe(wire.Text(q.Name()), q.Type) {
+	if s.probed(q) {
 		c.reply.Begin(q, packet, nil, limit)
 		return c.reply.Finish(q, wire.Refused, wire.FlagRA, maxUDP)
 	}
@@ -123,7 +126,7 @@ func (s *Server) flight(key string, m *mdns.Msg) <-chan flightResult {
 
 // exchange asks upstream and stores the answer. A failure is stored only where it drives out no answer.
 func (s *Server) exchange(key string, m *mdns.Msg) (*cache.Entry, error) {
-	response, err := s.forward.Exchange(s.asking, m)
+	response, err := s.forwarderOf([]byte(key[:len(key)-3])).Exchange(s.asking, m) // the key begins with the name
 	if err != nil {
 		return nil, err
 	}

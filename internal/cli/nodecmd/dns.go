@@ -16,6 +16,7 @@ import (
 
 	"eastwest/internal/client"
 	"eastwest/internal/dns"
+	"eastwest/internal/dns/config"
 	"eastwest/internal/node"
 )
 
@@ -27,6 +28,7 @@ type dnsFlags struct {
 	allow, ranges []string
 	upstreams     []string
 	metrics       string
+	config        string
 	verbose       bool
 }
 
@@ -50,6 +52,7 @@ it only forwards. The agent of a node runs the same server.`,
 	flags.StringSliceVar(&f.server.Listen, "listen", []string{"127.0.0.1:53"}, "where to serve, over UDP and TCP")
 	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
 	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS or ADDRESS:PORT) that are asked before those of --resolv-conf")
+	flags.StringVar(&f.config, "config", "", "file with upstreams, stub zones, hosts and rewrites; taken over when it changes")
 	flags.StringVar(&f.metrics, "metrics", "", "address:port of /metrics, /health and /ready (default: none)")
 	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure, or verified with the pods that there are")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster whose names are answered")
@@ -82,6 +85,15 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 	server, err := dns.NewServer(f.server)
 	if err != nil {
 		return err
+	}
+	if f.config != "" {
+		c, err := config.Read(f.config)
+		if err != nil {
+			server.Close()
+			return err
+		}
+		server.Configure(c)
+		group.Go(func() error { config.Watch(ctx, f.config, server.Configure, f.server.Log); return nil })
 	}
 	group.Go(func() error { return server.Run(ctx) })
 	if f.metrics != "" {
