@@ -108,7 +108,7 @@ func TestWrongFilesSayWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	for text, want := range map[string]string{".:53 {": "line 1: its brace is not closed", "}": "line 1: a brace too many"} {
+	for text, want := range map[string]string{".:53 {": "line 1: its brace is not closed", "}": "line 1: a brace too many", "{": "line 1: a brace with nothing before it"} {
 		if _, err := Convert(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}

@@ -54,6 +54,9 @@ func (p *corefileParser) line(n int, words []string) error {
 		p.add(d)
 		return nil
 	}
+	if len(words) == 1 {
+		return fmt.Errorf("read Corefile: line %d: a brace with nothing before it", n)
+	}
 	if len(p.open) == maxDepth {
 		return fmt.Errorf("read Corefile: line %d: braces too deep in each other", n)
 	}
