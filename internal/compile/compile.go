@@ -24,6 +24,7 @@ type Config struct {
 	ServiceCIDRs []netip.Prefix // all virtual addresses
 	DNSService   string         // namespace/name of the Service that this node's own agent serves; empty for none
 	NameTTL      uint32         // of DNS records, in seconds
+	NamesOnly    bool           // compile no services: DNS alone serves none
 }
 
 // Tables is everything that one node applies.
@@ -56,6 +57,9 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 	if zone := zoneOf(now, c.config.NodeName); zone != c.zone {
 		c.zone = zone
 		services = append(now.Services.Keys(), changes.Services...) // those that are gone are in changes alone
+	}
+	if c.config.NamesOnly {
+		services = nil
 	}
 	c.last.Services, keys.Services = update(c.last.Services, services, func(key string) (table.Service, bool) {
 		return Service(now, c.config, key)

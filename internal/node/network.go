@@ -77,6 +77,7 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	n.compiler = compile.New(compile.Config{
 		NodeName: config.NodeName, NodeIPs: config.NodeIPs, ClusterCIDRs: config.ClusterCIDRs,
 		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL,
+		NamesOnly: config.NoServices,
 	})
 	return n, n.addDataplanes()
 }

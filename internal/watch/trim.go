@@ -122,6 +122,12 @@ func trimSlice(in *discoveryv1.EndpointSlice) (*snapshot.Slice, bool) {
 	}
 	for i := range in.Endpoints {
 		if endpoint, ok := trimEndpoint(&in.Endpoints[i], out.IPv6); ok {
+			if endpoint.Target.Namespace == out.Namespace {
+				endpoint.Target.Namespace = out.Namespace // one string for all
+			}
+			if n := len(out.Endpoints); n > 0 && out.Endpoints[n-1].Node == endpoint.Node {
+				endpoint.Node = out.Endpoints[n-1].Node
+			}
 			out.Endpoints = append(out.Endpoints, endpoint)
 		}
 	}
