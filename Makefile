@@ -12,7 +12,7 @@ LDFLAGS  := -ldflags '-s -w'
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test bench clean packages
+.PHONY: build run test lint unit cluster-test bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -46,6 +46,10 @@ cluster-test: build
 
 bench: build packages
 	cd bench && $(GO) run ./start -bin $(CURDIR)/bin
+
+# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory.
+bench-dns: build
+	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node
 
 clean:
 	rm -rf bin
