@@ -14,7 +14,7 @@ LDFLAGS  := -ldflags '-s -w'
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test cni-test cni-bench bench clean packages
+.PHONY: build run test lint unit cluster-test cni-test cni-bench bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -61,6 +61,10 @@ bench: build packages
 	cd bench && $(GO) run ./start -bin $(CURDIR)/bin
 	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
 	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
+
+# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory.
+bench-dns: build
+	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node
 
 clean:
 	rm -rf bin

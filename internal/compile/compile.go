@@ -28,6 +28,7 @@ type Config struct {
 	// MasqueradeAll gives every connection to a virtual address this node's address as its source.
 	MasqueradeAll bool
 	NoNames       bool // nobody answers DNS from these tables
+	NamesOnly     bool // compile no services: DNS alone serves none
 }
 
 // Tables is everything that one node applies.
@@ -62,9 +63,12 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 		c.zone = zone
 		services = append(now.Services.Keys(), changes.Services...) // those that are gone are in changes alone
 	}
+	if c.config.NamesOnly {
+		services = nil
+	}
 	c.last.Services, keys.Services = c.services(now, services)
 	if !c.config.NoNames {
-		c.last.Names, keys.Names = update(c.last.Names, changes.Services, func(key string) (table.Name, bool) {
+		c.last.Names, keys.Names = update(c.last.Names, nameKeys(changes), func(key string) (table.Name, bool) {
 			return Name(now, c.config, key)
 		})
 	}

@@ -53,6 +53,9 @@ func (s *shared) makeBootstrapObjects(ctx context.Context) error {
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create Secret %s/%s: %w", secret.Namespace, secret.Name, err)
 	}
+	if _, err := s.client.RbacV1().ClusterRoles().Create(ctx, namesRole(), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create ClusterRole %s: %w", namesRole().Name, err)
+	}
 	for _, binding := range bootstrapBindings() {
 		_, err := s.client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -78,5 +81,14 @@ func bootstrapBindings() []*rbacv1.ClusterRoleBinding {
 		bind("node-autoapprove-certificate-rotation", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", nodesGroup),
 		// An agent is a node's proxy as well: it watches Services, EndpointSlices and Nodes, and reports events.
 		bind("node-proxier", "system:node-proxier", nodesGroup),
+		bind("node-names", namesRole().Name, nodesGroup),
+	}
+}
+
+// namesRole is what an agent needs to serve names beside a proxy's rights: which namespaces there are.
+func namesRole() *rbacv1.ClusterRole {
+	return &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "eastwest:node-names"},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"list", "watch"}}},
 	}
 }

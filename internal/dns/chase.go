@@ -75,7 +75,7 @@ func (s *Server) chase(ctx context.Context, q *wire.Query, m *mdns.Msg, target [
 // lookup answers a query in memory: from the zone, or from upstream. For an alias of the zone it returns the target.
 func (s *Server) lookup(ctx context.Context, c *session, packet []byte) (*mdns.Msg, []byte, error) {
 	c.reply.Begin(&c.query, packet, nil, maxTCP)
-	o, rcode, target := s.cfg.Zone.answer(&c.query, &c.reply, 0)
+	o, rcode, target := s.own(&c.query, &c.reply, 0)
 	var out []byte
 	switch o {
 	case alias:
@@ -102,6 +102,9 @@ func (s *Server) lookup(ctx context.Context, c *session, packet []byte) (*mdns.M
 
 // aliasTTL is the TTL of the row behind an alias of the zone.
 func (s *Server) aliasTTL(q *wire.Query) uint32 {
+	if s.cfg.Zone == nil {
+		return hostTTL
+	}
 	if rec := s.cfg.Zone.records.Load(); rec != nil {
 		if n := s.cfg.Zone.locate(rec, q); n.service != nil {
 			return n.service.ttl

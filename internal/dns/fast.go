@@ -16,6 +16,7 @@ type session struct {
 	reply wire.Reply
 	key   [wire.MaxName + 3]byte
 	turn  uint32
+	count *counters
 }
 
 // verdict says what comes after the fast path.
@@ -37,25 +38,36 @@ func (s *Server) fast(c *session, packet, buf []byte, client netip.Addr, udp boo
 	}
 	c.turn++
 	r.Begin(q, packet, buf, limitOf(q, udp))
+	c.count.request(udp, client, q.Type)
+	if rcode, flags, refused := s.refuses(q, client, parsed); refused {
+		c.count.response(fromNobody, rcode)
+		s.logs(client, q, rcode)
+		return r.Finish(q, rcode, flags, maxUDP), reply
+	}
+	switch o, rcode, _ := s.own(q, r, c.turn); o {
+	case answered:
+		c.count.response(fromZone, rcode)
+		s.logs(client, q, rcode)
+		return r.Finish(q, rcode, flags(rcode != wire.ServFail), maxUDP), reply
+	case alias:
+		return nil, later
+	}
+	return s.fromCache(c, client, now)
+}
+
+// refuses reports whether a query gets no answer but a code, and the code with its header bits.
+func (s *Server) refuses(q *wire.Query, client netip.Addr, parsed wire.Verdict) (rcode, flags uint16, refused bool) {
 	switch {
 	case !s.allowed(client):
-		return r.Finish(q, wire.Refused, 0, maxUDP), reply
+		return wire.Refused, 0, true
 	case parsed == wire.Bad:
-		return r.Finish(q, q.Rcode, 0, maxUDP), reply
+		return q.Rcode, 0, true
 	case q.Class != wire.ClassIN || q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
-		return r.Finish(q, wire.Refused, wire.FlagRA, maxUDP), reply
+		return wire.Refused, wire.FlagRA, true
 	case q.Type == wire.TypeOPT:
-		return r.Finish(q, wire.FormErr, wire.FlagRA, maxUDP), reply
+		return wire.FormErr, wire.FlagRA, true
 	}
-	if s.cfg.Zone != nil {
-		switch o, rcode, _ := s.cfg.Zone.answer(q, r, c.turn); o {
-		case answered:
-			return r.Finish(q, rcode, flags(rcode != wire.ServFail), maxUDP), reply
-		case alias:
-			return nil, later
-		}
-	}
-	return s.fromCache(c, now)
+	return 0, 0, false
 }
 
 // limitOf is how long a reply may be.
@@ -67,14 +79,17 @@ func limitOf(q *wire.Query, udp bool) int {
 }
 
 // fromCache answers from the cache. An entry that is about to expire is fetched anew meanwhile.
-func (s *Server) fromCache(c *session, now time.Time) ([]byte, verdict) {
+func (s *Server) fromCache(c *session, client netip.Addr, now time.Time) ([]byte, verdict) {
 	q := &c.query
 	key := cacheKey(c.key[:0], q)
 	e := s.cache.Get(key, now)
 	if e == nil || e.Expired(now) {
 		return nil, later
 	}
+	c.count.response(fromCached, e.Rcode)
+	s.logs(client, q, e.Rcode)
 	if e.Hit(now) {
+		c.count.prefetch.Add(1)
 		s.prefetch(q, string(key))
 	}
 	return s.finish(c, e, now), reply

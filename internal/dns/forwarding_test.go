@@ -149,7 +149,7 @@ func TestServerIsNoOpenResolver(t *testing.T) {
 	}
 	for client, want := range map[string]int{"10.244.3.4": mdns.RcodeSuccess, "127.0.0.1": mdns.RcodeSuccess, "::1": mdns.RcodeSuccess,
 		"192.0.2.7": mdns.RcodeRefused, "2001:db8::1": mdns.RcodeRefused} {
-		out, v := s.fast(&session{}, packet, nil, netip.MustParseAddr(client), true, time.Now())
+		out, v := s.fast(&session{count: new(counters)}, packet, nil, netip.MustParseAddr(client), true, time.Now())
 		var m mdns.Msg
 		if err := m.Unpack(out); err != nil || v != reply || m.Rcode != want {
 			t.Errorf("%s: code %d, err %v", client, m.Rcode, err)
@@ -240,7 +240,7 @@ func TestFastPathDoesNotAllocate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, buf, client, now := &session{}, make([]byte, maxUDP), netip.MustParseAddr("127.0.0.1"), time.Now()
+			c, buf, client, now := &session{count: new(counters)}, make([]byte, maxUDP), netip.MustParseAddr("127.0.0.1"), time.Now()
 			n := testing.AllocsPerRun(100, func() { s.fast(c, packet, buf, client, true, now) })
 			if n > 0 {
 				t.Errorf("%s %s: %v allocations", name, mdns.TypeToString[qtype], n)
@@ -265,7 +265,7 @@ func FuzzFast(f *testing.F) {
 		f.Add(packet)
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		c := &session{}
+		c := &session{count: new(counters)}
 		out, v := s.fast(c, packet, nil, netip.MustParseAddr("127.0.0.1"), true, time.Now())
 		if v != reply {
 			return
@@ -292,7 +292,7 @@ func BenchmarkFast(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.Run(strings.SplitN(name, ".", 2)[0], func(b *testing.B) {
-			c, buf, client, now := &session{}, make([]byte, maxUDP), netip.MustParseAddr("127.0.0.1"), time.Now()
+			c, buf, client, now := &session{count: new(counters)}, make([]byte, maxUDP), netip.MustParseAddr("127.0.0.1"), time.Now()
 			b.ReportAllocs()
 			for b.Loop() {
 				s.fast(c, packet, buf, client, true, now)

@@ -160,11 +160,11 @@ func (p *port) matches(name, proto []byte) bool {
 
 func (z *Zone) locatePod(rec *records, q *wire.Query, n node) node {
 	below := n.apex - 1
-	if z.cfg.Pods == PodsDisabled || below > 2 {
-		return n
-	}
 	if below == 0 {
 		n.kind = bare
+		return n
+	}
+	if z.cfg.Pods == PodsDisabled || below > 2 {
 		return n
 	}
 	ns, ok := rec.namespaces.get(q.Span(below-1, below))

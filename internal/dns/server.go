@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -49,13 +50,17 @@ type Server struct {
 	cfg     ServerConfig
 	sockets []*sockets
 	forward *forward.Forwarder
+	rules   atomic.Pointer[rules] // nil until Configure
 	cache   *cache.Cache
 	flights singleflight.Group
 	slow    *quota
 	conns   *quota
 	jobs    sync.WaitGroup
-	asking  context.Context // of questions that go upstream: they outlive whoever asked, but not the server
-	stop    context.CancelFunc
+
+	counters []*counters // the first is shared by connections and by all that waits; then one for each UDP socket
+
+	asking context.Context // of questions that go upstream: they outlive whoever asked, but not the server
+	stop   context.CancelFunc
 }
 
 // NewServer opens the sockets. Run serves them and closes them in the end; without Run, call Close.
@@ -74,6 +79,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cache: cache.New(cache.Config{Entries: cfg.Cache, StaleFor: cfg.StaleFor}),
 		slow:  newQuota(maxSlow, maxSlowOne),
 		conns: newQuota(maxConns, maxConnsOne),
+
+		counters: []*counters{new(counters)},
 	}
 	s.asking, s.stop = context.WithCancel(context.Background())
 	for _, address := range cfg.Listen {
@@ -83,6 +90,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			return nil, err
 		}
 		s.sockets = append(s.sockets, opened)
+		for range opened.udp {
+			s.counters = append(s.counters, new(counters))
+		}
 	}
 	s.forward = forward.New(forward.Config{
 		Upstreams: cfg.Upstreams, ResolvConf: cfg.ResolvConf, Self: s.Addrs, Log: cfg.Log,
@@ -129,10 +139,13 @@ func (s *Server) Run(ctx context.Context) error {
 			cancel()
 		})
 	}
+	own := s.counters[1:]
 	for _, opened := range s.sockets {
-		for _, conn := range opened.udp {
-			start("udp "+conn.LocalAddr().String(), func() error { return s.serveUDP(ctx, conn) })
+		for i, conn := range opened.udp {
+			count := own[i]
+			start("udp "+conn.LocalAddr().String(), func() error { return s.serveUDP(ctx, conn, count) })
 		}
+		own = own[len(opened.udp):]
 		start("tcp "+opened.tcp.Addr().String(), func() error { return s.serveTCP(ctx, opened.tcp) })
 	}
 	start("upstreams", func() error { return s.forward.Run(ctx) })
@@ -140,6 +153,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.Close()
 	wg.Wait()
 	s.jobs.Wait()
+	if rules := s.rules.Swap(nil); rules != nil {
+		rules.end()
+	}
 	return errors.Join(errs...)
 }
 

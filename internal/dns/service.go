@@ -101,6 +101,9 @@ func (s *service) prepareHosts(endpoints []table.NameEndpoint, room int) error {
 			label = addressLabel(e.Addr)
 		}
 		if len(label) > min(63, room) || strings.Contains(label, ".") {
+			if !s.headless {
+				continue // the service's own name does not depend on it
+			}
 			return fmt.Errorf("prepare endpoint %s of %s: label %q is too long or no DNS label", e.Addr, s.object, label)
 		}
 		s.hosts = append(s.hosts, host{label: label, addr: e.Addr.Unmap(), ports: shared, target: e.Target})

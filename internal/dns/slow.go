@@ -21,7 +21,10 @@ const stalePatience = 1800 * time.Millisecond
 // that has too many such queries under way gets SERVFAIL at once. packet is not kept.
 func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, udp bool, send func([]byte)) {
 	packet = append([]byte(nil), packet...)
+	count := s.counters[0]
+	count.misses.Add(1)
 	if !s.slow.take(client) {
+		count.rejected.Add(1)
 		send(s.failure(packet))
 		return
 	}
@@ -29,7 +32,14 @@ func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, ud
 		defer s.slow.release(client)
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		send(s.answerSlowly(ctx, packet, udp))
+		message := s.answerSlowly(ctx, packet, udp)
+		rcode := uint16(message[3] & 0xf)
+		count.response(fromForward, rcode)
+		var q wire.Query
+		if q.Parse(packet) == wire.Good {
+			s.logs(client, &q, rcode)
+		}
+		send(message)
 	})
 }
 
@@ -48,13 +58,11 @@ func (s *Server) answerSlowly(ctx context.Context, packet []byte, udp bool) []by
 		return s.failure(packet)
 	}
 	limit := limitOf(q, udp)
-	if s.cfg.Zone != nil {
-		c.reply.Begin(q, packet, nil, limit)
-		if o, _, target := s.cfg.Zone.answer(q, &c.reply, c.turn); o == alias {
-			return s.answerAlias(ctx, q, packet, target, limit)
-		}
+	c.reply.Begin(q, packet, nil, limit)
+	if o, _, target := s.own(q, &c.reply, c.turn); o == alias {
+		return s.answerAlias(ctx, q, packet, target, limit)
 	}
-	if s.forward.Probe(wire.Text(q.Name()), q.Type) {
+	if s.probed(q) {
 		c.reply.Begin(q, packet, nil, limit)
 		return c.reply.Finish(q, wire.Refused, wire.FlagRA, maxUDP)
 	}
@@ -86,11 +94,13 @@ func (s *Server) fetch(ctx context.Context, q *wire.Query) (*cache.Entry, error)
 	case got := <-s.flight(key, question(q)):
 		e, _ := got.Val.(*cache.Entry)
 		if old != nil && (got.Err != nil || e.Failed()) {
+			s.counters[0].stale.Add(1)
 			return old, nil
 		}
 		return e, got.Err
 	case <-ctx.Done():
 		if old != nil {
+			s.counters[0].stale.Add(1)
 			return old, nil
 		}
 		return nil, ctx.Err()
@@ -116,7 +126,7 @@ func (s *Server) flight(key string, m *mdns.Msg) <-chan flightResult {
 
 // exchange asks upstream and stores the answer. A failure is stored only where it drives out no answer.
 func (s *Server) exchange(key string, m *mdns.Msg) (*cache.Entry, error) {
-	response, err := s.forward.Exchange(s.asking, m)
+	response, err := s.forwarderOf([]byte(key[:len(key)-3])).Exchange(s.asking, m) // the key begins with the name
 	if err != nil {
 		return nil, err
 	}

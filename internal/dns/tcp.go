@@ -72,7 +72,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, client netip.Addr
 	}()
 	st := &stream{conn: conn, out: bufio.NewWriterSize(conn, 4096)}
 	in := bufio.NewReaderSize(conn, 4096)
-	c := &session{turn: rand.Uint32()}
+	c := &session{turn: rand.Uint32(), count: s.counters[0]}
 	var query, buf []byte
 	for {
 		if in.Buffered() == 0 && (st.flush() != nil || conn.SetReadDeadline(time.Now().Add(idleTimeout)) != nil) {

@@ -12,12 +12,12 @@ import (
 
 // serveUDP reads batches of datagrams, answers each where it lies, and sends the replies as one batch. What has to wait
 // for others is sent by itself, later.
-func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn) error {
+func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn, count *counters) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("get socket: %w", err)
 	}
-	b, c := newBatch(raw), &session{turn: rand.Uint32()}
+	b, c := newBatch(raw), &session{turn: rand.Uint32(), count: count}
 	for ctx.Err() == nil {
 		if err := b.read(); err != nil {
 			return fmt.Errorf("receive: %w", err)

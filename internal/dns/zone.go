@@ -23,6 +23,7 @@ type Zone struct {
 	labels  int    // of domain
 	records atomic.Pointer[records]
 	serial  atomic.Uint32
+	applied atomic.Int64 // when Apply last ended, in nanoseconds of Unix time
 
 	mu sync.Mutex // one Apply or Remove at a time
 }
@@ -103,6 +104,7 @@ func (z *Zone) Apply(ctx context.Context, want table.Table[table.Name], changed 
 		edit.commit()
 	}
 	z.serial.Add(1)
+	z.applied.Store(time.Now().UnixNano())
 	return nil
 }
 

@@ -43,6 +43,7 @@ type NetworkConfig struct {
 	MasqueradeAll     bool                            // every connection to a service
 	Metrics           *metrics.Metrics                // of the services dataplane; may be nil
 	Names             dataplane.Dataplane[table.Name] // the DNS server's zone
+	Pods              bool                            // watch pods, with which pod records are verified
 	NoServices        bool                            // leave services to somebody else, as DNS alone does
 	NoRoutes          bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
 	Log               *slog.Logger
@@ -76,13 +77,15 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	}
 	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns)}
 	var err error
-	if n.watcher, err = watch.New(watch.Config{Client: config.Client, Store: n.store, OnlyNode: onlyNode(config), Log: config.Log}); err != nil {
+	if n.watcher, err = watch.New(watch.Config{
+		Client: config.Client, Store: n.store, OnlyNode: onlyNode(config), Namespaces: config.Names != nil, Pods: config.Pods, Log: config.Log,
+	}); err != nil {
 		return nil, err
 	}
 	n.compiler = compile.New(compile.Config{
 		NodeName: config.NodeName, NodeIPs: config.NodeIPs, ClusterCIDRs: config.ClusterCIDRs,
 		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL, MasqueradeAll: config.MasqueradeAll,
-		NoNames: config.Names == nil,
+		NoNames: config.Names == nil, NamesOnly: config.NoServices,
 	})
 	return n, n.addDataplanes()
 }

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -18,6 +19,8 @@ const (
 	dnsService   = "kube-system/kube-dns"
 	agentDNSPort = 10053
 	nameTTL      = 30 // seconds
+
+	dnsMetricsPort = 9153 // as the DNS Service says
 )
 
 // startNetwork starts the pipeline and the DNS server that answers from it.
@@ -43,6 +46,15 @@ func (a *agent) startNetwork() (*Network, error) {
 		return nil, err
 	}
 	a.start("dns", server.Run)
+	for _, address := range a.NodeIPs {
+		a.start("dns metrics", func(ctx context.Context) error {
+			// Names are worth more than their metrics: a port that somebody else has must not end the agent.
+			if err := server.Observe(ctx, netip.AddrPortFrom(address, dnsMetricsPort).String()); err != nil {
+				log.Warn("no dns metrics", "err", err)
+			}
+			return nil
+		})
+	}
 	a.start("network", network.Run)
 	return network, nil
 }

@@ -11,10 +11,15 @@ type Snapshot struct {
 	Services table.Table[*Service] // by namespace/name
 	Slices   table.Table[[]*Slice] // by namespace/name of their Service, sorted by name
 	Nodes    table.Table[*Node]    // by name
+
+	Namespaces table.Table[bool]   // those that exist, by name; empty where nobody asked for them
+	Pods       table.Table[[]*Pod] // by namespace, sorted by name; empty where nobody asked for them
 }
 
 // Changes says what differs from the snapshot that was taken before.
 type Changes struct {
 	Services []string // namespace/name of services that changed themselves or through a slice
 	Nodes    []string
+	// Namespaces names those that changed themselves or through a pod.
+	Namespaces []string
 }

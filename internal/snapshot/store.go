@@ -17,13 +17,17 @@ type Store struct {
 	owner    map[string]string // key of a slice → key of its service
 	services map[string]bool   // changed since the last Take
 	nodes    map[string]bool
-	changed  chan struct{}
+
+	namespaces map[string]bool
+
+	changed chan struct{}
 }
 
 // NewStore makes an empty store.
 func NewStore() *Store {
 	return &Store{
-		owner: map[string]string{}, services: map[string]bool{}, nodes: map[string]bool{}, changed: make(chan struct{}, 1),
+		owner: map[string]string{}, services: map[string]bool{}, nodes: map[string]bool{},
+		namespaces: map[string]bool{}, changed: make(chan struct{}, 1),
 	}
 }
 
@@ -34,9 +38,10 @@ func (s *Store) Changed() <-chan struct{} { return s.changed }
 func (s *Store) Take() (Snapshot, Changes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changes := Changes{Services: sortedKeys(s.services), Nodes: sortedKeys(s.nodes)}
+	changes := Changes{Services: sortedKeys(s.services), Nodes: sortedKeys(s.nodes), Namespaces: sortedKeys(s.namespaces)}
 	clear(s.services)
 	clear(s.nodes)
+	clear(s.namespaces)
 	return s.now, changes
 }
 
@@ -107,7 +112,7 @@ func (s *Store) DeleteNode(name string) {
 func (s *Store) change(fn func()) {
 	s.mu.Lock()
 	fn()
-	dirty := len(s.services)+len(s.nodes) > 0
+	dirty := len(s.services)+len(s.nodes)+len(s.namespaces) > 0
 	s.mu.Unlock()
 	if !dirty {
 		return

@@ -4,8 +4,10 @@ package watch
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/cache"
 
@@ -131,4 +133,22 @@ func endpointSlices(store *snapshot.Store) *mirror {
 
 func nodes(store *snapshot.Store) *mirror {
 	return newMirror(typed(func(n nodeObject) { store.PutNode(trimNode(n)) }), store.DeleteNode)
+}
+
+func namespaces(store *snapshot.Store) *mirror {
+	put := func(n *corev1.Namespace) { store.PutNamespace(strings.Clone(n.Name)) }
+	return newMirror(typed(put), store.DeleteNamespace)
+}
+
+// pods keeps those that have an address and are not on their way out: an address may belong to another pod the next
+// moment.
+func pods(store *snapshot.Store) *mirror {
+	put := func(p *corev1.Pod) {
+		if pod := trimPod(p); len(pod.Addrs) > 0 && p.DeletionTimestamp == nil {
+			store.PutPod(pod)
+			return
+		}
+		store.DeletePod(p.Namespace + "/" + p.Name)
+	}
+	return newMirror(typed(put), store.DeletePod)
 }

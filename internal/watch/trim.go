@@ -126,6 +126,12 @@ func trimSlice(in *discoveryv1.EndpointSlice) (*snapshot.Slice, bool) {
 	}
 	for i := range in.Endpoints {
 		if endpoint, ok := trimEndpoint(&in.Endpoints[i], out.IPv6); ok {
+			if endpoint.Target.Namespace == out.Namespace {
+				endpoint.Target.Namespace = out.Namespace // one string for all
+			}
+			if n := len(out.Endpoints); n > 0 && out.Endpoints[n-1].Node == endpoint.Node {
+				endpoint.Node = out.Endpoints[n-1].Node
+			}
 			out.Endpoints = append(out.Endpoints, endpoint)
 		}
 	}
@@ -214,6 +220,14 @@ func prefixes(in []string) []netip.Prefix {
 		if prefix, err := netip.ParsePrefix(strings.TrimSpace(s)); err == nil {
 			out = append(out, prefix.Masked())
 		}
+	}
+	return out
+}
+
+func trimPod(in *corev1.Pod) *snapshot.Pod {
+	out := &snapshot.Pod{Namespace: strings.Clone(in.Namespace), Name: strings.Clone(in.Name)}
+	for _, ip := range in.Status.PodIPs {
+		out.Addrs = append(out.Addrs, addrs([]string{ip.IP})...)
 	}
 	return out
 }

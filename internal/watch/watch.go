@@ -30,7 +30,11 @@ type Config struct {
 	Store  *snapshot.Store
 	// OnlyNode is the one Node to watch; empty is all.
 	OnlyNode string
-	Log      *slog.Logger
+	// Namespaces and Pods are watched only where they are asked for: names need the first, verified pod records the
+	// second, or, with PodsOf, only the pods of that node.
+	Namespaces, Pods bool
+	PodsOf           string
+	Log              *slog.Logger
 }
 
 // Watcher runs the watches of one node.
@@ -57,7 +61,7 @@ func New(config Config) (*Watcher, error) {
 	if config.OnlyNode != "" {
 		which = fields.OneTermEqualSelector("metadata.name", config.OnlyNode)
 	}
-	return &Watcher{
+	w := &Watcher{
 		log:    config.Log,
 		synced: make(chan struct{}),
 		sources: []source{
@@ -65,7 +69,26 @@ func New(config Config) (*Watcher, error) {
 			{"endpointslices", client.Watched(discovery, "endpointslices", "", fields.Everything()), &discoveryv1.EndpointSlice{}, endpointSlices(config.Store)},
 			{"nodes", client.Watched(core, "nodes", "", which), &corev1.Node{}, nodes(config.Store)},
 		},
-	}, nil
+	}
+	if config.Namespaces {
+		w.sources = append(w.sources, source{"namespaces", client.Watched(core, "namespaces", "", fields.Everything()), &corev1.Namespace{}, namespaces(config.Store)})
+	}
+	if config.Pods {
+		w.sources = append(w.sources, source{"pods", client.Watched(core, "pods", "", running(config.PodsOf)), &corev1.Pod{}, pods(config.Store)})
+	}
+	return w, nil
+}
+
+// running selects the pods that have not ended, of one node or of all.
+func running(node string) fields.Selector {
+	selectors := []fields.Selector{
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
+	}
+	if node != "" {
+		selectors = append(selectors, fields.OneTermEqualSelector("spec.nodeName", node))
+	}
+	return fields.AndSelectors(selectors...)
 }
 
 // Synced is closed when every watch had its first full list, so that what is missing from the store is missing from

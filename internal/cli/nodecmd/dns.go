@@ -4,8 +4,11 @@ package nodecmd
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"os"
 	"os/signal"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +18,7 @@ import (
 
 	"eastwest/internal/client"
 	"eastwest/internal/dns"
+	"eastwest/internal/dns/config"
 	"eastwest/internal/node"
 )
 
@@ -24,6 +28,9 @@ type dnsFlags struct {
 	zone          dns.ZoneConfig
 	kubeconfig    string
 	allow, ranges []string
+	upstreams     []string
+	metrics       string
+	config        string
 	verbose       bool
 }
 
@@ -46,6 +53,10 @@ it only forwards. The agent of a node runs the same server.`,
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.server.Listen, "listen", []string{"127.0.0.1:53"}, "where to serve, over UDP and TCP")
 	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
+	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS or ADDRESS:PORT) that are asked before those of --resolv-conf")
+	flags.StringVar(&f.config, "config", "", "file with upstreams, stub zones, hosts and rewrites; taken over when it changes")
+	flags.StringVar(&f.metrics, "metrics", "", "address:port of /metrics, /health and /ready (default: none)")
+	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure, or verified with the pods that there are")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster whose names are answered")
 	flags.StringVar(&f.zone.Domain, "cluster-domain", "cluster.local", "domain of the cluster")
 	flags.Uint32Var(&f.zone.TTL, "ttl", 30, "seconds that a cluster name may be remembered")
@@ -54,13 +65,23 @@ it only forwards. The agent of a node runs the same server.`,
 	flags.IntVar(&f.server.Cache, "cache", 10000, "entries of the cache for names outside the cluster")
 	flags.DurationVar(&f.server.StaleFor, "serve-stale", time.Hour, "how long an expired entry helps out while no resolver answers")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+	cmd.AddCommand(newDNSQuery(s), newDNSConvert(s))
 	return cmd
 }
 
+// gcPercent trades a little time of changes, which are few, for memory: answering makes no garbage.
+const gcPercent = 30
+
 func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 	var err error
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	f.server.Log = logger(s, f.verbose)
 	if f.server.Allow, err = parseEach("--allow", f.allow, netip.ParsePrefix); err != nil {
+		return usageError{err}
+	}
+	if f.server.Upstreams, err = parseEach("--upstream", f.upstreams, parseUpstream); err != nil {
 		return usageError{err}
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -73,8 +94,32 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
+	if f.config != "" {
+		c, err := config.Read(f.config)
+		if err != nil {
+			server.Close()
+			return err
+		}
+		server.Configure(c)
+		group.Go(func() error { config.Watch(ctx, f.config, server.Configure, f.server.Log); return nil })
+	}
 	group.Go(func() error { return server.Run(ctx) })
-	return group.Wait()
+	if f.metrics != "" {
+		group.Go(func() error { return server.Observe(ctx, f.metrics) })
+	}
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// apiClient makes a client of the cluster that a kubeconfig names.
+func apiClient(kubeconfig string) (*client.Client, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return client.New(config)
 }
 
 // serveCluster makes the zone and what keeps it equal to the cluster's services.
@@ -84,11 +129,7 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	if f.zone.Reverse, err = parseEach("--reverse", f.ranges, netip.ParsePrefix); err != nil {
 		return usageError{err}
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig)
-	if err != nil {
-		return err
-	}
-	api, err := client.New(config)
+	api, err := apiClient(f.kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -96,11 +137,25 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 		return err
 	}
 	names, err := node.NewNetwork(node.NetworkConfig{
-		Client: api, NodeName: "dns", Names: f.server.Zone, NameTTL: f.zone.TTL, NoServices: true, NoRoutes: true, Log: f.server.Log,
+		Client: api, NodeName: "dns", Names: f.server.Zone, NameTTL: f.zone.TTL, NoServices: true, NoRoutes: true, Pods: f.zone.Pods == dns.PodsVerified, Log: f.server.Log,
 	})
 	if err != nil {
 		return err
 	}
 	group.Go(func() error { return names.Run(ctx) })
+	group.Go(func() error {
+		if names.WaitReady(ctx) == nil {
+			debug.FreeOSMemory() // of the first lists, which are large
+		}
+		return nil
+	})
 	return nil
+}
+
+// parseUpstream reads the address of a resolver, whose port is 53 where none is given.
+func parseUpstream(text string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(addr, 53), nil
+	}
+	return netip.ParseAddrPort(text)
 }

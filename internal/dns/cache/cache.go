@@ -124,3 +124,13 @@ func (s *shard) delete(key string) {
 		delete(s.entries, key)
 	}
 }
+
+// Clear forgets everything.
+func (c *Cache) Clear() {
+	for i := range c.shard {
+		s := &c.shard[i]
+		s.mu.Lock()
+		s.entries, s.bytes = map[string]*Entry{}, 0
+		s.mu.Unlock()
+	}
+}

@@ -134,3 +134,11 @@ func (a *attempt) ask() time.Duration {
 func good(m *mdns.Msg) bool {
 	return m.Rcode == mdns.RcodeSuccess || m.Rcode == mdns.RcodeNameError
 }
+
+// SetUpstreams puts other given servers in the place of Config.Upstreams. Servers that stay keep what is known about them.
+func (f *Forwarder) SetUpstreams(servers []netip.AddrPort) {
+	f.mu.Lock()
+	f.cfg.Upstreams, f.seen = servers, fileState{}
+	f.mu.Unlock()
+	f.reload()
+}

@@ -184,3 +184,12 @@ func (f *Forwarder) Upstreams() []netip.AddrPort {
 	}
 	return addrs
 }
+
+// States returns every server and whether it answers.
+func (f *Forwarder) States() map[netip.AddrPort]bool {
+	states := map[netip.AddrPort]bool{}
+	for _, u := range *f.upstreams.Load() {
+		states[u.addr] = !u.down() && !u.isLooping()
+	}
+	return states
+}

@@ -24,10 +24,12 @@ const (
 	TypeSOA   = 6
 	TypePTR   = 12
 	TypeHINFO = 13
+	TypeMX    = 15
 	TypeTXT   = 16
 	TypeAAAA  = 28
 	TypeSRV   = 33
 	TypeOPT   = 41
+	TypeHTTPS = 65
 	TypeIXFR  = 251
 	TypeAXFR  = 252
 	TypeANY   = 255

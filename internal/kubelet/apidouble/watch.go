@@ -147,6 +147,8 @@ func (s *Server) bookmark(resource string, mark *corev1.Pod) runtime.Object {
 		return s.typed(&corev1.Service{ObjectMeta: mark.ObjectMeta})
 	case "nodes":
 		return s.typed(&corev1.Node{ObjectMeta: mark.ObjectMeta})
+	case "namespaces":
+		return s.typed(&corev1.Namespace{ObjectMeta: mark.ObjectMeta})
 	case "endpointslices":
 		return s.typed(&discoveryv1.EndpointSlice{ObjectMeta: mark.ObjectMeta})
 	}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command dns serves the same names from eastwest, CoreDNS and Knot on the loopback interface, asks each with dnsperf in
+// turn, and prints medians of queries per second, latency, and resident memory.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+type options struct {
+	node, coredns       string // programs
+	services, endpoints int
+	runs                int
+	length              time.Duration
+	dir                 string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.node, "node", "../../bin/eastwest-node", "program that serves `eastwest dns`")
+	flag.StringVar(&o.coredns, "coredns", "", "CoreDNS program; built from ./coredns where it is empty")
+	flag.IntVar(&o.services, "services", 1000, "number of services")
+	flag.IntVar(&o.endpoints, "endpoints", 0, "number of endpoints of each")
+	flag.IntVar(&o.runs, "runs", 5, "how often each is asked")
+	flag.DurationVar(&o.length, "length", 3*time.Second, "how long each time")
+	flag.Parse()
+	if err := o.run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "dns:", err)
+		os.Exit(1)
+	}
+}
+
+func (o *options) run(ctx context.Context) (err error) {
+	if o.dir, err = os.MkdirTemp("", "eastwest-bench-dns-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(o.dir)
+	if o.coredns == "" {
+		o.coredns = filepath.Join(o.dir, "coredns")
+		if out, err := exec.Command("go", "build", "-o", o.coredns, "./coredns").CombinedOutput(); err != nil {
+			return fmt.Errorf("build CoreDNS: %w\n%s", err, out)
+		}
+	}
+	api, err := serveAPI(o.services, o.endpoints)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	servers, err := o.start(api.Client.Config().Host)
+	defer func() {
+		for _, s := range servers {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	for _, w := range workloads {
+		if err := o.measure(ctx, w, servers); err != nil {
+			return err
+		}
+	}
+	return printMemory(servers)
+}
+
+// measure asks every server in turn, again and again, so that what else the machine does hits all of them alike.
+func (o *options) measure(ctx context.Context, w workload, servers []*server) error {
+	file := filepath.Join(o.dir, "queries")
+	if err := os.WriteFile(file, []byte(w.queries(o.services)), 0o600); err != nil {
+		return err
+	}
+	results := map[*server][]result{}
+	for run := range o.runs + 1 {
+		for _, s := range servers {
+			r, err := ask(ctx, s, w, file, o.length)
+			if err != nil {
+				return err
+			}
+			if run > 0 { // the first one warms up
+				results[s] = append(results[s], r)
+			}
+		}
+	}
+	fmt.Printf("%s, %d services\n", w.name, o.services)
+	for _, s := range servers {
+		fmt.Printf("  %-9s %s\n", s.name, summary(results[s], results[servers[0]]))
+	}
+	return nil
+}

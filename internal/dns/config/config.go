@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config is the configuration file of cluster DNS: what may change while it serves. docs/dns.md describes it.
+package config
+
+import (
+	"fmt"
+	"net/netip"
+
+	"sigs.k8s.io/yaml"
+
+	"eastwest/internal/dns/wire"
+)
+
+// Bounds of what a file may hold.
+const (
+	maxBytes = 1 << 20
+	maxZones = 256
+)
+
+// Config is a file, read. The zero Config changes nothing.
+type Config struct {
+	// Upstreams are asked before those of resolv.conf: ADDRESS or ADDRESS:PORT.
+	Upstreams []Address `json:"upstreams,omitempty"`
+	// StubZones are names that other servers are asked about; the longest zone wins.
+	StubZones []StubZone `json:"stubZones,omitempty"`
+	// Hosts are names with addresses of their own, before all others.
+	Hosts []Host `json:"hosts,omitempty"`
+	// Rewrites are names that are aliases of others.
+	Rewrites []Rewrite `json:"rewrites,omitempty"`
+	// QueryLog says which answers are logged: none, errors (SERVFAIL, REFUSED and the like) or all.
+	QueryLog string `json:"queryLog,omitempty"`
+}
+
+// StubZone is a zone that its own servers know.
+type StubZone struct {
+	Zone      string    `json:"zone"`
+	Upstreams []Address `json:"upstreams"`
+}
+
+// Host is an address and its names.
+type Host struct {
+	Address netip.Addr `json:"address"`
+	Names   []string   `json:"names"`
+}
+
+// Rewrite answers From with a CNAME to To, and with what To has.
+type Rewrite struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// Address is a server: ADDRESS, whose port is 53, or ADDRESS:PORT.
+type Address struct{ netip.AddrPort }
+
+// UnmarshalText reads an address with or without a port.
+func (a *Address) UnmarshalText(text []byte) error {
+	addr, err := netip.ParseAddr(string(text))
+	if err == nil {
+		a.AddrPort = netip.AddrPortFrom(addr, 53)
+		return nil
+	}
+	a.AddrPort, err = netip.ParseAddrPort(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no address of a server: write ADDRESS or ADDRESS:PORT", text)
+	}
+	return nil
+}
+
+// Parse reads a file. An unknown field, or a value that makes no sense, is an error: what is written has to be done.
+func Parse(text []byte) (Config, error) {
+	var c Config
+	if len(text) > maxBytes {
+		return c, fmt.Errorf("read dns configuration: longer than %d bytes", maxBytes)
+	}
+	if err := yaml.UnmarshalStrict(text, &c); err != nil {
+		return c, fmt.Errorf("read dns configuration: %w", err)
+	}
+	if err := c.check(); err != nil {
+		return c, fmt.Errorf("read dns configuration: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Config) check() error {
+	switch c.QueryLog {
+	case "", "none", "errors", "all":
+	default:
+		return fmt.Errorf("queryLog: %q is none of none, errors, all", c.QueryLog)
+	}
+	if len(c.StubZones) > maxZones {
+		return fmt.Errorf("stubZones: more than %d", maxZones)
+	}
+	for _, z := range c.StubZones {
+		if len(z.Upstreams) == 0 {
+			return fmt.Errorf("stubZones: %q has no upstreams", z.Zone)
+		}
+		if _, err := wire.Name(z.Zone); err != nil {
+			return fmt.Errorf("stubZones: %w", err)
+		}
+	}
+	for _, h := range c.Hosts {
+		if !h.Address.IsValid() || len(h.Names) == 0 {
+			return fmt.Errorf("hosts: an entry needs an address and names, has %q and %v", h.Address, h.Names)
+		}
+		for _, n := range h.Names {
+			if _, err := wire.Name(n); err != nil {
+				return fmt.Errorf("hosts: %w", err)
+			}
+		}
+	}
+	for _, r := range c.Rewrites {
+		for _, n := range []string{r.From, r.To} {
+			if _, err := wire.Name(n); err != nil || n == "" {
+				return fmt.Errorf("rewrites: from %q to %q: not two names", r.From, r.To)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+const usual = `.:53 {
+    errors
+    health {
+       lameduck 5s
+    }
+    ready
+    kubernetes cluster.example in-addr.arpa ip6.arpa {
+       pods verified
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+       namespaces a b
+    }
+    hosts {
+       192.0.2.7 db.example.com cache.example.com # two names
+       fallthrough
+    }
+    rewrite name old.example.com web.default.svc.cluster.local
+    rewrite name regex (.*)\.x y
+    prometheus :9153
+    forward . 192.0.2.53 192.0.2.54:5353 tls://9.9.9.9 {
+       max_concurrent 1000
+    }
+    cache 30
+    loop
+    reload
+    loadbalance
+    log
+    template IN A
+}
+corp.example:53 {
+    errors
+    cache 30
+    forward . 192.0.2.60
+}
+`
+
+func TestConvertTheUsualCorefile(t *testing.T) {
+	c, err := Convert(usual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := yaml.Marshal(c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `hosts:
+- address: 192.0.2.7
+  names:
+  - db.example.com
+  - cache.example.com
+queryLog: all
+rewrites:
+- from: old.example.com
+  to: web.default.svc.cluster.local
+stubZones:
+- upstreams:
+  - 192.0.2.60:53
+  zone: corp.example
+upstreams:
+- 192.0.2.53:53
+- 192.0.2.54:5353
+`
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"--cluster-domain cluster.example", "--pods verified", "--ttl 30", "--metrics :9153"}, c.Flags); diff != "" {
+		t.Errorf("flags -want +got:\n%s", diff)
+	}
+	left := []string{
+		"line 11: namespaces a b: no counterpart",
+		"line 18: rewrite name regex (.*)\\.x y: only name FROM TO is known",
+		"line 20: forward tls://9.9.9.9: only addresses and files are known",
+		"line 28: template IN A: no counterpart",
+	}
+	if diff := cmp.Diff(left, c.Left); diff != "" {
+		t.Errorf("left -want +got:\n%s", diff)
+	}
+	// What was written can be read again.
+	if again, err := Parse(text); err != nil || !cmp.Equal(again, c.Config, cmp.Comparer(func(a, b Address) bool { return a == b }), cmp.Comparer(func(a, b Host) bool { return a.Address == b.Address })) {
+		t.Errorf("read again: %v %v", again, err)
+	}
+}
+
+func TestWrongFilesSayWhatIsWrong(t *testing.T) {
+	for text, want := range map[string]string{
+		"upstream: [192.0.2.1]":                           `unknown field "upstream"`,
+		"upstreams: [resolver]":                           `"resolver" is no address of a server`,
+		"queryLog: some":                                  `"some" is none of none, errors, all`,
+		"stubZones: [{zone: a}]":                          `"a" has no upstreams`,
+		"hosts: [{address: 192.0.2.1}]":                   "needs an address and names",
+		"rewrites: [{from: a}]":                           "not two names",
+		"hosts: [{address: 192.0.2.1, names: [a..b]}]":    "1 to 63 bytes",
+		"stubZones: [{zone: a..b, upstreams: [1.1.1.1]}]": "1 to 63 bytes",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{".:53 {": "line 1: its brace is not closed", "}": "line 1: a brace too many", "{": "line 1: a brace with nothing before it"} {
+		if _, err := Convert(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func FuzzConvert(f *testing.F) {
+	f.Add(usual)
+	f.Add(". {\n forward\n kubernetes {\n pods\n }\n}")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Convert(text)
+		if err != nil {
+			return
+		}
+		out, err := yaml.Marshal(c.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(out); err != nil {
+			t.Fatalf("what was converted cannot be read: %v\n%s", err, out)
+		}
+	})
+}
