@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"time"
 
 	"eastwest/internal/kernel/netns"
 )
@@ -42,6 +43,28 @@ func (c *Conn) Save(ctx context.Context, family Family, table string) (string, e
 func (c *Conn) Restore(ctx context.Context, family Family, input string) error {
 	_, err := c.run(ctx, input, family.program()+"-restore", "--noflush", "--wait", "5")
 	return err
+}
+
+// looking is how often Watch looks.
+const looking = 15 * time.Second
+
+// Watch calls gone when a chain of table nat, in either family, is missing or empty, until ctx ends.
+func (c *Conn) Watch(ctx context.Context, chain string, gone func()) error {
+	ticker := time.NewTicker(looking)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		for _, family := range []Family{IPv4, IPv6} {
+			text, err := c.run(ctx, "", family.program(), "--wait", "5", "-t", "nat", "-S", chain)
+			if ctx.Err() == nil && !errors.Is(err, ErrMissing) && (err != nil || strings.Count(text, "\n") < 2) {
+				gone()
+			}
+		}
+	}
 }
 
 // run runs a program. A child inherits the namespace of the thread that starts it.
