@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -32,7 +34,9 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 5, "how often each is asked")
 	flag.DurationVar(&o.length, "length", 3*time.Second, "how long each time")
 	flag.Parse()
-	if err := o.run(context.Background()); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := o.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "dns:", err)
 		os.Exit(1)
 	}
