@@ -4,6 +4,7 @@
 #   make run     a three-node cluster with the demo in it
 #   make test    formatting, house rules, every test of a package (those that need the kernel among them), and cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
+#   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
 #   make bench   how long a cluster and a pod take to start, and the memory of every process
 
 GO       ?= go
@@ -12,7 +13,7 @@ LDFLAGS  := -ldflags '-s -w'
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test bench clean packages
+.PHONY: build run test lint unit cluster-test conformance bench clean packages
 
 build:
 	@scripts/require.sh build
@@ -43,6 +44,10 @@ unit:
 cluster-test: build
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
+
+# ARGS go to the runner: make conformance ARGS='-focus=DNS -procs=2'
+conformance: build packages
+	cd test/conformance && $(GO) run . -bin $(CURDIR)/bin -o $(CURDIR)/bin/conformance $(ARGS)
 
 bench: build packages
 	cd bench && $(GO) run ./start -bin $(CURDIR)/bin
