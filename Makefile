@@ -4,9 +4,11 @@
 #   make run     a three-node cluster with the demo in it
 #   make test    formatting, house rules, every test of a package (those that need the kernel among them), and cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
-#   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
 #   make cni-test    the CNI plugins under cnitool and podman
 #   make cni-bench   the CNI plugins beside the reference ones
+#   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
+#   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
+#   make bench-dns   cluster DNS beside CoreDNS and Knot
 
 GO       ?= go
 LDFLAGS  := -ldflags '-s -w'
@@ -14,7 +16,7 @@ LDFLAGS  := -ldflags '-s -w'
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test cni-test cni-bench bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test cni-test cni-bench conformance bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -55,6 +57,11 @@ cni-test: build packages
 cni-bench: build packages
 	cd bench && $(GO) run ./cni -bin $(CURDIR)/bin
 	cd bench && $(GO) run ./cni/suites -bin $(CURDIR)/bin
+
+# Kubernetes' own specs on a fresh cluster; it compiles them first, which takes long.
+# ARGS go to the runner: make conformance ARGS='-focus=DNS -procs=2'
+conformance: build packages
+	cd test/conformance && $(GO) run . -bin $(CURDIR)/bin -o $(CURDIR)/bin/conformance $(ARGS)
 
 bench: build packages
 	@scripts/require.sh test

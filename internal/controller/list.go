@@ -63,6 +63,9 @@ func list() []entry {
 		{"endpoint-slice-mirroring", endpointSliceMirroring},
 		{"service-cidrs", serviceCIDRs},
 		{"disruption", disruptionBudgets},
+		{"resource-quotas", resourceQuotas},
+		{"cluster-role-aggregation", clusterRoles},
+		{"validating-admission-policy-status", admissionPolicies},
 		{"pod-garbage", podGarbage},
 		{"garbage", garbage},
 	}
