@@ -117,7 +117,7 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	if _, body := request("", scrape, "/proxyMode"); body != backend {
 		t.Errorf("/proxyMode: %s", body)
 	}
-	other, own := "KUBE-SVC", "table ip eastwest"
+	other, own := "KUBE-SERVICES", "table ip eastwest" // there with endpoints or without
 	if backend == "iptables" {
 		other, own = own, other
 	}
