@@ -109,6 +109,16 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 		c.SysCtl = parameters{}
 	}
 	maps.Copy(c.SysCtl, c.Args.CNI.SysCtl)
+	return c, nil
+}
+
+// parseWanted parses and checks what the interface is to have. DEL and GC need none of it: a value that was refused by ADD
+// must not keep the container that came of it.
+func parseWanted(stdin []byte, cniArgs string) (*config, error) {
+	c, err := parse(stdin, cniArgs)
+	if err != nil {
+		return nil, err
+	}
 	if c.want.MAC != "" {
 		mac, err := net.ParseMAC(c.want.MAC)
 		if err != nil {

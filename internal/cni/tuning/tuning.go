@@ -34,7 +34,7 @@ func New() *Plugin { return &Plugin{} }
 
 // Add tunes and passes the result on, with the interface's new hardware address.
 func (*Plugin) Add(_ context.Context, args *skel.CmdArgs) (types.Result, error) {
-	c, err := parse(args.StdinData, args.Args)
+	c, err := parseWanted(args.StdinData, args.Args)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func (a *attributes) applyIn(args *skel.CmdArgs) error {
 
 // Check compares parameters and attributes with the configuration.
 func (*Plugin) Check(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+	c, err := parseWanted(args.StdinData, args.Args)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (*Plugin) GC(_ context.Context, args *skel.CmdArgs) error {
 
 // Status looks whether the configuration is right and its parameters are allowed.
 func (*Plugin) Status(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+	c, err := parseWanted(args.StdinData, args.Args)
 	if err != nil {
 		return err
 	}
