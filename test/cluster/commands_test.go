@@ -26,7 +26,7 @@ const patience = 3 * time.Minute
 //	until-fails PATTERN COMMAND ARG…    repeats the command until it fails and prints what matches
 //	until-not PATTERN COMMAND ARG…      repeats the command until it succeeds and prints nothing that matches
 //	exec-on NODE COMMAND ARG…           runs a command on a node; the three above take it as a command, too
-//	in-pod POD NODE COMMAND ARG…        runs a program of ours in the pod's network namespace, with no agent's help; its files are the node's
+//	in-pod POD NODE COMMAND ARG…        runs a program of the pod's image in the pod's network namespace, with no agent's help
 //	set NAME COMMAND ARG…               sets a variable to what the command prints
 //	same NAME NAME                      fails when two variables differ
 //	each-line NAME COMMAND ARG…         runs the command for each line of a variable, with the line in place of %
@@ -77,8 +77,9 @@ ls /var/lib/eastwest/clusters /run/eastwest/clusters 2>/dev/null; ps -eo args; }
 func inPod(ts *testscript.TestScript, pod, node string, args []string) []string {
 	ip, err := command(ts, []string{"kubectl", "get", "pod", pod, "-o", "jsonpath={.status.podIP}"}).Output()
 	ts.Check(err)
-	script := `for ns in $(ip netns list | cut -d" " -f1); do ip netns exec $ns ip -o address | grep -q "inet ` + string(ip) + `/" && exec nsenter --net=/run/netns/$ns "$@"; done; exit 1`
-	args[0] = filepath.Join(strings.SplitN(ts.Getenv("PATH"), ":", 2)[0], filepath.Base(args[0]))
+	script := `for ns in $(ip netns list | cut -d" " -f1); do ip netns exec $ns ip -o address | grep -q "inet ` + string(ip) + `/" && break; done
+program=$1; shift
+exec nsenter --net=/run/netns/$ns /proc/$(ip netns pids $ns | head -n 1)/root$program "$@"`
 	return append([]string{"eastwest", "node", "exec", node, "--", "sh", "-c", script, "sh"}, args...)
 }
 
