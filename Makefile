@@ -2,7 +2,7 @@
 #
 #   make build   programs in bin/
 #   make run     a three-node cluster with the demo in it
-#   make test    formatting, house rules and every test of a package, those that need the kernel among them
+#   make test    formatting, house rules, every test of a package, and the scripts of cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
 #   make cni-test    the CNI plugins under cnitool and podman
 #   make cni-bench   the CNI plugins beside the reference ones
@@ -32,7 +32,7 @@ run: build packages
 	bin/eastwest demo
 	@scripts/usage.sh
 
-test: lint unit
+test: lint unit cluster-test
 
 # Formatting and the house rules; golangci-lint reads .golangci.yml where it is installed.
 lint:
