@@ -11,7 +11,17 @@
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
 
 GO       ?= go
-LDFLAGS  := -ldflags '-s -w'
+
+# What `kubectl version` and /version say: Kubernetes' release from go.mod, and the commit that was built.
+KUBERNETES := $(shell awk '$$1 == "k8s.io/kubernetes" { print $$2; exit }' go.mod)
+KUBERNETES_VERSION := k8s.io/component-base/version
+LDFLAGS  := -ldflags '-s -w \
+  -X $(KUBERNETES_VERSION).gitVersion=$(KUBERNETES) \
+  -X $(KUBERNETES_VERSION).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES:v%=%))) \
+  -X $(KUBERNETES_VERSION).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES:v%=%))) \
+  -X $(KUBERNETES_VERSION).gitCommit=$(shell git rev-parse HEAD 2>/dev/null) \
+  -X $(KUBERNETES_VERSION).gitTreeState=$(shell test -z "$$(git status --porcelain 2>/dev/null)" && echo clean || echo dirty) \
+  -X $(KUBERNETES_VERSION).buildDate=$(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)'
 
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0

@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"go.etcd.io/etcd/client/v3/kubernetes"
+
 	"eastwest/internal/pki"
 )
 
@@ -29,8 +31,13 @@ type Config struct {
 	Etcd             []string // endpoints, unix:///… or https://…
 	EtcdCA           string   // PEM file, for https endpoints
 	EtcdClient       pki.Pair // for https endpoints
-	Credentials      Credentials
-	Log              *slog.Logger
+
+	// EtcdHere returns a new client of an etcd in this process, the one at Etcd; nil when etcd is elsewhere. Run must have
+	// ended before that etcd is closed.
+	EtcdHere func() *kubernetes.Client
+
+	Credentials Credentials
+	Log         *slog.Logger
 }
 
 // PortRange is a range of ports, both ends included.

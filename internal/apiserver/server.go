@@ -32,6 +32,7 @@ import (
 type Server struct {
 	chain    *aggregator.APIAggregator
 	loopback *rest.Config
+	direct   *direct
 	serving  chan struct{}
 }
 
@@ -45,7 +46,17 @@ func New(ctx context.Context, config Config) (*Server, error) {
 		return nil, err
 	}
 	capabilities.Setup(true, 0)
-	generic, err := newParts(config, completed)
+	direct := newDirect(config.EtcdHere, completed.Etcd.StorageConfig)
+	server, err := assemble(config, completed, direct)
+	if err != nil {
+		direct.close()
+		return nil, err
+	}
+	return server, nil
+}
+
+func assemble(config Config, completed options.CompletedOptions, direct *direct) (*Server, error) {
+	generic, err := newParts(config, completed, direct)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +64,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{chain: chain, loopback: generic.native.Generic.LoopbackClientConfig, serving: make(chan struct{})}
+	s := &Server{chain: chain, loopback: generic.native.Generic.LoopbackClientConfig, direct: direct, serving: make(chan struct{})}
 	err = chain.GenericAPIServer.AddPostStartHook("eastwest-serving", func(genericapiserver.PostStartHookContext) error {
 		close(s.serving)
 		return nil
@@ -73,6 +84,7 @@ func (s *Server) Loopback() *rest.Config { return rest.CopyConfig(s.loopback) }
 
 // Run serves until ctx ends, then lets requests under way finish.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.direct.close()
 	prepared, err := s.chain.PrepareRun()
 	if err != nil {
 		return fmt.Errorf("prepare API server: %w", err)
@@ -91,13 +103,14 @@ type parts struct {
 	aggregator *aggregator.Config
 }
 
-func newParts(config Config, completed options.CompletedOptions) (*parts, error) {
+func newParts(config Config, completed options.CompletedOptions, direct *direct) (*parts, error) {
 	schemes := []*runtime.Scheme{legacyscheme.Scheme, apiextensionsserver.Scheme, aggregatorscheme.Scheme}
 	generic, informers, storage, err := controlplaneapiserver.BuildGenericConfig(completed, schemes,
 		controlplane.DefaultAPIResourceConfigSource(), generatedopenapi.GetOpenAPIDefinitions)
 	if err != nil {
 		return nil, fmt.Errorf("configure API server: %w", err)
 	}
+	generic.RESTOptionsGetter = direct.wrap(generic.RESTOptionsGetter)
 	initializers, err := (&kubeadmission.Config{}).New()
 	if err != nil {
 		return nil, fmt.Errorf("configure admission: %w", err)
@@ -113,7 +126,13 @@ func newParts(config Config, completed options.CompletedOptions) (*parts, error)
 		return nil, fmt.Errorf("configure native API: %w", err)
 	}
 	p := &parts{config: config, native: native}
-	return p, p.around(completed, resolver, all)
+	if err := p.around(completed, resolver, all); err != nil {
+		return nil, err
+	}
+	p.extensions.ExtraConfig.CRDRESTOptionsGetter = direct.wrap(p.extensions.ExtraConfig.CRDRESTOptionsGetter)
+	p.extensions.GenericConfig.RESTOptionsGetter = direct.wrap(p.extensions.GenericConfig.RESTOptionsGetter)
+	p.aggregator.GenericConfig.RESTOptionsGetter = direct.wrap(p.aggregator.GenericConfig.RESTOptionsGetter)
+	return p, nil
 }
 
 // around makes the servers on both sides of the native one: custom resources behind it, aggregation before it.

@@ -97,12 +97,12 @@ func checkPort(address netip.Addr, port uint16) error {
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	endpoints, stop, err := s.storage(ctx, cancel)
+	config, stop, err := s.storage(ctx, cancel)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	api, err := apiserver.New(ctx, s.apiConfig(endpoints))
+	api, err := apiserver.New(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -128,15 +128,18 @@ func failure(ctx context.Context) error {
 	return nil
 }
 
-// storage returns the etcd to use, and starts one when none was given.
-func (s *Server) storage(ctx context.Context, fail context.CancelCauseFunc) ([]string, func(), error) {
+// storage returns the configuration of an API server on the etcd to use, and starts one when none was given.
+func (s *Server) storage(ctx context.Context, fail context.CancelCauseFunc) (apiserver.Config, func(), error) {
+	config := s.apiConfig()
 	if len(s.config.EtcdEndpoints) > 0 {
-		return s.config.EtcdEndpoints, func() {}, nil
+		config.Etcd = s.config.EtcdEndpoints
+		return config, func() {}, nil
 	}
 	member, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(s.config.DataDir, "etcd")})
 	if err != nil {
-		return nil, nil, err
+		return config, nil, err
 	}
+	config.Etcd, config.EtcdHere = []string{member.Endpoint()}, member.Client
 	go func() {
 		select {
 		case err := <-member.Failed():
@@ -144,15 +147,15 @@ func (s *Server) storage(ctx context.Context, fail context.CancelCauseFunc) ([]s
 		case <-ctx.Done():
 		}
 	}()
-	return []string{member.Endpoint()}, member.Close, nil
+	return config, member.Close, nil
 }
 
-func (s *Server) apiConfig(endpoints []string) apiserver.Config {
+func (s *Server) apiConfig() apiserver.Config {
 	c := s.config
 	return apiserver.Config{
 		BindAddress: c.BindAddress, AdvertiseAddress: c.AdvertiseAddress, Port: c.Port,
 		ServiceCIDRs: c.ServiceCIDRs, NodePorts: c.NodePorts, ClusterDomain: c.ClusterDomain,
-		Etcd: endpoints, Credentials: s.credentials.api, Log: c.Log,
+		Credentials: s.credentials.api, Log: c.Log,
 	}
 }
 

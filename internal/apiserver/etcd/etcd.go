@@ -13,7 +13,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 )
 
 // quotaBytes is the size at which etcd refuses writes; the largest that etcd recommends.
@@ -79,6 +81,14 @@ func memberConfig(config Config) (*embed.Config, string) {
 
 // Endpoint returns the address for etcd clients.
 func (m *Member) Endpoint() string { return m.endpoint }
+
+// Client returns a new client that calls the member's functions and needs no connection. The caller closes it before the
+// member.
+func (m *Member) Client() *kubernetes.Client {
+	client := &kubernetes.Client{Client: v3client.New(m.server.Server)}
+	client.Kubernetes = client
+	return client
+}
 
 // Failed yields the error that ended the member, if one does.
 func (m *Member) Failed() <-chan error { return m.server.Err() }
