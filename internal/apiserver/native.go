@@ -59,6 +59,8 @@ func (p *parts) installNative(delegate genericapiserver.DelegationTarget) (*gene
 		return nil, fmt.Errorf("install native API: %w", err)
 	}
 	generic := p.native.Generic
+	// What reads the definitions at the start has read them; documents make them anew.
+	generic.OpenAPIConfig.Definitions, generic.OpenAPIV3Config.Definitions = nil, nil
 	documents, err := newDocuments(server.GenericAPIServer.Handler.GoRestfulContainer, generic.OpenAPIConfig, generic.OpenAPIV3Config)
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/mux"
 	"k8s.io/apiserver/pkg/server/routes"
+	"k8s.io/apiserver/pkg/util/openapi"
 	openapicommon "k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kube-openapi/pkg/handler3"
 )
@@ -37,6 +38,16 @@ type documents struct {
 	v2      func() http.Handler            // the whole, for older clients
 	v3      map[string]func() http.Handler // by path without its slash, as in apis/apps/v1
 	started time.Time
+}
+
+// describeOnly lets a server describe definitions instead of the thousand of all kinds, which take time to make and 6 MB
+// to keep.
+func describeOnly(config *genericapiserver.Config, definitions openapicommon.GetOpenAPIDefinitions) {
+	definitions = openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(definitions)
+	v2, v3 := *config.OpenAPIConfig, *config.OpenAPIV3Config
+	v2.GetDefinitions, v2.Definitions = definitions, nil
+	v3.GetDefinitions, v3.Definitions = definitions, nil
+	config.OpenAPIConfig, config.OpenAPIV3Config = &v2, &v3
 }
 
 func newDocuments(container *restful.Container, v2 *openapicommon.Config, v3 *openapicommon.OpenAPIV3Config) (*documents, error) {

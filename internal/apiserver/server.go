@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	apiextensionsserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	extensionsopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
+	aggregatoropenapi "k8s.io/kube-aggregator/pkg/generated/openapi"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/capabilities"
 	"k8s.io/kubernetes/pkg/controlplane"
@@ -129,6 +131,8 @@ func newParts(config Config, completed options.CompletedOptions, direct *direct)
 	if err := p.around(completed, resolver, all); err != nil {
 		return nil, err
 	}
+	describeOnly(&p.extensions.GenericConfig.Config, extensionsopenapi.GetOpenAPIDefinitions)
+	describeOnly(&p.aggregator.GenericConfig.Config, aggregatoropenapi.GetOpenAPIDefinitions)
 	p.extensions.ExtraConfig.CRDRESTOptionsGetter = direct.wrap(p.extensions.ExtraConfig.CRDRESTOptionsGetter)
 	p.extensions.GenericConfig.RESTOptionsGetter = direct.wrap(p.extensions.GenericConfig.RESTOptionsGetter)
 	p.aggregator.GenericConfig.RESTOptionsGetter = direct.wrap(p.aggregator.GenericConfig.RESTOptionsGetter)

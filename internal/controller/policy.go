@@ -5,13 +5,16 @@ package controller
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	apiextensionsscheme "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/scheme"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/cel/openapi/resolver"
 	quota "k8s.io/apiserver/pkg/quota/v1/generic"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 	kubernetescontroller "k8s.io/kubernetes/pkg/controller"
 	"k8s.io/kubernetes/pkg/controller/clusterroleaggregation"
 	"k8s.io/kubernetes/pkg/controller/resourcequota"
@@ -57,10 +60,23 @@ func clusterRoles(_ context.Context, s *shared) (func(context.Context), error) {
 
 // admissionPolicies checks the types of ValidatingAdmissionPolicies and reports in their status what is wrong.
 func admissionPolicies(_ context.Context, s *shared) (func(context.Context), error) {
-	schemas := resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, scheme.Scheme, apiextensionsscheme.Scheme).
-		Combine(&resolver.ClientDiscoveryResolver{Discovery: s.client.Discovery()})
+	schemas := lateSchemas(func() resolver.SchemaResolver {
+		return resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, scheme.Scheme, apiextensionsscheme.Scheme).
+			Combine(&resolver.ClientDiscoveryResolver{Discovery: s.client.Discovery()})
+	})
 	c, err := validatingadmissionpolicystatus.NewController(s.informers.Admissionregistration().V1().ValidatingAdmissionPolicies(),
 		s.client.AdmissionregistrationV1().ValidatingAdmissionPolicies(),
 		&validatingpolicy.TypeChecker{SchemaResolver: schemas, RestMapper: s.mapper})
 	return func(ctx context.Context) { c.Run(ctx, workers) }, err
+}
+
+// lateSchemas makes a resolver when it is first asked: it keeps 6 MB, and most clusters have no policy.
+func lateSchemas(build func() resolver.SchemaResolver) resolver.SchemaResolver {
+	return lateResolver(sync.OnceValue(build))
+}
+
+type lateResolver func() resolver.SchemaResolver
+
+func (r lateResolver) ResolveSchema(gvk schema.GroupVersionKind) (*spec.Schema, error) {
+	return r().ResolveSchema(gvk)
 }

@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 const agnhostPackage = "k8s.io/kubernetes/test/images/agnhost"
@@ -14,28 +16,39 @@ const agnhostPackage = "k8s.io/kubernetes/test/images/agnhost"
 // build makes the images that the specs name, the programs that run them, and last, because it takes longest, the suite.
 // Go's cache makes the second time short.
 func build(ctx context.Context, out string) error {
+	flags, err := linkFlags(ctx)
+	if err != nil {
+		return err
+	}
 	programs := []goBuild{
 		{"agnhost", agnhostPackage}, // runs in an image that has Debian's C library
+		{"sample-apiserver", "k8s.io/sample-apiserver"},
+		{"etcd", "go.etcd.io/etcd/server/v3"},
 		{"regression-issue-74839", "k8s.io/kubernetes/test/images/regression-issue-74839"},
 		{"ginkgo", "github.com/onsi/ginkgo/v2/ginkgo"},
 		{"kubectl", "./kubectl"},
 	}
 	for _, program := range programs {
 		fmt.Fprintln(os.Stderr, "building", program.name)
-		args := []string{"build", "-ldflags=-s -w", "-o", filepath.Join(out, program.name), program.source}
+		args := []string{"build", flags, "-o", filepath.Join(out, program.name), program.source}
 		if err := call(ctx, "go", args...); err != nil {
 			return err
 		}
 	}
-	archive := filepath.Join(out, "images.tar")
-	if _, err := os.Stat(archive); err != nil { // remove it to have it built anew
-		fmt.Fprintln(os.Stderr, "building images.tar")
-		if err := buildImages(ctx, out, archive); err != nil {
-			return err
-		}
+	if err := buildImagesOnce(ctx, out); err != nil {
+		return err
 	}
 	fmt.Fprintln(os.Stderr, "building e2e.test")
-	return call(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", filepath.Join(out, "e2e.test"), "./suite")
+	return call(ctx, "go", "test", "-c", "-vet=off", flags, "-o", filepath.Join(out, "e2e.test"), "./suite")
+}
+
+// linkFlags give programs Kubernetes' version: specs ask what it is, and skip by it.
+func linkFlags(ctx context.Context) (string, error) {
+	version, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the version of Kubernetes: %w", err)
+	}
+	return "-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=" + strings.TrimSpace(string(version)), nil
 }
 
 // goBuild is a program and the package that it is built from.

@@ -28,6 +28,13 @@ var alternatives = map[string]string{
 	"agnhost-2": "agnhost",
 }
 
+// files are what servers serve: nginx, and agnhost in the place of the image nautilus.
+var files = map[string]string{
+	"etc/nginx/sites-enabled/default": "server { listen 80 default_server; root /var/www/html; }\n",
+	"var/www/html/index.html":         "<html><body>It works!</body></html>\n",
+	"data.json":                       `{"image": "nautilus.jpg"}` + "\n",
+}
+
 // finishTools adds to the packages' files what their set-up would have, and the suite's own programs.
 func finishTools(ctx context.Context, out, root string) error {
 	if err := finishCommon(root); err != nil {
@@ -37,10 +44,7 @@ func finishTools(ctx context.Context, out, root string) error {
 	if err := errors.Join(os.RemoveAll(site), os.MkdirAll(filepath.Join(root, "uploads"), 0o755), os.MkdirAll(filepath.Join(root, "var/log/nginx"), 0o755)); err != nil {
 		return err
 	}
-	if err := writeAll(root, map[string]string{
-		"etc/nginx/sites-enabled/default": "server { listen 80 default_server; root /var/www/html; }\n",
-		"var/www/html/index.html":         "<html><body>It works!</body></html>\n",
-	}); err != nil {
+	if err := writeAll(root, files); err != nil {
 		return err
 	}
 	for name, target := range alternatives {
@@ -68,6 +72,20 @@ func copyPrograms(ctx context.Context, out, root string) error {
 		}
 	}
 	return nil
+}
+
+// finishServers makes the image of an aggregated API server and its etcd, which need nothing but themselves.
+func finishServers(out, root string) error {
+	if err := finishCommon(root); err != nil {
+		return err
+	}
+	bin := filepath.Join(root, "usr/local/bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	return errors.Join(
+		copyFile(filepath.Join(out, "sample-apiserver"), filepath.Join(root, "sample-apiserver"), 0o755),
+		copyFile(filepath.Join(out, "etcd"), filepath.Join(bin, "etcd"), 0o755))
 }
 
 // finishBusybox makes the small image: one program under many names.
