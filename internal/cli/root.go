@@ -29,6 +29,7 @@ func commands(s Streams) []*cobra.Command {
 		newImage(s),
 		newKubectl(s),
 		newDemo(s),
+		newShow(s),
 		newSibling("agent", "Run a node: kubelet, network, service proxy and DNS", nodeProgram),
 		newSibling("proxy", "Run the service proxy alone", nodeProgram),
 		newSibling("dns", "Run cluster DNS alone, or a forwarder", nodeProgram),

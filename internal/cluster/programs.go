@@ -73,7 +73,7 @@ func serverCommand(r *Record) []string {
 }
 
 func agentCommand(r *Record, node Node) []string {
-	return []string{
+	command := []string{
 		inNode("eastwest-node"), "agent",
 		"--server", r.Server(),
 		"--token-file", agentToken,
@@ -81,6 +81,13 @@ func agentCommand(r *Record, node Node) []string {
 		"--node-ip", node.Address.String(),
 		"--builtin-image", "eastwest.local/tool=" + inNode("eastwest-tool"),
 	}
+	if r.CNI != "" {
+		command = append(command, "--cni", r.CNI)
+	}
+	if r.Overlay != "" {
+		command = append(command, "--overlay", r.Overlay)
+	}
+	return command
 }
 
 func relayCommand(r *Record, programDir string) []string {

@@ -28,6 +28,9 @@ type Record struct {
 	ServiceCIDR netip.Prefix `json:"serviceCIDR"`
 	// Domain is the cluster's DNS domain.
 	Domain string `json:"domain"`
+	// CNI and Overlay say how the agents attach pods and reach those of other nodes; empty for their defaults.
+	CNI     string `json:"cni,omitempty"`
+	Overlay string `json:"overlay,omitempty"`
 	// APIPort is the API server's port on the control plane's address.
 	APIPort int `json:"apiPort"`
 	// Nodes are the nodes; the first is the control plane.

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"eastwest/internal/kernel/hostnet"
@@ -29,6 +31,9 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	Domain      string
 	APIPort     int
+	// CNI and Overlay are as in Record.
+	CNI     string
+	Overlay string
 	// ResolvConf is the host's file that names the resolvers to ask for names outside the cluster.
 	ResolvConf string
 	// Wait bounds how long the cluster may take to serve.
@@ -55,13 +60,23 @@ func (o Options) check() error {
 	if err := CheckName(o.Name); err != nil {
 		return err
 	}
+	if err := oneOf("--overlay", o.Overlay, "none", "vxlan", "auto"); err != nil {
+		return err
+	}
 	if o.Nodes < 1 || o.Nodes > MaxNodes {
 		return fmt.Errorf("a cluster of %d nodes: --nodes must be from 1 to %d", o.Nodes, MaxNodes)
 	}
 	if o.APIPort < 1 || o.APIPort > 65535 {
 		return fmt.Errorf("port %d for the API server: --api-port must be from 1 to 65535", o.APIPort)
 	}
-	return nil
+	return oneOf("--cni", o.CNI, "ptp", "bridge")
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	if value == "" || slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%s %q: expected %s", flag, value, strings.Join(allowed, " or "))
 }
 
 // cleanUp bounds the removal of a cluster that did not come up.
@@ -146,7 +161,7 @@ func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
 	record := &Record{
 		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), NodeCIDR: network, PodCIDR: options.PodCIDR,
 		ServiceCIDR: options.ServiceCIDR, Domain: options.Domain, APIPort: options.APIPort, Nodes: list,
-		HostResolvConf: options.ResolvConf,
+		HostResolvConf: options.ResolvConf, CNI: options.CNI, Overlay: options.Overlay,
 	}
 	record.ResolvConf, record.Relay = nodeResolvConf(resolvConf, record.Gateway())
 	if record.Sysctls, err = c.wantForwarding(); err != nil {

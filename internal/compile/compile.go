@@ -4,7 +4,7 @@
 // dataplanes write down. It is pure; nothing in it talks to the API or the kernel.
 //
 //	snapshot ─▶ Service, Name     one row for each Service, compiled again when it or a slice of it changes
-//	         ─▶ Routes, Egress    from the nodes
+//	         ─▶ Routes, Tunnels, Egress    from the nodes
 package compile
 
 import (
@@ -25,6 +25,7 @@ type Config struct {
 	ServiceCIDRs []netip.Prefix // all virtual addresses
 	DNSService   string         // namespace/name of the Service that this node's own agent serves; empty for none
 	NameTTL      uint32         // of DNS records, in seconds
+	Overlay      Overlay        // empty is OverlayNone
 	// MasqueradeAll gives every connection to a virtual address this node's address as its source.
 	MasqueradeAll bool
 	NoNames       bool // nobody answers DNS from these tables
@@ -36,12 +37,13 @@ type Tables struct {
 	Services table.Table[table.Service]
 	Names    table.Table[table.Name]
 	Routes   table.Table[table.Route]
+	Tunnels  table.Table[table.Tunnel]
 	Egress   table.Table[table.Egress]
 }
 
 // Keys says which rows of each table differ from the tables before.
 type Keys struct {
-	Services, Names, Routes, Egress table.Keys
+	Services, Names, Routes, Tunnels, Egress table.Keys
 }
 
 // Compiler keeps the last tables, so that an update costs what changed. It is not safe for concurrent use.
@@ -72,8 +74,9 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 			return Name(now, c.config, key)
 		})
 	}
-	if len(changes.Nodes) > 0 {
+	if len(changes.Nodes) > 0 || changes.OnLink {
 		c.last.Routes, keys.Routes = replace(c.last.Routes, Routes(now, c.config))
+		c.last.Tunnels, keys.Tunnels = replace(c.last.Tunnels, Tunnels(now, c.config))
 		c.last.Egress, keys.Egress = replace(c.last.Egress, Egress(now, c.config))
 	}
 	return c.last, keys

@@ -9,26 +9,35 @@ import (
 	"eastwest/internal/table"
 )
 
-// Routes compiles the way to every other node's pods. When two nodes claim one prefix, the first by name has it.
+// Routes compiles the way to the pods of every other node that is reached without the overlay.
 func Routes(now snapshot.Snapshot, config Config) map[string]table.Route {
 	rows := map[string]table.Route{}
-	for _, name := range now.Nodes.Keys() {
-		node, _ := now.Nodes.Get(name)
-		if name == config.NodeName {
-			continue
-		}
-		for _, prefix := range node.PodCIDRs {
-			via := ofFamily(node.Addrs, prefix.Addr().Is6())
-			if _, taken := rows[prefix.String()]; taken || len(via) == 0 {
-				continue
-			}
-			rows[prefix.String()] = table.Route{Object: table.Object{Kind: "Node", Name: name}, Destination: prefix, Via: via[0]}
+	for prefix, node := range owners(now) {
+		via := ofFamily(node.Addrs, prefix.Addr().Is6())
+		if node.Name != config.NodeName && len(via) > 0 && !tunnelled(now, config, node) {
+			rows[prefix.String()] = table.Route{Object: table.Object{Kind: "Node", Name: node.Name}, Destination: prefix, Via: via[0]}
 		}
 	}
 	return rows
 }
 
-// Egress compiles this node's one row; none while it has no pod CIDR.
+// owners returns whose pods have which addresses. When two nodes claim one prefix, the first by name has it.
+func owners(now snapshot.Snapshot) map[netip.Prefix]*snapshot.Node {
+	owner := map[netip.Prefix]*snapshot.Node{}
+	for _, name := range now.Nodes.Keys() {
+		node, _ := now.Nodes.Get(name)
+		for _, prefix := range node.PodCIDRs {
+			if _, taken := owner[prefix]; !taken {
+				owner[prefix] = node
+			}
+		}
+	}
+	return owner
+}
+
+// Egress compiles this node's one row; none while it has no pod CIDR. Nodes that are reached through the overlay count as
+// outside: their answers to a pod come through the overlay, so that a network between, which knows no pods, sees half of
+// the connection at most; as one of nodes it is whole.
 func Egress(now snapshot.Snapshot, config Config) map[string]table.Egress {
 	own, ok := now.Nodes.Get(config.NodeName)
 	if !ok || len(own.PodCIDRs) == 0 {
@@ -39,6 +48,9 @@ func Egress(now snapshot.Snapshot, config Config) map[string]table.Egress {
 	inside = append(inside, config.ServiceCIDRs...)
 	for _, node := range now.Nodes.All() {
 		for _, addr := range node.Addrs {
+			if tunnelled(now, config, node) {
+				break
+			}
 			inside = append(inside, netip.PrefixFrom(addr, addr.BitLen()))
 		}
 		inside = append(inside, node.PodCIDRs...)

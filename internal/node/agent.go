@@ -22,6 +22,7 @@ import (
 
 	"eastwest/internal/addressplan"
 	"eastwest/internal/client"
+	"eastwest/internal/compile"
 	"eastwest/internal/cri"
 	"eastwest/internal/cri/images"
 	"eastwest/internal/join"
@@ -40,6 +41,8 @@ type Config struct {
 	Domain       string
 	Runtime      string            // CRI socket unix:///…; empty for the runtime in this process
 	Images       map[string]string // built-in images: name → static program
+	CNI          string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
+	Overlay      compile.Overlay   // how the pods of other nodes are reached
 	CNIConfDir   string            // /etc/cni/net.d
 	CNIBinDirs   []string          // /opt/cni/bin
 	ResolvConf   string            // /etc/resolv.conf
@@ -58,6 +61,9 @@ func (c Config) validate() error {
 	}
 	if len(c.ClusterCIDRs) == 0 || len(c.ServiceCIDRs) == 0 {
 		errs = append(errs, errors.New("the ranges of pods and services are needed: --cluster-cidr and --service-cidr"))
+	}
+	if c.CNI != "" && c.CNI != CNIPTP && c.CNI != CNIBridge {
+		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
 	}
 	return errors.Join(errs...)
 }

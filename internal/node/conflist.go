@@ -18,7 +18,30 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"eastwest/internal/client"
+	"eastwest/internal/kernel/sysctl"
 )
+
+// Ways to attach pods, by the names of their CNI plugins.
+const (
+	CNIPTP    = "ptp"
+	CNIBridge = "bridge"
+
+	podBridge = "br0"
+)
+
+// prepareCNI makes the kernel ready for the plugin. Pods on one bridge answer each other past the node's own network, and
+// so past the translation of services, unless the bridge hands their packets to it.
+func (a *agent) prepareCNI() error {
+	if a.CNI != CNIBridge {
+		return nil
+	}
+	for _, name := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
+		if err := sysctl.Ensure(name, "1"); err != nil {
+			return fmt.Errorf("let services work between pods of one bridge: load the kernel module br_netfilter (modprobe br_netfilter), or use --cni ptp: %w", err)
+		}
+	}
+	return nil
+}
 
 // conflistName is the file that the agent writes; its number puts it before what others install by default.
 const conflistName = "10-eastwest.conflist"
@@ -33,7 +56,14 @@ func (a *agent) configureCNI(ctx context.Context, network *Network) error {
 	if err := network.WaitReady(ctx); err != nil {
 		return err
 	}
-	content, err := conflist(cidrs)
+	if err := a.prepareCNI(); err != nil {
+		return err
+	}
+	mtu, err := network.podMTU(ctx)
+	if err != nil {
+		return err
+	}
+	content, err := conflist(a.CNI, mtu, cidrs)
 	if err != nil {
 		return err
 	}
@@ -108,6 +138,16 @@ type (
 		Type   string   `json:"type"`
 		IPMasq bool     `json:"ipMasq"`
 		IPAM   ipamPart `json:"ipam"`
+		MTU    int      `json:"mtu,omitempty"`
+	}
+	bridgePlugin struct {
+		Type             string   `json:"type"`
+		Bridge           string   `json:"bridge"`
+		IsDefaultGateway bool     `json:"isDefaultGateway"`
+		HairpinMode      bool     `json:"hairpinMode"`
+		IPMasq           bool     `json:"ipMasq"`
+		IPAM             ipamPart `json:"ipam"`
+		MTU              int      `json:"mtu,omitempty"`
 	}
 	ipamPart struct {
 		Type    string          `json:"type"`
@@ -128,8 +168,9 @@ type (
 )
 
 // conflist returns the configuration of a node with these pod CIDRs: what kind nodes have, ptp with host-local addresses
-// and portmap chained behind it. The agent masquerades, so ptp does not.
-func conflist(cidrs []netip.Prefix) ([]byte, error) {
+// and portmap chained behind it, or bridge instead of ptp. The agent masquerades, so they do not. mtu 0 leaves it to the
+// kernel.
+func conflist(plugin string, mtu int, cidrs []netip.Prefix) ([]byte, error) {
 	ipam := ipamPart{Type: "host-local", DataDir: "/run/cni-ipam-state"}
 	for _, cidr := range cidrs {
 		ipam.Ranges = append(ipam.Ranges, []subnetRange{{Subnet: cidr.Masked().String()}})
@@ -139,12 +180,13 @@ func conflist(cidrs []netip.Prefix) ([]byte, error) {
 		}
 		ipam.Routes = append(ipam.Routes, routePart{Dst: any.String()})
 	}
+	var attach any = ptpPlugin{Type: CNIPTP, IPAM: ipam, MTU: mtu}
+	if plugin == CNIBridge {
+		attach = bridgePlugin{Type: CNIBridge, Bridge: podBridge, IsDefaultGateway: true, HairpinMode: true, IPAM: ipam, MTU: mtu}
+	}
 	data, err := json.MarshalIndent(networkList{
 		CNIVersion: "1.0.0", Name: "eastwest",
-		Plugins: []any{
-			ptpPlugin{Type: "ptp", IPAM: ipam},
-			chainedPart{Type: "portmap", Capabilities: map[string]bool{"portMappings": true}},
-		},
+		Plugins: []any{attach, chainedPart{Type: "portmap", Capabilities: map[string]bool{"portMappings": true}}},
 	}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode CNI configuration: %w", err)

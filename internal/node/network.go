@@ -19,6 +19,7 @@ import (
 	"eastwest/internal/dataplane/routes/direct"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/kernel/route"
+	"eastwest/internal/kernel/vxlan"
 	"eastwest/internal/reconcile"
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
@@ -45,6 +46,7 @@ type NetworkConfig struct {
 	Names             dataplane.Dataplane[table.Name] // the DNS server's zone
 	Pods              bool                            // watch pods, with which pod records are verified
 	NoServices        bool                            // leave services to somebody else, as DNS alone does
+	Overlay           compile.Overlay                 // how the pods of other nodes are reached
 	NoRoutes          bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
 	Log               *slog.Logger
 }
@@ -56,6 +58,8 @@ type Network struct {
 	watcher  *watch.Watcher
 	compiler *compile.Compiler
 	routing  *route.Conn
+	overlay  *vxlan.Conn
+	tables   *nft.Conn
 
 	services []*reconcile.Loop[table.Service]
 	mend     func(context.Context) error // notices that others changed what services wrote
@@ -63,6 +67,7 @@ type Network struct {
 	checking *reconcile.Loop[table.Service]
 	names    *reconcile.Loop[table.Name]
 	routes   *reconcile.Loop[table.Route]
+	tunnels  *reconcile.Loop[table.Tunnel] // nil without an overlay
 	egress   *reconcile.Loop[table.Egress]
 
 	mu       sync.Mutex
@@ -75,7 +80,7 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	if config.NodeName == "" || config.Log == nil {
 		return nil, errors.New("make the network: NodeName and Log are required")
 	}
-	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns)}
+	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns), overlay: vxlan.New(config.Netns), tables: nft.New(config.Netns)}
 	var err error
 	if n.watcher, err = watch.New(watch.Config{
 		Client: config.Client, Store: n.store, OnlyNode: onlyNode(config), Namespaces: config.Names != nil, Pods: config.Pods, Log: config.Log,
@@ -85,15 +90,14 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	n.compiler = compile.New(compile.Config{
 		NodeName: config.NodeName, NodeIPs: config.NodeIPs, ClusterCIDRs: config.ClusterCIDRs,
 		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL, MasqueradeAll: config.MasqueradeAll,
-		NoNames: config.Names == nil, NamesOnly: config.NoServices,
+		Overlay: config.Overlay, NoNames: config.Names == nil, NamesOnly: config.NoServices,
 	})
 	return n, n.addDataplanes()
 }
 
 func (n *Network) addDataplanes() error {
-	tables := nft.New(n.config.Netns)
 	if !n.config.NoServices {
-		if err := n.addServices(tables); err != nil {
+		if err := n.addServices(n.tables); err != nil {
 			return err
 		}
 	}
@@ -102,7 +106,8 @@ func (n *Network) addDataplanes() error {
 	}
 	if !n.config.NoRoutes {
 		n.routes = newLoop(n, "routes", direct.New(n.routing))
-		n.egress = newLoop(n, "egress", masquerade.New(tables))
+		n.egress = newLoop(n, "egress", masquerade.New(n.tables))
+		return n.addOverlay()
 	}
 	return nil
 }
@@ -153,6 +158,9 @@ func (n *Network) readiness() []<-chan struct{} {
 	if n.routes != nil {
 		all = append(all, n.routes.Ready(), n.egress.Ready())
 	}
+	if n.tunnels != nil {
+		all = append(all, n.tunnels.Ready())
+	}
 	return all
 }
 
@@ -186,6 +194,9 @@ func (n *Network) parts() []func(context.Context) error {
 	if n.routes != nil {
 		mend := func(ctx context.Context) error { return n.routing.Watch(ctx, n.routes.Resync) }
 		parts = append(parts, n.routes.Run, n.egress.Run, mend)
+	}
+	if n.tunnels != nil {
+		parts = append(parts, n.overlayParts()...)
 	}
 	return parts
 }
@@ -228,5 +239,8 @@ func (n *Network) offer(tables compile.Tables, keys compile.Keys) {
 	if n.routes != nil {
 		n.routes.Offer(tables.Routes, keys.Routes)
 		n.egress.Offer(tables.Egress, keys.Egress)
+	}
+	if n.tunnels != nil {
+		n.tunnels.Offer(tables.Tunnels, keys.Tunnels)
 	}
 }

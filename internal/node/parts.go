@@ -34,7 +34,7 @@ func (a *agent) startNetwork() (*Network, error) {
 	}
 	network, err := NewNetwork(NetworkConfig{
 		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
-		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Log: a.Log.With("part", "network"),
+		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Log: a.Log.With("part", "network"),
 	})
 	if err != nil {
 		return nil, err

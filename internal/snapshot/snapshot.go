@@ -4,13 +4,18 @@
 // them into a Store; the pipeline takes immutable Snapshots out of it, together with what changed since the last one.
 package snapshot
 
-import "eastwest/internal/table"
+import (
+	"net/netip"
+
+	"eastwest/internal/table"
+)
 
 // Snapshot is the cluster at one moment. It is immutable; tables share what did not change.
 type Snapshot struct {
 	Services table.Table[*Service] // by namespace/name
 	Slices   table.Table[[]*Slice] // by namespace/name of their Service, sorted by name
 	Nodes    table.Table[*Node]    // by name
+	OnLink   []netip.Prefix        // networks that this node is on, sorted; empty where nobody asked for them
 
 	Namespaces table.Table[bool]   // those that exist, by name; empty where nobody asked for them
 	Pods       table.Table[[]*Pod] // by namespace, sorted by name; empty where nobody asked for them
@@ -20,6 +25,7 @@ type Snapshot struct {
 type Changes struct {
 	Services []string // namespace/name of services that changed themselves or through a slice
 	Nodes    []string
+	OnLink   bool
 	// Namespaces names those that changed themselves or through a pod.
 	Namespaces []string
 }

@@ -4,6 +4,7 @@ package snapshot
 
 import (
 	"cmp"
+	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -19,6 +20,7 @@ type Store struct {
 	nodes    map[string]bool
 
 	namespaces map[string]bool
+	onLink     bool
 
 	changed chan struct{}
 }
@@ -38,7 +40,8 @@ func (s *Store) Changed() <-chan struct{} { return s.changed }
 func (s *Store) Take() (Snapshot, Changes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changes := Changes{Services: sortedKeys(s.services), Nodes: sortedKeys(s.nodes), Namespaces: sortedKeys(s.namespaces)}
+	changes := Changes{Services: sortedKeys(s.services), Nodes: sortedKeys(s.nodes), OnLink: s.onLink, Namespaces: sortedKeys(s.namespaces)}
+	s.onLink = false
 	clear(s.services)
 	clear(s.nodes)
 	clear(s.namespaces)
@@ -109,10 +112,19 @@ func (s *Store) DeleteNode(name string) {
 	})
 }
 
+// SetOnLink says which networks this node is on, sorted.
+func (s *Store) SetOnLink(networks []netip.Prefix) {
+	s.change(func() {
+		if !slices.Equal(s.now.OnLink, networks) {
+			s.now.OnLink, s.onLink = networks, true
+		}
+	})
+}
+
 func (s *Store) change(fn func()) {
 	s.mu.Lock()
 	fn()
-	dirty := len(s.services)+len(s.nodes)+len(s.namespaces) > 0
+	dirty := len(s.services)+len(s.nodes)+len(s.namespaces) > 0 || s.onLink
 	s.mu.Unlock()
 	if !dirty {
 		return

@@ -18,11 +18,10 @@ import (
 var (
 	programs = flag.String("bin", "", "folder of the programs that make build builds")
 	only     = flag.String("script", "*", "names of the scripts to run, without .txtar")
-	running  = flag.String("kubeconfig", "", "use the cluster \"scripts\" that is up, with its kubeconfig, and leave it up")
+	running  = flag.String("kubeconfig", "", "use the cluster that is up, with its kubeconfig, and leave it up")
+	// The scripts share one cluster; scripts that need another make their own.
+	name = flag.String("name", "scripts", "name of the cluster; some scripts know the nodes by \"scripts\"")
 )
-
-// name is the cluster that the scripts share; scripts that need another make their own.
-const name = "scripts"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -47,13 +46,13 @@ func run(m *testing.M) int {
 	}
 	kubeconfig := filepath.Join(work, "kubeconfig")
 	os.Setenv("SCRIPTS_KUBECONFIG", kubeconfig)
-	if err := eastwest("up", "--name", name, "--kubeconfig", kubeconfig, "--wait", "8m"); err != nil {
+	if err := eastwest("up", "--name", *name, "--kubeconfig", kubeconfig, "--wait", "8m"); err != nil {
 		fmt.Fprintln(os.Stderr, "bring the cluster up:", err)
-		eastwest("down", "--name", name)
+		eastwest("down", "--name", *name)
 		return 1
 	}
 	status := m.Run()
-	if err := eastwest("down", "--name", name); err != nil {
+	if err := eastwest("down", "--name", *name); err != nil {
 		fmt.Fprintln(os.Stderr, "take the cluster down:", err)
 		return 1
 	}
@@ -104,7 +103,7 @@ func environment(env *testscript.Env) error {
 	}
 	env.Setenv("PATH", programs+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"))
 	env.Setenv("KUBECONFIG", os.Getenv("SCRIPTS_KUBECONFIG"))
-	env.Setenv("CLUSTER", name)
+	env.Setenv("CLUSTER", *name)
 	env.Setenv("EASTWEST", filepath.Join(programs, "eastwest"))
 	env.Setenv("REPOSITORY", repository)
 	for _, key := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
@@ -128,7 +127,7 @@ func diagnose(t *testing.T) {
 	for _, args := range [][]string{
 		{"kubectl", "get", "nodes,pods,services,endpointslices", "-A", "-o", "wide"},
 		{"kubectl", "get", "events", "-A", "--sort-by=.lastTimestamp"},
-		{"node", "list", "--name", name},
+		{"node", "list", "--name", *name},
 	} {
 		cmd := exec.Command(filepath.Join(*programs, "eastwest"), args...)
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+os.Getenv("SCRIPTS_KUBECONFIG"))

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"eastwest/internal/compile"
 	"eastwest/internal/join"
 	"eastwest/internal/node"
 )
@@ -23,6 +24,7 @@ type agentFlags struct {
 	token, tokenFile                    string
 	nodeIPs, clusterCIDRs, serviceCIDRs []string
 	images                              []string
+	overlay                             string
 	verbose                             bool
 }
 
@@ -60,6 +62,8 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringVar(&c.Domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringVar(&c.Runtime, "cri", "", "socket of another container runtime, unix:///run/containerd/containerd.sock say (default: the built-in one)")
 	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
+	flags.StringVar(&c.CNI, "cni", node.CNIPTP, "how pods are attached: ptp (a veth each, routed) or bridge (all on br0)")
+	flags.StringVar(&f.overlay, "overlay", string(compile.OverlayNone), "how other nodes' pods are reached: none (nodes share a network), vxlan, or auto (vxlan to nodes behind a router)")
 	flags.StringVar(&c.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "folder of CNI configuration")
 	flags.StringSliceVar(&c.CNIBinDirs, "cni-bin-dir", []string{"/opt/cni/bin"}, "folder of CNI plugins")
 	flags.StringVar(&c.ResolvConf, "resolv-conf", "/etc/resolv.conf", "the node's resolvers, for names outside the cluster")
@@ -82,6 +86,9 @@ func (f *agentFlags) parse() error {
 	}
 	if f.config.ServiceCIDRs, err = parseEach("--service-cidr", f.serviceCIDRs, netip.ParsePrefix); err != nil {
 		return err
+	}
+	if f.config.Overlay, err = compile.ParseOverlay(f.overlay); err != nil {
+		return fmt.Errorf("--overlay: %w", err)
 	}
 	f.config.Images = map[string]string{}
 	for _, image := range f.images {

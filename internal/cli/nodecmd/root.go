@@ -27,6 +27,7 @@ func commands(s Streams) []*cobra.Command {
 		newDNS(s),
 		newCRI(s),
 		newExplain(s),
+		newShow(s),
 		newImage(s),
 		newVersion(s),
 	}

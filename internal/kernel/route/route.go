@@ -72,7 +72,7 @@ func (c *Conn) Delete(_ context.Context, r Route) error {
 	return nil
 }
 
-// Watch calls removed when a route of ours is deleted or a link comes up, until ctx ends.
+// Watch calls removed when a route of ours may have been deleted, or a link comes up, until ctx ends.
 func (c *Conn) Watch(ctx context.Context, removed func()) error {
 	routes := make(chan netlink.RouteUpdate, 64)
 	links := make(chan netlink.LinkUpdate, 64)
@@ -90,7 +90,9 @@ func (c *Conn) Watch(ctx context.Context, removed func()) error {
 			if !ok {
 				return errors.New("watch routes: the kernel closed the subscription")
 			}
-			if update.Type == unix.RTM_DELROUTE && update.Protocol == Protocol {
+			// Of a replacement the kernel tells the new route alone.
+			replaced := update.Protocol != Protocol && update.NlFlags&unix.NLM_F_REPLACE != 0
+			if replaced || update.Type == unix.RTM_DELROUTE && update.Protocol == Protocol {
 				removed()
 			}
 		case update, ok := <-links:
