@@ -86,7 +86,7 @@ func (s *server) stop() error {
 }
 
 func printMemory(servers []*server) error {
-	fmt.Println("resident memory afterwards, and from start to the first right answer")
+	fmt.Fprintln(os.Stdout, "resident memory afterwards, and from start to the first right answer")
 	for _, s := range servers {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 		if err != nil {
@@ -97,7 +97,7 @@ func printMemory(servers []*server) error {
 		if err != nil {
 			return fmt.Errorf("read memory of %s: %w", s.name, err)
 		}
-		fmt.Printf("  %-9s %4d MB  %5d ms\n", s.name, kb/1024, s.ready.Milliseconds())
+		fmt.Fprintf(os.Stdout, "  %-9s %4d MB  %5d ms\n", s.name, kb/1024, s.ready.Milliseconds())
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func lockDir(ctx context.Context, dir string) (*os.File, error) {
 		if err == nil && sameFile(f, dir) {
 			return f, nil
 		}
-		f.Close()
+		_ = f.Close()
 		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock folder %s: %w", dir, err)
 		}

@@ -17,7 +17,10 @@ const defaultResolvConf = "/etc/resolv.conf"
 // readResolvers reads a file that names resolvers. One that was asked for has to be there.
 func readResolvers(path string) (string, error) {
 	text, err := os.ReadFile(path)
-	if err != nil && !(path == defaultResolvConf && errors.Is(err, fs.ErrNotExist)) {
+	if path == defaultResolvConf && errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
 		return "", fmt.Errorf("read the host's resolvers: %w", err)
 	}
 	return string(text), nil

@@ -119,7 +119,7 @@ func update[R any](last table.Table[R], keys []string, compile func(string) (R, 
 		row, ok := compile(key)
 		old, had := last.Get(key)
 		switch {
-		case ok && !(had && reflect.DeepEqual(old, row)):
+		case ok && (!had || !reflect.DeepEqual(old, row)):
 			set[key] = row
 		case !ok && had:
 			gone = append(gone, key)

@@ -83,17 +83,26 @@ func text(s table.Service) string {
 	return out.String()
 }
 
-func TestService(t *testing.T) {
-	local := func(s *snapshot.Service) {
-		s.ExternalLocal = true
-		s.Ports[0].NodePort = 31000
+// serviceTest is a Service with its endpoints, and the rows that it compiles to.
+type serviceTest struct {
+	name      string
+	edit      func(*snapshot.Service)
+	endpoints []string
+	want      string
+}
+
+func (tt serviceTest) run(t *testing.T) {
+	row, ok := Service(world(nginx(tt.edit), tt.endpoints...), here, "default/nginx")
+	if !ok {
+		t.Fatal("no row")
 	}
-	for _, tt := range []struct {
-		name      string
-		edit      func(*snapshot.Service)
-		endpoints []string
-		want      string
-	}{
+	if diff := cmp.Diff(tt.want, text(row)); diff != "" {
+		t.Errorf("row (-want +have):\n%s", diff)
+	}
+}
+
+func TestService(t *testing.T) {
+	for _, tt := range []serviceTest{
 		{"plain", nil, []string{"10.244.1.2 there ready", "10.244.0.2 here ready", "10.244.0.3 here unready"},
 			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.0.2:8080,10.244.1.2:8080\n"},
 		{"the same endpoint twice", nil, []string{"10.244.0.2 here ready", "10.244.0.2 here ready"},
@@ -106,24 +115,6 @@ func TestService(t *testing.T) {
 			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.1.2:8080\n"},
 		{"node port", func(s *snapshot.Service) { s.Ports[0].NodePort = 31000 }, []string{"10.244.1.2 there ready"},
 			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.1.2:8080\nNodePort 31000/tcp forward always 10.244.1.2:8080\n"},
-		{"external policy Local", local, []string{"10.244.0.2 here ready", "10.244.1.2 there ready"},
-			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.0.2:8080,10.244.1.2:8080\n" +
-				"NodePort 31000/tcp forward outside 10.244.0.2:8080,10.244.1.2:8080\n" +
-				"NodePort 31000/tcp from outside forward never 10.244.0.2:8080\n"},
-		{"external policy Local, only a terminating one here", local, []string{"10.244.0.2 here serving", "10.244.1.2 there ready"},
-			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.1.2:8080\n" +
-				"NodePort 31000/tcp forward outside 10.244.1.2:8080\n" +
-				"NodePort 31000/tcp from outside forward never 10.244.0.2:8080\n"},
-		{"external policy Local, none here", local, []string{"10.244.1.2 there ready"},
-			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.1.2:8080\n" +
-				"NodePort 31000/tcp forward outside 10.244.1.2:8080\n" +
-				"NodePort 31000/tcp from outside drop never\n"},
-		{"external policy Local, none anywhere", local, nil,
-			"ClusterIP 10.96.0.7:80/tcp reject outside\nNodePort 31000/tcp reject outside\nNodePort 31000/tcp from outside reject never\n"},
-		{"internal policy Local", func(s *snapshot.Service) { s.InternalLocal = true }, []string{"10.244.0.2 here ready", "10.244.1.2 there ready"},
-			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.0.2:8080\n"},
-		{"internal policy Local, none here", func(s *snapshot.Service) { s.InternalLocal = true }, []string{"10.244.1.2 there ready"},
-			"ClusterIP 10.96.0.7:80/tcp drop outside\n"},
 		{"zone hints", nil, []string{"10.244.0.2 here ready z1", "10.244.1.2 there ready z2", "10.244.1.3 there ready z1 z2"},
 			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.0.2:8080,10.244.1.3:8080\n"},
 		{"zone hints, one missing", nil, []string{"10.244.0.2 here ready z1", "10.244.1.2 there ready"},
@@ -142,15 +133,36 @@ func TestService(t *testing.T) {
 		{"session affinity", func(s *snapshot.Service) { s.AffinitySeconds = 600 }, []string{"10.244.0.2 here ready"},
 			"ClusterIP 10.96.0.7:80/tcp sticky 600s forward outside 10.244.0.2:8080\n"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			row, ok := Service(world(nginx(tt.edit), tt.endpoints...), here, "default/nginx")
-			if !ok {
-				t.Fatal("no row")
-			}
-			if diff := cmp.Diff(tt.want, text(row)); diff != "" {
-				t.Errorf("row (-want +have):\n%s", diff)
-			}
-		})
+		t.Run(tt.name, tt.run)
+	}
+}
+
+func TestServicePolicies(t *testing.T) {
+	local := func(s *snapshot.Service) {
+		s.ExternalLocal = true
+		s.Ports[0].NodePort = 31000
+	}
+	for _, tt := range []serviceTest{
+		{"external policy Local", local, []string{"10.244.0.2 here ready", "10.244.1.2 there ready"},
+			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.0.2:8080,10.244.1.2:8080\n" +
+				"NodePort 31000/tcp forward outside 10.244.0.2:8080,10.244.1.2:8080\n" +
+				"NodePort 31000/tcp from outside forward never 10.244.0.2:8080\n"},
+		{"external policy Local, only a terminating one here", local, []string{"10.244.0.2 here serving", "10.244.1.2 there ready"},
+			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.1.2:8080\n" +
+				"NodePort 31000/tcp forward outside 10.244.1.2:8080\n" +
+				"NodePort 31000/tcp from outside forward never 10.244.0.2:8080\n"},
+		{"external policy Local, none here", local, []string{"10.244.1.2 there ready"},
+			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.1.2:8080\n" +
+				"NodePort 31000/tcp forward outside 10.244.1.2:8080\n" +
+				"NodePort 31000/tcp from outside drop never\n"},
+		{"external policy Local, none anywhere", local, nil,
+			"ClusterIP 10.96.0.7:80/tcp reject outside\nNodePort 31000/tcp reject outside\nNodePort 31000/tcp from outside reject never\n"},
+		{"internal policy Local", func(s *snapshot.Service) { s.InternalLocal = true }, []string{"10.244.0.2 here ready", "10.244.1.2 there ready"},
+			"ClusterIP 10.96.0.7:80/tcp forward outside 10.244.0.2:8080\n"},
+		{"internal policy Local, none here", func(s *snapshot.Service) { s.InternalLocal = true }, []string{"10.244.1.2 there ready"},
+			"ClusterIP 10.96.0.7:80/tcp drop outside\n"},
+	} {
+		t.Run(tt.name, tt.run)
 	}
 }
 

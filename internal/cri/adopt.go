@@ -68,7 +68,7 @@ func alive(pid int, start string) bool {
 	if err != nil {
 		return false
 	}
-	p.Close()
+	_ = p.Close()
 	return true
 }
 

@@ -42,12 +42,15 @@ func testPlugin() {
 	file := filepath.Join(filepath.Dir(os.Args[0]), "pod-"+os.Getenv("CNI_CONTAINERID"))
 	switch os.Getenv("CNI_COMMAND") {
 	case "ADD":
-		os.WriteFile(file, []byte(os.Getenv("CNI_ARGS")), 0o600)
-		if _, err := os.Stat(filepath.Join(filepath.Dir(os.Args[0]), "broken")); err == nil {
-			fmt.Println(`{"cniVersion":"1.0.0","code":11,"msg":"out of addresses"}`)
+		if err := os.WriteFile(file, []byte(os.Getenv("CNI_ARGS")), 0o600); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Println(`{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"x"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}`)
+		if _, err := os.Stat(filepath.Join(filepath.Dir(os.Args[0]), "broken")); err == nil {
+			fmt.Fprintln(os.Stdout, `{"cniVersion":"1.0.0","code":11,"msg":"out of addresses"}`)
+			os.Exit(1)
+		}
+		fmt.Fprintln(os.Stdout, `{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"x"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}`)
 	case "DEL":
 		os.Remove(file)
 	}
@@ -80,7 +83,7 @@ func (p *program) path(t testing.TB) string {
 	return filepath.Join(p.dir, "pod")
 }
 
-func (p *program) remove() { os.RemoveAll(p.dir) }
+func (p *program) remove() { _ = os.RemoveAll(p.dir) }
 
 // node is a runtime of its own with a client.
 type node struct {
@@ -174,12 +177,6 @@ func (n *node) start() {
 	}
 }
 
-func (n *node) restart() {
-	n.t.Helper()
-	n.halt()
-	n.start()
-}
-
 // cleanup removes what a test left and fails it when anything remains.
 func (n *node) cleanup() {
 	if n.halt != nil {
@@ -197,7 +194,7 @@ func (n *node) cleanup() {
 		n.halt()
 	}
 	n.expectNothingLeft()
-	exec.Command("umount", n.path("state")).Run()
+	_ = exec.Command("umount", n.path("state")).Run()
 	if err := os.RemoveAll(n.dir); err != nil {
 		n.t.Error(err)
 	}

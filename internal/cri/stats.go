@@ -111,7 +111,7 @@ func value(v uint64) *runtimeapi.UInt64Value { return &runtimeapi.UInt64Value{Va
 func (s *Server) writableLayer(id string) *runtimeapi.FilesystemUsage {
 	dir := filepath.Join(s.containerRecords(), id, "upper")
 	var bytes, inodes uint64
-	filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return nil // changes while we look
 		}

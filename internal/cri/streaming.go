@@ -48,14 +48,18 @@ func (s *Server) startStreams() (*streamServer, error) {
 	streams := &streamServer{Server: handler, http: &http.Server{
 		Handler: handler, ReadHeaderTimeout: 30 * time.Second, MaxHeaderBytes: 64 << 10,
 	}}
-	go streams.http.Serve(listener) // ends with close
+	go func() {
+		if err := streams.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("serve streams", "address", cfg.Addr, "err", err)
+		}
+	}()
 	s.mu.Lock()
 	s.streams = streams
 	s.mu.Unlock()
 	return streams, nil
 }
 
-func (s *streamServer) close() { s.http.Close() }
+func (s *streamServer) close() { _ = s.http.Close() }
 
 func (s *Server) streamer() (*streamServer, error) {
 	s.mu.Lock()
@@ -221,9 +225,9 @@ func pump(ctx context.Context, conn net.Conn, stream io.ReadWriter) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	go func() {
-		io.Copy(conn, stream)
+		_, _ = io.Copy(conn, stream)
 		if c, ok := conn.(*net.TCPConn); ok {
-			c.CloseWrite()
+			_ = c.CloseWrite()
 		}
 	}()
 	_, err := io.Copy(stream, conn)

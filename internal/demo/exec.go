@@ -11,10 +11,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 	clientexec "k8s.io/client-go/util/exec"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // execIn runs a command in a pod's first container and returns its stdout, over WebSocket, or SPDY where the server
@@ -41,7 +41,8 @@ func (d *Demo) execIn(ctx context.Context, pod *corev1.Pod, command ...string) (
 	var stdout, stderr bytes.Buffer
 	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr})
 	var code clientexec.CodeExitError
-	if err != nil && !(errors.As(err, &code) && stdout.Len() > 0) {
+	answered := errors.As(err, &code) && stdout.Len() > 0
+	if err != nil && !answered {
 		return nil, fmt.Errorf("run %q in pod %s: %w: %s", strings.Join(command, " "), pod.Name, err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.Bytes(), nil

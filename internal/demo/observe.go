@@ -71,7 +71,7 @@ func (o *observer) run(ctx context.Context, into any, command ...string) error {
 func (o *observer) path(ctx context.Context) (*explain.Path, error) {
 	address, err := netip.ParseAddr(o.service.Spec.ClusterIP)
 	if err != nil {
-		return nil, fmt.Errorf("Service %s has no virtual IP: %w", o.service.Name, err)
+		return nil, fmt.Errorf("read the virtual IP of Service %s: %w", o.service.Name, err)
 	}
 	to := netip.AddrPortFrom(address, uint16(o.service.Spec.Ports[0].Port)).String() + "/tcp"
 	for deadline := time.Now().Add(settle); ; {

@@ -58,7 +58,10 @@ func newOracle(rows map[string]table.Name) oracle {
 // exists notes names that have no records of their own.
 func (o oracle) exists(names ...string) {
 	for _, name := range names {
-		o.records[name+".cluster.local."] = o.records[name+".cluster.local."]
+		name += ".cluster.local."
+		if _, ok := o.records[name]; !ok {
+			o.records[name] = nil
+		}
 	}
 }
 

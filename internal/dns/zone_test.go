@@ -89,10 +89,27 @@ func rrText(rr mdns.RR) string {
 	}
 }
 
-func TestZoneAnswers(t *testing.T) {
+// What a zone without the name answers, and one with the name and no such record.
+const (
+	nx     = "NXDOMAIN of cluster.local."
+	nodata = "NOERROR of cluster.local."
+)
+
+type zoneTest struct{ name, qtype, want string }
+
+func testAnswers(t *testing.T, tests []zoneTest) {
+	t.Helper()
 	z := testZone(t, testRows()...)
-	const nx, nodata = "NXDOMAIN of cluster.local.", "NOERROR of cluster.local."
-	tests := []struct{ name, qtype, want string }{
+	for _, tt := range tests {
+		got := text(query(t, z, tt.name, mdns.StringToType[tt.qtype], 0, maxTCP))
+		if got != tt.want {
+			t.Errorf("%s %s\n got %s\nwant %s", tt.name, tt.qtype, got, tt.want)
+		}
+	}
+}
+
+func TestZoneAnswersForServices(t *testing.T) {
+	testAnswers(t, []zoneTest{
 		{"web.default.svc.cluster.local.", "A", "A 10.96.0.20"},
 		{"web.default.svc.cluster.local.", "AAAA", nodata},
 		{"web.default.svc.cluster.local.", "MX", nodata},
@@ -122,7 +139,11 @@ func TestZoneAnswers(t *testing.T) {
 		{"inside.default.svc.cluster.local.", "A", "CNAME web.default.svc.cluster.local."},
 		{"outside.default.svc.cluster.local.", "CNAME", "CNAME www.example.com."},
 		{"x.outside.default.svc.cluster.local.", "A", nx},
+	})
+}
 
+func TestZoneAnswersForTheDomain(t *testing.T) {
+	testAnswers(t, []zoneTest{
 		{"cluster.local.", "SOA", "SOA ns.dns.cluster.local. hostmaster.cluster.local. 5"},
 		{"cluster.local.", "NS", "NS kube-dns.kube-system.svc.cluster.local. | kube-dns.kube-system.svc.cluster.local. A 10.96.0.10"},
 		{"cluster.local.", "A", nodata},
@@ -137,7 +158,11 @@ func TestZoneAnswers(t *testing.T) {
 		{"example.com.default.svc.cluster.local.", "A", nx},
 		{"example.com.svc.cluster.local.", "A", nx},
 		{"example.com.cluster.local.", "A", nx},
+	})
+}
 
+func TestZoneAnswersForAddresses(t *testing.T) {
+	testAnswers(t, []zoneTest{
 		{"10-1-2-3.default.pod.cluster.local.", "A", "A 10.1.2.3"},
 		{"10-1-2-3.empty.pod.cluster.local.", "A", "A 10.1.2.3"},
 		{"fd00--1.default.pod.cluster.local.", "AAAA", "AAAA fd00::1"},
@@ -163,13 +188,7 @@ func TestZoneAnswers(t *testing.T) {
 		{"xcluster.local.", "A", "-"},
 		{"local.", "A", "-"},
 		{".", "NS", "-"},
-	}
-	for _, tt := range tests {
-		got := text(query(t, z, tt.name, mdns.StringToType[tt.qtype], 0, maxTCP))
-		if got != tt.want {
-			t.Errorf("%s %s\n got %s\nwant %s", tt.name, tt.qtype, got, tt.want)
-		}
-	}
+	})
 }
 
 func TestZoneSaysServfailUntilFirstTable(t *testing.T) {

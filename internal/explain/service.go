@@ -80,11 +80,11 @@ func (e *Explainer) find(ctx context.Context, rule lookup, q Question, path *Pat
 	}
 	number := binary.NativeEndian.Uint32([]byte(data)) & dropped
 	s := &Service{Label: comment, Table: tableIn(q), Map: rule.set, Action: "forward", Endpoints: int(number)}
-	switch {
-	case number == dropped:
+	switch number {
+	case dropped:
 		s.Action, s.Endpoints = "drop", 0
 		path.problem("service %s has no ready endpoint on this node, and its traffic policy drops the packet", s.Label)
-	case number == 0:
+	case 0:
 		s.Action = "refuse"
 		path.problem("service %s has no ready endpoint: connections are refused", s.Label)
 	}

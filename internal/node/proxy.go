@@ -199,7 +199,11 @@ func (c *ProxyConfig) servers(network *Network) ([]*http.Server, error) {
 			return nil, fmt.Errorf("serve %s: %w", s.what, err)
 		}
 		server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
-		go server.Serve(listener) // ends when the server is closed
+		go func() {
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				c.Log.Error("serve "+s.what, "address", s.addr, "err", err)
+			}
+		}()
 		out = append(out, server)
 	}
 	return out, nil
@@ -227,6 +231,6 @@ func (c *ProxyConfig) health(network *Network, live bool) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.WriteHeader(code)
-		json.NewEncoder(w).Encode(out)
+		_ = json.NewEncoder(w).Encode(out)
 	})
 }

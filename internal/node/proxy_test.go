@@ -108,15 +108,7 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	done := make(chan error, 1)
 	go func() { done <- RunProxy(ctx, config) }()
 	eventually(t, "healthy", func() bool { code, _ := request("", health, "/healthz"); return code == 200 })
-	if code, body := request("", health, "/healthz"); code != 200 || !json.Valid([]byte(body)) || !strings.Contains(body, `"nodeEligible":true`) {
-		t.Errorf("/healthz: %d %s", code, body)
-	}
-	if code, body := request(ns, "127.0.0.1:30999", "/"); code != 200 || !strings.Contains(body, `"localEndpoints": 1`) {
-		t.Errorf("healthCheckNodePort: %d %s", code, body)
-	}
-	if _, body := request("", scrape, "/proxyMode"); body != backend {
-		t.Errorf("/proxyMode: %s", body)
-	}
+	checkServed(t, ns, config)
 	other, own := "KUBE-SERVICES", "table ip eastwest" // there with endpoints or without
 	if backend == "iptables" {
 		other, own = own, other
@@ -133,13 +125,7 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	})
 	put(api, false)
 	eventually(t, "the load balancer is told", func() bool { code, _ := request(ns, "127.0.0.1:30999", "/"); return code == 503 })
-	_, body := request("", scrape, "/metrics")
-	for _, name := range []string{"sync_proxy_rules_duration_seconds_count", "sync_proxy_rules_last_timestamp_seconds", "proxy_healthz_total",
-		"sync_full_proxy_rules_duration_seconds", "conntrack_reconciler_sync_duration_seconds"} {
-		if !strings.Contains(body, "kubeproxy_"+name) {
-			t.Errorf("no metric kubeproxy_%s", name)
-		}
-	}
+	checkMetrics(t, scrape)
 	api.Put("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker"}, Spec: corev1.NodeSpec{
 		PodCIDR: "10.244.0.0/24", Taints: []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler", Effect: corev1.TaintEffectNoSchedule}}}})
 	eventually(t, "a leaving node is not eligible", func() bool { code, _ := request("", health, "/healthz"); return code == 503 })
@@ -162,9 +148,34 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	}
 }
 
+// checkServed looks at what a proxy with an endpoint on this node says of itself.
+func checkServed(t *testing.T, ns string, config ProxyConfig) {
+	t.Helper()
+	if code, body := request("", config.HealthzAddress, "/healthz"); code != 200 || !json.Valid([]byte(body)) || !strings.Contains(body, `"nodeEligible":true`) {
+		t.Errorf("/healthz: %d %s", code, body)
+	}
+	if code, body := request(ns, "127.0.0.1:30999", "/"); code != 200 || !strings.Contains(body, `"localEndpoints": 1`) {
+		t.Errorf("healthCheckNodePort: %d %s", code, body)
+	}
+	if _, body := request("", config.MetricsAddress, "/proxyMode"); body != config.Backend {
+		t.Errorf("/proxyMode: %s", body)
+	}
+}
+
+func checkMetrics(t *testing.T, address string) {
+	t.Helper()
+	_, body := request("", address, "/metrics")
+	for _, name := range []string{"sync_proxy_rules_duration_seconds_count", "sync_proxy_rules_last_timestamp_seconds", "proxy_healthz_total",
+		"sync_full_proxy_rules_duration_seconds", "conntrack_reconciler_sync_duration_seconds"} {
+		if !strings.Contains(body, "kubeproxy_"+name) {
+			t.Errorf("no metric kubeproxy_%s", name)
+		}
+	}
+}
+
 // request asks for a path, from inside a network namespace when one is given.
 func request(ns, address, path string) (code int, body string) {
-	inNetns(ns, func() error {
+	_ = inNetns(ns, func() error {
 		conn, err := net.DialTimeout("tcp", address, patience)
 		if err != nil {
 			return err

@@ -100,16 +100,20 @@ func (n *Network) watchKernel(ctx context.Context, tables *nft.Conn, loop *recon
 
 // check serves health check ports until ctx ends. They are no part of readiness: another program may have one of them.
 func (n *Network) check(ctx context.Context) error {
-	defer n.checks.Remove(context.WithoutCancel(ctx))
+	defer func() {
+		if err := n.checks.Remove(context.WithoutCancel(ctx)); err != nil {
+			n.config.Log.Warn("close health check ports", "err", err)
+		}
+	}()
 	return n.checking.Run(ctx)
 }
 
 // removeOthers takes away what other backends than this network's left, once this one is in place.
-func (n *Network) removeOthers(ctx context.Context) error {
+func (n *Network) removeOthers(ctx context.Context) {
 	select {
 	case <-n.services[0].Ready():
 	case <-ctx.Done():
-		return nil
+		return
 	}
 	debug.FreeOSMemory() // the first lists and the first sync are the most that a proxy ever holds
 	for _, name := range Backends() {
@@ -120,7 +124,6 @@ func (n *Network) removeOthers(ctx context.Context) error {
 			n.config.Log.Warn("clean up after another backend", "backend", name, "err", err)
 		}
 	}
-	return nil
 }
 
 func removeBackend(ctx context.Context, name string, config NetworkConfig) error {

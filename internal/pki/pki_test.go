@@ -94,7 +94,7 @@ func TestIssuedPairServes(t *testing.T) {
 	}
 	clientEnd, serverEnd := net.Pipe()
 	server := tls.Server(serverEnd, &tls.Config{Certificates: []tls.Certificate{loaded}})
-	go func() { server.Handshake(); io.Copy(io.Discard, server) }()
+	go func() { _ = server.Handshake(); _, _ = io.Copy(io.Discard, server) }()
 	client := tls.Client(clientEnd, &tls.Config{RootCAs: authority.Pool(), ServerName: "server.test"})
 	defer client.Close()
 	if err := client.Handshake(); err != nil {

@@ -60,7 +60,7 @@ func TestLoopConverges(t *testing.T) {
 	loop := NewLoop(Config{Name: "test", MinRetry: time.Microsecond, MaxRetry: time.Millisecond, Log: slog.New(slog.DiscardHandler)}, target)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); loop.Run(ctx) }()
+	go func() { defer close(done); _ = loop.Run(ctx) }()
 	var want table.Table[int]
 	for i := range 200 {
 		key := string(rune('a' + i%7))
@@ -116,7 +116,7 @@ func TestProgress(t *testing.T) {
 	loop.Offer(table.Table[int]{}, table.Keys{All: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { loop.Run(ctx); close(done) }()
+	go func() { _ = loop.Run(ctx); close(done) }()
 	gate <- true
 	if !waiting() {
 		t.Error("not waiting after a failure")

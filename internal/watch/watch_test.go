@@ -60,11 +60,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not now", http.StatusInternalServerError)
 	case r.URL.Query().Get("sendInitialEvents") != "":
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		json.NewEncoder(w).Encode(metav1.Status{
+		_ = json.NewEncoder(w).Encode(metav1.Status{
 			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonInvalid, Code: 422,
 		})
 	case r.URL.Query().Get("watch") == "":
-		json.NewEncoder(w).Encode(list)
+		_ = json.NewEncoder(w).Encode(list)
 	default:
 		w.(http.Flusher).Flush()
 		for {
@@ -72,7 +72,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			case <-r.Context().Done():
 				return
 			case event := <-a.events[resource]:
-				json.NewEncoder(w).Encode(event)
+				_ = json.NewEncoder(w).Encode(event)
 				w.(http.Flusher).Flush()
 			}
 		}
@@ -130,7 +130,7 @@ func start(t *testing.T, c *client.Client) (*snapshot.Store, *Watcher) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); w.Run(ctx) }()
+	go func() { defer close(done); _ = w.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return store, w
 }

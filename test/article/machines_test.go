@@ -102,7 +102,7 @@ func startMachine(t *testing.T, name string) int {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	t.Cleanup(func() { cmd.Process.Kill(); _ = cmd.Wait() })
 	if text, err := os.ReadFile(ready); err != nil || string(text) != "ok\n" {
 		t.Fatalf("start machine %s: %v: %s", name, err, stderr.String())
 	}

@@ -41,22 +41,30 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(work)
 	if *running != "" {
-		os.Setenv("SCRIPTS_KUBECONFIG", *running)
-		return m.Run()
+		return runScripts(m, *running)
 	}
 	kubeconfig := filepath.Join(work, "kubeconfig")
-	os.Setenv("SCRIPTS_KUBECONFIG", kubeconfig)
 	if err := eastwest("up", "--name", *name, "--kubeconfig", kubeconfig, "--wait", "8m"); err != nil {
 		fmt.Fprintln(os.Stderr, "bring the cluster up:", err)
-		eastwest("down", "--name", *name)
+		if err := eastwest("down", "--name", *name); err != nil {
+			fmt.Fprintln(os.Stderr, "take the cluster down:", err)
+		}
 		return 1
 	}
-	status := m.Run()
+	status := runScripts(m, kubeconfig)
 	if err := eastwest("down", "--name", *name); err != nil {
 		fmt.Fprintln(os.Stderr, "take the cluster down:", err)
 		return 1
 	}
 	return status
+}
+
+func runScripts(m *testing.M, kubeconfig string) int {
+	if err := os.Setenv("SCRIPTS_KUBECONFIG", kubeconfig); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
 }
 
 func eastwest(args ...string) error {

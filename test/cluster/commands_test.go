@@ -109,8 +109,8 @@ func run1(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := command(ts, args)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	ts.Stdout().Write(stdout.Bytes())
-	ts.Stderr().Write(stderr.Bytes())
+	_, _ = ts.Stdout().Write(stdout.Bytes())
+	_, _ = ts.Stderr().Write(stderr.Bytes())
 	ts.Logf("%s%s", stdout.String(), stderr.String())
 	if (err != nil) != neg {
 		ts.Fatalf("%v: %v", args, err)
@@ -132,7 +132,7 @@ func repeat(ts *testscript.TestScript, neg bool, args []string, enough func(err 
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		out, err = command(ts, args[1:]).CombinedOutput()
 		if enough(err, pattern.Match(out)) {
-			ts.Stdout().Write(out)
+			_, _ = ts.Stdout().Write(out)
 			return
 		}
 	}

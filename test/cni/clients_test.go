@@ -88,7 +88,7 @@ func (h *host) hold() error {
 	h.holder = c.Process
 	h.t.Cleanup(func() {
 		c.Process.Kill()
-		c.Wait()
+		_ = c.Wait()
 	})
 	_, err = bufio.NewReader(out).ReadString('\n')
 	return err

@@ -18,41 +18,12 @@ func TestPodman(t *testing.T) {
 		h.own(dir)
 	}
 	h.run("iptables", "-P", "FORWARD", "DROP") // as Docker leaves it
-	network, err := os.ReadFile(filepath.Join(root, "etc/cni/net.d/87-podman-bridge.conflist"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(h.dir, "net.d", "87-podman-bridge.conflist"), string(network))
-	write(t, filepath.Join(h.dir, "containers.conf"), fmt.Sprintf(`[network]
-network_backend = "cni"
-cni_plugin_dirs = [%q]
-network_config_dir = %q
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-`, h.plugins, filepath.Join(h.dir, "net.d")))
-	h.env = []string{"CONTAINERS_CONF=" + filepath.Join(h.dir, "containers.conf"), "LD_LIBRARY_PATH=" + filepath.Join(root, "usr/lib/x86_64-linux-gnu")}
-	podman := func(args ...string) []string {
-		state := filepath.Join(h.dir, "state")
-		return append([]string{
-			filepath.Join(root, "usr/bin/podman"), "--root", filepath.Join(state, "root"), "--runroot", filepath.Join(state, "run"),
-			"--tmpdir", filepath.Join(state, "tmp"), "--storage-driver", "vfs",
-		}, args...)
-	}
-	t.Cleanup(func() { h.try(podman("rm", "-fa", "-t", "0")...) })
+	podman := podmanOf(t, h, root)
+	t.Cleanup(func() { _, _ = h.try(podman("rm", "-fa", "-t", "0")...) })
 	if info := h.run(podman("info")...); !strings.Contains(info, "networkBackend: cni") {
 		t.Fatalf("podman does not use CNI:\n%s", info)
 	}
-	file := filepath.Join(h.dir, "rootfs")
-	tool, err := os.ReadFile(filepath.Join(*programs, "eastwest-tool"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(file, "tool"), string(tool))
-	if err := os.Chmod(filepath.Join(file, "tool"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	file := podmanRoot(t, h)
 	start := func(name string, args ...string) {
 		h.run(podman(append(append([]string{"run", "-d", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--name", name}, args...), "--rootfs", file, "/tool", "serve", "--hostname", name)...)...)
 	}
@@ -79,4 +50,46 @@ events_logger = "file"
 			t.Errorf("%q is left after the containers are gone (%s):\n%s", text, removed, left)
 		}
 	}
+}
+
+// podmanOf configures podman for the host and returns what makes its command lines.
+func podmanOf(t *testing.T, h *host, root string) func(args ...string) []string {
+	t.Helper()
+	network, err := os.ReadFile(filepath.Join(root, "etc/cni/net.d/87-podman-bridge.conflist"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(h.dir, "net.d", "87-podman-bridge.conflist"), string(network))
+	write(t, filepath.Join(h.dir, "containers.conf"), fmt.Sprintf(`[network]
+network_backend = "cni"
+cni_plugin_dirs = [%q]
+network_config_dir = %q
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+`, h.plugins, filepath.Join(h.dir, "net.d")))
+	h.env = []string{"CONTAINERS_CONF=" + filepath.Join(h.dir, "containers.conf"), "LD_LIBRARY_PATH=" + filepath.Join(root, "usr/lib/x86_64-linux-gnu")}
+	return func(args ...string) []string {
+		state := filepath.Join(h.dir, "state")
+		return append([]string{
+			filepath.Join(root, "usr/bin/podman"), "--root", filepath.Join(state, "root"), "--runroot", filepath.Join(state, "run"),
+			"--tmpdir", filepath.Join(state, "tmp"), "--storage-driver", "vfs",
+		}, args...)
+	}
+}
+
+// podmanRoot makes a root file system with nothing but the tool in it.
+func podmanRoot(t *testing.T, h *host) string {
+	t.Helper()
+	file := filepath.Join(h.dir, "rootfs")
+	tool, err := os.ReadFile(filepath.Join(*programs, "eastwest-tool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(file, "tool"), string(tool))
+	if err := os.Chmod(filepath.Join(file, "tool"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

@@ -79,7 +79,8 @@ func (w *archiveWriter) addLayer(root string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer func() { file.Close(); os.Remove(file.Name()) }()
+	defer os.Remove(file.Name())
+	defer file.Close()
 	hash := sha256.New()
 	if err := writeLayer(io.MultiWriter(file, hash), filepath.Join(w.roots, root)); err != nil {
 		return "", err

@@ -34,6 +34,6 @@ func main() {
 			fmt.Fprintln(os.Stderr, "error:", err)
 			os.Exit(1)
 		}
-		fmt.Println(file)
+		fmt.Fprintln(os.Stdout, file)
 	}
 }

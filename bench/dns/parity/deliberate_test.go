@@ -88,7 +88,7 @@ func strayReason(labels []string) string {
 	switch {
 	case below(labels, "pod") && len(labels) > 5:
 		return "names below a pod's"
-	case below(labels, "svc") && len(labels) == 7 && !(port(labels[0]) && port(labels[1])):
+	case below(labels, "svc") && len(labels) == 7 && (!port(labels[0]) || !port(labels[1])):
 		return "ports without underscores"
 	case labels[len(labels)-1] == "arpa":
 		return "other types at an address that nobody has"

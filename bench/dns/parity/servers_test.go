@@ -15,7 +15,6 @@ import (
 	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	mdns "github.com/miekg/dns"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"eastwest/internal/dns"
 	"eastwest/internal/kubelet/apidouble"
@@ -60,7 +59,7 @@ func (w *world) serve(t *testing.T) *apidouble.Server {
 	t.Cleanup(api.Close)
 	for resource, list := range w.objects {
 		for _, o := range list {
-			api.Put(resource, o.(runtime.Object))
+			api.Put(resource, o)
 		}
 	}
 	return api

@@ -18,7 +18,6 @@ type world struct {
 	objects map[string][]runtime.Object // by resource
 	addrs   []string                    // that something in the world has
 	names   []string                    // namespace/name of services
-	targets []string                    // hostnames and labels of endpoints
 }
 
 var (

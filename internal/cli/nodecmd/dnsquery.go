@@ -95,7 +95,9 @@ func (f *queryFlags) load(ctx context.Context, s Streams) (*dns.Zone, error) {
 	go func() { done <- names.Run(ctx) }()
 	err = names.WaitReady(ctx)
 	cancel()
-	<-done
+	if ended := <-done; err != nil && !errors.Is(ended, context.Canceled) && !errors.Is(ended, context.DeadlineExceeded) {
+		err = ended // the reason that nothing became ready
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's objects from %s: %w", api.Config().Host, err)
 	}

@@ -76,7 +76,7 @@ func (m *Machine) holdNamespaces(ctx context.Context, attr *syscall.SysProcAttr)
 		return fmt.Errorf("start a process in new namespaces: %w", err)
 	}
 	defer func() {
-		hold.Close()
+		_ = hold.Close()
 		_ = holder.Wait()
 	}()
 	for _, kind := range pinned {
@@ -96,7 +96,7 @@ func pinTo(namespace, path string) error {
 	if err != nil {
 		return fmt.Errorf("pin namespace: %w", err)
 	}
-	f.Close()
+	_ = f.Close()
 	if err := unix.Mount(namespace, path, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("pin namespace %s at %s: %w", namespace, path, err)
 	}

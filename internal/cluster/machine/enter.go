@@ -27,7 +27,7 @@ func (m *Machine) enter() error {
 	files := make([]*os.File, 0, len(pinned))
 	defer func() {
 		for _, f := range files {
-			f.Close()
+			_ = f.Close()
 		}
 	}()
 	for _, kind := range pinned {

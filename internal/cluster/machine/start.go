@@ -93,7 +93,7 @@ func launch(spec Spec, group cgroup.Group, records string, enter func() error) (
 		}
 		return cmd.Start()
 	})
-	wait.Close()
+	_ = wait.Close()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}

@@ -29,7 +29,7 @@ func OpenNamespace(path string) (*Namespace, error) {
 	}
 	h, err := link.OpenIn(f)
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		if errors.Is(err, errNotNamespace) {
 			err = errors.New("not a network namespace")
 		}
@@ -41,5 +41,5 @@ func OpenNamespace(path string) (*Namespace, error) {
 // Close closes the handle and the file.
 func (n *Namespace) Close() {
 	n.Link.Close()
-	n.File.Close()
+	_ = n.File.Close()
 }

@@ -78,7 +78,7 @@ func ensureAddress(h *link.Handle, br netlink.Link, want net.IPNet, force bool) 
 		if a.IPNet.String() == want.String() {
 			return nil
 		}
-		if family == netlink.FAMILY_V6 && !a.IPNet.Contains(want.IP) && !want.Contains(a.IP) {
+		if family == netlink.FAMILY_V6 && !a.Contains(want.IP) && !want.Contains(a.IP) {
 			continue
 		}
 		if !force {

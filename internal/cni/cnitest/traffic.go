@@ -58,7 +58,7 @@ func serveUDP(c net.PacketConn, name string) {
 			return
 		}
 		host, _, _ := net.SplitHostPort(from.String())
-		c.WriteTo(fmt.Appendf(nil, "%s %s", name, host), from)
+		_, _ = c.WriteTo(fmt.Appendf(nil, "%s %s", name, host), from)
 	}
 }
 
@@ -73,7 +73,7 @@ func Ask(ns, network, address string) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Write([]byte("hello")); err != nil {
 		return "", err
 	}

@@ -34,13 +34,13 @@ func connectFirewalld(zone string) (*firewalld, error) {
 	}
 	var owner string
 	if err := conn.BusObject().Call("org.freedesktop.DBus.GetNameOwner", 0, busName).Store(&owner); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, fmt.Errorf("reach firewalld: it does not run: %w", err)
 	}
 	return &firewalld{conn: conn, zone: zone}, nil
 }
 
-func (f *firewalld) close() { f.conn.Close() }
+func (f *firewalld) close() { _ = f.conn.Close() }
 
 func (f *firewalld) call(ctx context.Context, method string, ip *current.IPConfig, answer any) error {
 	object := f.conn.Object(busName, busPath)
@@ -60,8 +60,11 @@ func (f *firewalld) add(ctx context.Context, _ plugin.Owner, result *current.Res
 func (f *firewalld) check(ctx context.Context, _ plugin.Owner, result *current.Result) error {
 	for _, ip := range result.IPs {
 		var found bool
-		if err := f.call(ctx, "querySource", ip, &found); err != nil || !found {
-			return fmt.Errorf("%s is not in firewalld's zone %s: %v", ip.Address.IP, f.zone, err)
+		if err := f.call(ctx, "querySource", ip, &found); err != nil {
+			return fmt.Errorf("look for %s in firewalld's zone %s: %w", ip.Address.IP, f.zone, err)
+		}
+		if !found {
+			return fmt.Errorf("%s is not in firewalld's zone %s", ip.Address.IP, f.zone)
 		}
 	}
 	return nil

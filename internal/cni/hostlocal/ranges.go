@@ -80,11 +80,13 @@ func subnet(n net.IPNet) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("subnet %s: address and mask are of different families", n.String())
 	}
 	p := netip.PrefixFrom(addr, ones)
+	// Both errors have the words of the reference plugin.
 	if ones > bits-2 {
-		return p, fmt.Errorf("Network %s too small to allocate from", p)
+		return p, fmt.Errorf("Network %s too small to allocate from", p) //nolint:staticcheck // capital letter included
 	}
 	if p.Masked() != p {
-		return p, fmt.Errorf("Network has host bits set. For a subnet mask of length %d the network address is %s", ones, p.Masked().Addr())
+		return p, fmt.Errorf("Network has host bits set. For a subnet mask of length %d the network address is %s", //nolint:staticcheck // the same
+			ones, p.Masked().Addr())
 	}
 	return p, nil
 }

@@ -47,7 +47,7 @@ func openStore(dataDir, network string) (*store, error) {
 		}
 	}
 	if err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, fmt.Errorf("lock leases in %s: %w", dir, err)
 	}
 	s := &store{dir: dir, lock: lock}
@@ -59,7 +59,7 @@ func openStore(dataDir, network string) (*store, error) {
 }
 
 // close gives the lock up.
-func (s *store) close() { s.lock.Close() }
+func (s *store) close() { _ = s.lock.Close() }
 
 func (s *store) path(a netip.Addr) string { return filepath.Join(s.dir, a.String()) }
 

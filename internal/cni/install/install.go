@@ -54,7 +54,7 @@ func copyProgram(from, to string) error {
 		err = os.Rename(out.Name(), to)
 	}
 	if err != nil {
-		os.Remove(out.Name())
+		_ = os.Remove(out.Name())
 	}
 	return err
 }
@@ -63,13 +63,13 @@ func copyProgram(from, to string) error {
 // link of a file onto another link of the same file does nothing and leaves the temporary name, so it is removed.
 func replaceName(program, name string) error {
 	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
-	os.Remove(temporary)
+	_ = os.Remove(temporary)
 	if err := os.Link(program, temporary); err != nil {
 		if err := os.Symlink(filepath.Base(program), temporary); err != nil {
 			return err
 		}
 	}
 	err := os.Rename(temporary, name)
-	os.Remove(temporary)
+	_ = os.Remove(temporary)
 	return err
 }

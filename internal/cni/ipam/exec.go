@@ -83,7 +83,7 @@ func runOnce(ctx context.Context, path, verb string, args *skel.CmdArgs) ([]byte
 	)
 	err := c.Run()
 	if err == nil {
-		os.Stderr.Write(stderr.Bytes()) // passed on, as a plugin's log is
+		_, _ = os.Stderr.Write(stderr.Bytes()) // passed on, as a plugin's log is
 		return stdout.Bytes(), nil
 	}
 	var failed types.Error

@@ -37,7 +37,7 @@ func Describe(name, verb string, args *skel.CmdArgs, err error) error {
 	var coded *types.Error
 	if errors.As(err, &coded) {
 		code, details = coded.Code, coded.Details
-		if err == error(coded) {
+		if err == error(coded) { //nolint:errorlint // what wraps it has something to say
 			msg = coded.Msg
 		}
 	}

@@ -154,7 +154,7 @@ func TestTuningRefusesWhatIsNotTheNetworks(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error = %v, want one about %q", keys, err, want)
 		}
-		node.Del(list, pod)
+		_ = node.Del(list, pod)
 	}
 }
 

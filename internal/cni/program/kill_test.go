@@ -26,7 +26,7 @@ func TestKilledAddIsCleanedUpByDel(t *testing.T) {
 		"ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}}`, dir)
 	pod := cnitest.Pod(t, "killed")
 	for n := range 25 {
-		call(t, node, pod.NetNS, "ADD", conf, time.Duration(n)*400*time.Microsecond)
+		_, _ = call(t, node, pod.NetNS, "ADD", conf, time.Duration(n)*400*time.Microsecond)
 		if out, err := call(t, node, pod.NetNS, "DEL", conf, 0); err != nil {
 			t.Fatalf("DEL after a kill at step %d: %v\n%s", n, err, out)
 		}
@@ -63,11 +63,11 @@ func TestKilledPluginsLeaveNothing(t *testing.T) {
 			for n := range 24 {
 				kill := time.Duration(n/2+1) * 700 * time.Microsecond
 				if n%2 == 0 {
-					callPlugin(t, node, name, pod.NetNS, "ADD", conf, kill)
+					_, _ = callPlugin(t, node, name, pod.NetNS, "ADD", conf, kill)
 				} else if out, err := callPlugin(t, node, name, pod.NetNS, "ADD", conf, 0); err != nil {
 					t.Fatalf("ADD: %v\n%s", err, out)
 				} else {
-					callPlugin(t, node, name, pod.NetNS, "DEL", conf, kill)
+					_, _ = callPlugin(t, node, name, pod.NetNS, "DEL", conf, kill)
 				}
 				verb := []string{"DEL", "GC"}[n/2%2]
 				if out, err := callPlugin(t, node, name, pod.NetNS, verb, conf, 0); err != nil {
@@ -75,7 +75,7 @@ func TestKilledPluginsLeaveNothing(t *testing.T) {
 				}
 				if links := node.Run("ip", "-o", "link", "show", "type", "veth"); links != "" && !strings.Contains(links, "alias") {
 					// Killed before the pair had its alias: nobody's to GC, which leaves it to its namespace's end, but DEL's.
-					callPlugin(t, node, name, pod.NetNS, "DEL", conf, 0)
+					_, _ = callPlugin(t, node, name, pod.NetNS, "DEL", conf, 0)
 				}
 				left := node.Run("ip", "-o", "link", "show", "type", "veth") + cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "veth") +
 					strings.Join(leases(t, dir), " ")

@@ -145,7 +145,7 @@ func TestHostPortOfAnotherIsRefusedWithBothNamed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "container first") || !strings.Contains(err.Error(), "container second") {
 		t.Errorf("error = %v, want one that names both containers", err)
 	}
-	node.Del(list, b)
+	_ = node.Del(list, b)
 	if err := node.Check(list, a); err != nil {
 		t.Errorf("the first container's mapping is damaged: %v", err)
 	}

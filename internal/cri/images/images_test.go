@@ -282,7 +282,7 @@ func TestUnpackStaysInside(t *testing.T) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		unpack(bytes.NewReader(layerTar(t, entries...)), dir)
+		_, _ = unpack(bytes.NewReader(layerTar(t, entries...)), dir)
 		left, err := os.ReadDir(outer)
 		if err != nil || len(left) != 1 {
 			t.Errorf("%s: %v outside of the layer, %v", name, left, err)
@@ -301,7 +301,7 @@ func FuzzUnpack(f *testing.F) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		unpack(bytes.NewReader(raw), dir)
+		_, _ = unpack(bytes.NewReader(raw), dir)
 		if left, _ := os.ReadDir(outer); len(left) != 1 {
 			t.Fatalf("written outside of the layer: %v", left)
 		}

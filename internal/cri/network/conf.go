@@ -21,14 +21,14 @@ func readConf(file string) (*libcni.NetworkConfigList, error) {
 		}
 		return list, nil
 	}
-	single, err := libcni.ConfFromFile(file)
+	single, err := libcni.ConfFromFile(file) //nolint:staticcheck // nodes have single plugins in their folders, whatever libcni will read
 	if err != nil {
 		return nil, fmt.Errorf("network config %s: %w", file, err)
 	}
 	if single.Network.Type == "" {
 		return nil, fmt.Errorf("network config %s: no type of plugin; is it a list, to be named .conflist?", file)
 	}
-	list, err := libcni.ConfListFromConf(single)
+	list, err := libcni.ConfListFromConf(single) //nolint:staticcheck // the same
 	if err != nil {
 		return nil, fmt.Errorf("network config %s: %w", file, err)
 	}

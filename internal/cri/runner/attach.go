@@ -44,10 +44,10 @@ func (r *Runner) Attach(ctx context.Context, c Container, s AttachStreams) error
 	go r.resizeContainer(c, s.Resize, ended)
 	if s.Stdin != nil {
 		go func() {
-			io.Copy(struct{ io.Writer }{conn}, s.Stdin)
+			_, _ = io.Copy(struct{ io.Writer }{conn}, s.Stdin)
 			if c.StdinOnce {
 				// The first to attach to a container with stdinOnce closes its input with their own.
-				conn.CloseWrite()
+				_ = conn.CloseWrite()
 			}
 		}()
 	}

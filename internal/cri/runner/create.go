@@ -58,8 +58,10 @@ func (r *Runner) Create(ctx context.Context, c Container) (pid, monitor int, err
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	sync.SetReadDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { sync.SetReadDeadline(time.Now()) })
+	if err := sync.SetReadDeadline(deadline); err != nil {
+		return 0, 0, errors.Join(fmt.Errorf("create container %s: limit the wait for its monitor: %w", c.ID, err), r.abandon(c))
+	}
+	stop := context.AfterFunc(ctx, func() { _ = sync.SetReadDeadline(time.Now()) })
 	defer stop()
 	msg, err := readSync(sync)
 	if waitErr := started.Wait(); err == nil && waitErr != nil {
@@ -83,7 +85,7 @@ func (r *Runner) Create(ctx context.Context, c Container) (pid, monitor int, err
 func (r *Runner) abandon(c Container) error {
 	if pid, err := readPID(filepath.Join(c.Bundle, monitorPIDFile)); err == nil {
 		if alive, err := isMonitor(pid, c.ID); err == nil && alive {
-			syscall.Kill(pid, syscall.SIGKILL)
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have left
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
@@ -109,7 +111,7 @@ func (r *Runner) startMonitor(c Container) (*os.File, *exec.Cmd, error) {
 	defer writer.Close()
 	log, err := os.Create(filepath.Join(c.Bundle, "monitor.log"))
 	if err != nil {
-		reader.Close()
+		_ = reader.Close()
 		return nil, nil, err
 	}
 	defer log.Close()
@@ -120,7 +122,7 @@ func (r *Runner) startMonitor(c Container) (*os.File, *exec.Cmd, error) {
 	cmd.Dir = c.Bundle
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		reader.Close()
+		_ = reader.Close()
 		return nil, nil, err
 	}
 	return reader, cmd, nil

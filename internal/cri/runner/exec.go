@@ -92,7 +92,7 @@ func exitCode(exit *exec.ExitError) int {
 // killExec kills the command in the container, not only the runc that waits for it.
 func killExec(pidFile string, runc *os.Process) error {
 	if pid, err := readPID(pidFile); err == nil {
-		syscall.Kill(pid, syscall.SIGKILL)
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
 	}
 	return runc.Kill()
 }
@@ -111,8 +111,8 @@ func runPipes(cmd *exec.Cmd, e Exec) error {
 		return err
 	}
 	go func() {
-		io.Copy(stdin, e.Stdin)
-		stdin.Close()
+		_, _ = io.Copy(stdin, e.Stdin)
+		_ = stdin.Close()
 	}()
 	return cmd.Wait()
 }
@@ -128,7 +128,7 @@ func runTerminal(cmd *exec.Cmd, e Exec) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	err = cmd.Start()
-	tty.Close()
+	_ = tty.Close()
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func runTerminal(cmd *exec.Cmd, e Exec) error {
 	defer close(ended)
 	go resizeLoop(pty, e.Resize, ended)
 	if e.Stdin != nil {
-		go io.Copy(pty, e.Stdin)
+		go func() { _, _ = io.Copy(pty, e.Stdin) }()
 	}
 	drained := make(chan struct{})
 	go func() {
@@ -144,7 +144,7 @@ func runTerminal(cmd *exec.Cmd, e Exec) error {
 		if e.Stdout == nil {
 			e.Stdout = io.Discard
 		}
-		io.Copy(e.Stdout, pty) // ends with EIO once nobody has the other side open
+		_, _ = io.Copy(e.Stdout, pty) // ends with EIO once nobody has the other side open
 	}()
 	err = cmd.Wait()
 	select {

@@ -87,8 +87,8 @@ func (r *Runner) Forget(c Container) error {
 	if pid, err := readPID(filepath.Join(c.Bundle, monitorPIDFile)); err == nil {
 		if alive, err := isMonitor(pid, c.ID); err == nil && alive {
 			if p, err := OpenProcess(pid, ""); err == nil {
-				p.Signal(9)
-				p.Close()
+				_ = p.Signal(9) // it may just have left
+				_ = p.Close()
 			}
 		}
 	}

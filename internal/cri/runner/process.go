@@ -35,7 +35,7 @@ func OpenProcess(pid int, start string) (*Process, error) {
 	p := &Process{file: os.NewFile(uintptr(fd), "pidfd"), pid: pid}
 	if start != "" {
 		if now, err := StartTime(pid); err != nil || now != start {
-			p.Close()
+			_ = p.Close()
 			return nil, os.ErrProcessDone
 		}
 	}

@@ -17,7 +17,7 @@ func openPTY() (pty, tty *os.File, err error) {
 	}
 	defer func() {
 		if err != nil {
-			pty.Close()
+			_ = pty.Close()
 		}
 	}()
 	fd := int(pty.Fd())
@@ -49,8 +49,8 @@ func resizeLoop(pty *os.File, sizes <-chan Size, ended <-chan struct{}) {
 			if err != nil {
 				return
 			}
-			conn.Control(func(fd uintptr) {
-				unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: s.Height, Col: s.Width})
+			_ = conn.Control(func(fd uintptr) { // a terminal of another size works
+				_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: s.Height, Col: s.Width})
 			})
 		}
 	}

@@ -83,7 +83,9 @@ func udpBeforeTheService(s *scene) {
 	stop := s.listenAt(s.lab.other, outsideIP+":31000")
 	defer stop()
 	early := s.hold(s.lab.client, "udp", balancer+":80")
-	early.Write([]byte("?"))
+	if _, err := early.Write([]byte("?")); err != nil {
+		s.t.Fatal(err)
+	}
 	bystander := s.hold(s.lab.client, "udp", outsideIP+":31000")
 	bystander.hears("before", "agent 10.244.0.9")
 	before := s.entries(outsideIP)

@@ -149,7 +149,7 @@ func answerDatagrams(socket *net.UDPConn, name string) {
 			return
 		}
 		if err == nil {
-			socket.WriteTo(fmt.Appendf(nil, "%s %s", name, addrOf(from)), from)
+			_, _ = socket.WriteTo(fmt.Appendf(nil, "%s %s", name, addrOf(from)), from)
 		}
 	}
 }
@@ -176,7 +176,7 @@ func ask(h host, network, to string) string {
 }
 
 func converse(conn net.Conn) string {
-	conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	buffer := make([]byte, 128)
 	if conn.LocalAddr().Network() == "udp" {
 		if _, err := conn.Write([]byte("?")); err != nil {

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"net"
@@ -93,7 +94,9 @@ func sctpInit(sport, dport uint16) []byte {
 func (s *scene) sniff(h host, protocol int) func() ([]byte, bool) {
 	s.t.Helper()
 	fd := s.raw(h, protocol)
-	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: silence.Microseconds()})
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: silence.Microseconds()}); err != nil {
+		s.t.Fatal(err)
+	}
 	return func() ([]byte, bool) {
 		buffer := make([]byte, 2048)
 		n, _, err := unix.Recvfrom(fd, buffer, 0)
@@ -173,7 +176,9 @@ func foreignMarks(s *scene) {
 	s.lab.counter(s, mark)
 	err := netns.Do(s.lab.node.netns, func() error {
 		dialer := net.Dialer{Timeout: patience, Control: func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark) })
+			var err error
+			controlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark) })
+			return errors.Join(controlErr, err)
 		}}
 		conn, err := dialer.Dial("tcp", vip)
 		if err == nil {

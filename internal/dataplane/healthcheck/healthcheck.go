@@ -94,7 +94,11 @@ func (b *Backend) serve(name string, row table.Service) error {
 		s = &server{port: row.HealthCheck, where: listeners}
 		s.http = &http.Server{Handler: b.handler(s), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 		for _, listener := range listeners {
-			go s.http.Serve(listener) // ends when the server is closed
+			go func() {
+				if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+					b.config.Log.Error("serve healthCheckNodePort", "port", row.HealthCheck, "service", name, "err", err)
+				}
+			}()
 		}
 		b.servers[name] = s
 	}
@@ -125,7 +129,7 @@ func (b *Backend) handler(s *server) http.Handler {
 			code = http.StatusInternalServerError
 		}
 		w.WriteHeader(code)
-		w.Write(append(text, '\n'))
+		_, _ = w.Write(append(text, '\n'))
 	})
 }
 

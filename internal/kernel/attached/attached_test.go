@@ -50,7 +50,7 @@ func TestListSaysWhatIsBehindEachVeth(t *testing.T) {
 	netnstest.In(t, filepath.Join(dir, "bridged"), func() error { return address("eth0", "10.244.1.3/24") })
 	sleeping := exec.Command("sleep", "60")
 	netnstest.In(t, filepath.Join(dir, "ptp"), sleeping.Start)
-	t.Cleanup(func() { sleeping.Process.Kill(); sleeping.Wait() })
+	t.Cleanup(func() { sleeping.Process.Kill(); _ = sleeping.Wait() })
 
 	var got []attached.Namespace
 	netnstest.In(t, node, func() (err error) { got, err = attached.List(dir); return err })

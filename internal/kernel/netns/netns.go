@@ -27,9 +27,9 @@ func Create(path string) error {
 	if err != nil {
 		return fmt.Errorf("create network namespace %s: %w", path, err)
 	}
-	f.Close()
+	_ = f.Close()
 	if err := onThread(func() error { return unshareAndPin(path) }); err != nil {
-		os.Remove(path)
+		_ = os.Remove(path)
 		return fmt.Errorf("create network namespace %s: %w", path, err)
 	}
 	return nil

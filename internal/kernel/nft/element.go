@@ -53,7 +53,7 @@ func (c *Conn) Change(ctx context.Context, ops []Op) error {
 		if err != nil {
 			return err
 		}
-		defer conn.CloseLasting()
+		defer func() { _ = conn.CloseLasting() }()
 		pending := 0
 		for _, op := range ops {
 			for _, part := range split(op) {
@@ -81,7 +81,7 @@ func (c *Conn) Elements(_ context.Context, family Family, table, set string) ([]
 		if err != nil {
 			return err
 		}
-		defer conn.CloseLasting()
+		defer func() { _ = conn.CloseLasting() }()
 		list, err := conn.GetSetElements(handle(family, table, set))
 		for _, e := range list {
 			out = append(out, Element{

@@ -35,7 +35,7 @@ func (c *Conn) Watch(ctx context.Context, table string, changed func()) error {
 		return fmt.Errorf("listen to changes of nftables: %w", err)
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	touched := false
 	for {
@@ -91,7 +91,7 @@ func (s *sockets) addOf(conn *netlink.Conn) {
 	if err != nil {
 		return
 	}
-	rawConn.Control(func(fd uintptr) {
+	_ = rawConn.Control(func(fd uintptr) {
 		if address, err := unix.Getsockname(int(fd)); err == nil {
 			if own, ok := address.(*unix.SockaddrNetlink); ok {
 				s.add(own.Pid)

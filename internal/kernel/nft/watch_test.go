@@ -4,6 +4,7 @@ package nft_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	for begun := false; !begun; { // until the watch is there
-		other.Run(t.Context(), "add element ip ours names { 192.0.2.1 }\ndelete element ip ours names { 192.0.2.1 }\n")
+		_ = other.Run(t.Context(), "add element ip ours names { 192.0.2.1 }\ndelete element ip ours names { 192.0.2.1 }\n")
 		select {
 		case <-told:
 			begun = true
@@ -52,7 +53,7 @@ func TestWatch(t *testing.T) {
 		t.Errorf("told %d times too often", len(told))
 	}
 	cancel()
-	if err := <-done; err != context.Canceled {
+	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("the watch ended with %v", err)
 	}
 }

@@ -100,7 +100,7 @@ func (c *Conn) Watch(ctx context.Context, removed func()) error {
 				return errors.New("watch links: the kernel closed the subscription")
 			}
 			// Routes through a link go away with it without a word, so look again when it is back.
-			running := update.IfInfomsg.Flags&unix.IFF_RUNNING != 0
+			running := update.Flags&unix.IFF_RUNNING != 0
 			if running && !up[update.Index] {
 				removed()
 			}

@@ -39,7 +39,7 @@ func TestOnLinkFollowsAddresses(t *testing.T) {
 	conn := route.New(ns)
 	ctx, stop := context.WithCancel(t.Context())
 	told, done := make(chan []netip.Prefix, 16), make(chan struct{})
-	go func() { conn.WatchOnLink(ctx, func(list []netip.Prefix) { told <- list }); close(done) }()
+	go func() { _ = conn.WatchOnLink(ctx, func(list []netip.Prefix) { told <- list }); close(done) }()
 	defer func() { stop(); <-done }()
 	await := func(want string) {
 		t.Helper()

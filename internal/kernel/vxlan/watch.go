@@ -45,7 +45,7 @@ func (c *Conn) subscribe(ctx context.Context) (*news, context.CancelFunc, error)
 			netlink.LinkSubscribeWithOptions(n.links, ctx.Done(), netlink.LinkSubscribeOptions{ListExisting: true}),
 			netlink.AddrSubscribe(n.addresses, ctx.Done()), netlink.RouteSubscribe(n.routes, ctx.Done()), netlink.NeighSubscribe(n.neighbours, ctx.Done()))
 	}
-	err := errors.ErrUnsupported
+	var err error
 	if c.netns == "" {
 		err = begin()
 	} else {
@@ -69,7 +69,7 @@ func (n *news) follow(ctx context.Context, mtus map[int32]uint32, changed func()
 			if !ok {
 				return
 			}
-			i, attrs := u.IfInfomsg.Index, u.Link.Attrs()
+			i, attrs := u.Index, u.Attrs()
 			if attrs.Name == Name {
 				index, tell = attrs.Index, true
 			}

@@ -53,7 +53,6 @@ type container struct {
 	started, finished int64
 	code              int32
 	reason            string
-	ignoreTerm        bool
 }
 
 // New makes a runtime that has these images and a network that is ready.

@@ -46,7 +46,7 @@ func Read(ctx context.Context, path string, o Options, alive func() bool, stdout
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
-	defer func() { f.Close() }()
+	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("examine the log: %w", err)
@@ -67,7 +67,7 @@ func Read(ctx context.Context, path string, o Options, alive func() bool, stdout
 		if err != nil || next == nil {
 			return err
 		}
-		f.Close()
+		_ = f.Close()
 		f = next
 	}
 }

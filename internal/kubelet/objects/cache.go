@@ -4,6 +4,7 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -80,7 +81,7 @@ func (c *Cache) read(ctx context.Context, uid string, ref Reference) (runtime.Ob
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		object, err, news := c.look(uid, ref)
+		object, news, err := c.look(uid, ref)
 		if err == nil || apierrors.IsNotFound(err) {
 			return object, err
 		}
@@ -92,7 +93,7 @@ func (c *Cache) read(ctx context.Context, uid string, ref Reference) (runtime.Ob
 	}
 }
 
-func (c *Cache) look(uid string, ref Reference) (runtime.Object, error, <-chan struct{}) {
+func (c *Cache) look(uid string, ref Reference) (object runtime.Object, news <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries[ref]
@@ -107,7 +108,7 @@ func (c *Cache) look(uid string, ref Reference) (runtime.Object, error, <-chan s
 		c.users[uid] = map[Reference]bool{}
 	}
 	c.users[uid][ref] = true
-	return e.object, e.err, e.news
+	return e.object, e.news, e.err
 }
 
 func (c *Cache) follower(ref Reference) Follower {
@@ -121,7 +122,7 @@ func (c *Cache) follower(ref Reference) Follower {
 // store keeps the last good value when the API server is merely unreachable: running pods keep what they have.
 func (c *Cache) store(ref Reference, e *entry, object runtime.Object, err error) {
 	c.mu.Lock()
-	first := e.err == errPending
+	first := errors.Is(e.err, errPending)
 	if err == nil || e.object == nil || apierrors.IsNotFound(err) {
 		e.object, e.err = object, err
 	}

@@ -45,11 +45,10 @@ func (f Follower) Follow(ctx context.Context, ref Reference, handle func(object 
 			return
 		}
 		version := ""
-		switch {
-		case err == nil:
+		if err == nil {
 			version = resourceVersion(object)
 			handle(object, nil)
-		default:
+		} else {
 			handle(nil, err)
 		}
 		if err == nil || apierrors.IsNotFound(err) {

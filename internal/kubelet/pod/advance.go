@@ -97,7 +97,9 @@ func (w *worker) replaceSandbox(ctx context.Context, pod *corev1.Pod, state *pod
 		w.m.config.Events.Pod(pod, "", corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
 	for i := range state.Sandboxes {
-		w.stopSandbox(ctx, state.Sandboxes[i].ID)
+		if err := w.stopSandbox(ctx, state.Sandboxes[i].ID); err != nil {
+			w.log.Warn("earlier sandbox not stopped", "id", state.Sandboxes[i].ID, "error", err)
+		}
 	}
 	volumes := make(chan bool, 1)
 	go func() { volumes <- w.setupVolumes(ctx) }()

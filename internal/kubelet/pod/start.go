@@ -139,7 +139,9 @@ func (w *worker) discard(ctx context.Context, name string) {
 		if c.Name == name && !c.Running() {
 			// The state is from before the new container: the newest of it is the previous one now.
 			if older++; older > 1 {
-				w.removeContainer(ctx, c.ID)
+				if err := w.removeContainer(ctx, c.ID); err != nil {
+					w.log.Warn("old container not removed", "container", c.Name, "id", c.ID, "error", err)
+				}
 				continue
 			}
 		}
@@ -147,7 +149,9 @@ func (w *worker) discard(ctx context.Context, name string) {
 	}
 	for i := range state.Sandboxes {
 		if s := &state.Sandboxes[i]; i > 0 && !s.Ready && !used[s.ID] {
-			w.removeSandbox(ctx, s.ID)
+			if err := w.removeSandbox(ctx, s.ID); err != nil {
+				w.log.Warn("old sandbox not removed", "id", s.ID, "error", err)
+			}
 		}
 	}
 }

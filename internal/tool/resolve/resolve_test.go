@@ -36,10 +36,10 @@ func serve(t *testing.T) string {
 	for network, s := range map[string]*dns.Server{"udp": {PacketConn: packets}, "tcp": {Listener: streams}} {
 		ready := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(ready) }
-		s.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(answer(q, network)) })
-		go s.ActivateAndServe()
+		s.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { _ = w.WriteMsg(answer(q, network)) })
+		go func() { _ = s.ActivateAndServe() }()
 		<-ready
-		t.Cleanup(func() { s.Shutdown() })
+		t.Cleanup(func() { _ = s.Shutdown() })
 	}
 	return packets.LocalAddr().String()
 }

@@ -59,7 +59,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("read the body: %v", err), http.StatusRequestEntityTooLarge)
 		return
 	}
-	w.Write(body)
+	_, _ = w.Write(body)
 }
 
 // sendRequests makes requests from here: ?url= [&count=] [&timeout=].
@@ -149,5 +149,5 @@ func writeJSON(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	encoder.Encode(v)
+	_ = encoder.Encode(v)
 }

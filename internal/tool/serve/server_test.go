@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -176,13 +177,13 @@ func TestRequestUnderWayFinishesAtStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	io.WriteString(conn, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+	fmt.Fprint(conn, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
 	reader := bufio.NewReader(conn)
 	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
 		t.Fatalf("got %q, %v; want 100 Continue", line, err)
 	}
 	server.stop()
-	io.WriteString(conn, "abc")
+	fmt.Fprint(conn, "abc")
 	answer, err := io.ReadAll(reader)
 	if err != nil || !strings.HasSuffix(string(answer), "\r\n\r\nabc") {
 		t.Errorf("request under way got %q, %v; want its body back", answer, err)

@@ -157,7 +157,7 @@ func serve(t *testing.T, ns string) {
 func answer(c net.Conn) {
 	defer c.Close()
 	sum := sha256.New()
-	io.Copy(sum, c)
+	_, _ = io.Copy(sum, c)
 	client, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 	fmt.Fprintf(c, "%x from %s", sum.Sum(nil), client)
 }
@@ -174,7 +174,7 @@ func ask(ctx context.Context, ns, address string, size int) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	data := make([]byte, size)
 	for i := range data {
 		data[i] = byte(i * i >> 3)
@@ -182,7 +182,7 @@ func ask(ctx context.Context, ns, address string, size int) (string, error) {
 	if _, err := c.Write(data); err != nil {
 		return "", err
 	}
-	c.(*net.TCPConn).CloseWrite()
+	_ = c.(*net.TCPConn).CloseWrite()
 	answer, err := io.ReadAll(c)
 	if err != nil {
 		return "", err

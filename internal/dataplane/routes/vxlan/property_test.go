@@ -22,8 +22,10 @@ import (
 // table writes into an empty one.
 func TestHistoriesEndWhereOneApplyEnds(t *testing.T) {
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
-		checks.Value.Set("30") // each is some hundred questions to the kernel
-		defer checks.Value.Set(checks.DefValue)
+		if err := checks.Value.Set("30"); err != nil { // each is some hundred questions to the kernel
+			t.Fatal(err)
+		}
+		defer func() { _ = checks.Value.Set(checks.DefValue) }()
 	}
 	fresh, used := lone(t), lone(t)
 	rapid.Check(t, func(r *rapid.T) {
@@ -97,6 +99,6 @@ var damages = []string{
 // vandalize runs a command that fails where there is nothing to damage.
 func vandalize(ns, command string) {
 	if fields := strings.Fields(command); len(fields) > 0 {
-		netns.Do(ns, exec.Command(fields[0], fields[1:]...).Run)
+		_ = netns.Do(ns, exec.Command(fields[0], fields[1:]...).Run)
 	}
 }
