@@ -28,13 +28,13 @@ import (
 
 // Plugin is bridge.
 type Plugin struct {
-	ipam *ipam.Delegate
+	ipam ipam.Optional
 }
 
 var _ plugin.Plugin = (*Plugin)(nil)
 
-// New returns the plugin; it gets addresses through ipam.
-func New(ipam *ipam.Delegate) *Plugin { return &Plugin{ipam: ipam} }
+// New returns the plugin; it gets addresses through delegate.
+func New(delegate *ipam.Delegate) *Plugin { return &Plugin{ipam: ipam.NewOptional(delegate)} }
 
 // Add attaches the container. Without an IPAM plugin it gets no address.
 func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error) {
@@ -50,32 +50,17 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err := attach.RefuseTaken(ns.Link, args); err != nil {
 		return nil, err
 	}
-	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
-	if c.IPAM.Type != "" {
-		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err != nil {
-			return nil, err
-		}
-		if len(result.IPs) == 0 {
-			err = errors.New("IPAM plugin returned missing IP config")
-		}
-	}
-	if err == nil {
-		err = connect(ctx, c, args, ns, result)
-	}
+	result, err := p.ipam.Add(ctx, c.IPAM.Type, args)
 	if err != nil {
-		return nil, errors.Join(err, p.release(ctx, c, args))
+		return nil, err
+	}
+	if err := connect(ctx, c, args, ns, result); err != nil {
+		return nil, errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
 	}
 	if plugin.HasDNS(c.DNS) {
 		result.DNS = c.DNS
 	}
 	return result, nil
-}
-
-func (p *Plugin) release(ctx context.Context, c *config, args *skel.CmdArgs) error {
-	if c.IPAM.Type == "" {
-		return nil
-	}
-	return p.ipam.Del(ctx, c.IPAM.Type, args)
 }
 
 func connect(ctx context.Context, c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {

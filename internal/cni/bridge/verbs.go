@@ -21,10 +21,8 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	if c.IPAM.Type != "" {
-		if err := p.ipam.Check(ctx, c.IPAM.Type, args); err != nil {
-			return err
-		}
+	if err := p.ipam.Check(ctx, c.IPAM.Type, args); err != nil {
+		return err
 	}
 	prev, err := plugin.NeedPrevResult(&c.PluginConf)
 	if err != nil {
@@ -72,7 +70,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	if c.IPMasq {
 		err = errors.Join(err, masquerade.Delete(ctx, c.IPMasqBackend, owner))
 	}
-	return errors.Join(err, p.release(ctx, c, args))
+	return errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
 }
 
 // GC removes the devices, masquerading and addresses of attachments that are not valid any more.
@@ -87,10 +85,7 @@ func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	if c.MacSpoofCheck {
 		err = errors.Join(err, sweepGuards())
 	}
-	if c.IPAM.Type != "" {
-		err = errors.Join(err, p.ipam.GC(ctx, c.IPAM.Type, args))
-	}
-	return err
+	return errors.Join(err, p.ipam.GC(ctx, c.IPAM.Type, args))
 }
 
 func sweepGuards() error {
@@ -105,7 +100,7 @@ func sweepGuards() error {
 // Status asks the IPAM plugin, if there is one.
 func (p *Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
 	c, err := parse(args.StdinData, args.Args)
-	if err != nil || c.IPAM.Type == "" {
+	if err != nil {
 		return err
 	}
 	return p.ipam.Status(ctx, c.IPAM.Type, args)

@@ -3,24 +3,20 @@
 package macvlan
 
 import (
+	"net"
 	"testing"
 
-	"eastwest/internal/cni/plugin"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"eastwest/internal/cni/plugin/plugintest"
 )
 
 func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"name": "net", "cniVersion": "1.1.0", "mtu": 1400, "mode": "vepa", "vlan": 7, "isDefaultGateway": true, "runtimeConfig": {"mac": "02:00:00:00:00:01"},
-		"prevResult": {"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.0.0.2/24"}]}}`), "IgnoreUnknown=1;MAC=02:00:00:00:00:02")
-	f.Fuzz(func(t *testing.T, stdin []byte, cniArgs string) {
+	plugintest.FuzzParse(f, func(stdin []byte, cniArgs string) (*types.PluginConf, net.HardwareAddr, error) {
 		c, err := parse(stdin, cniArgs)
 		if err != nil {
-			return
+			return nil, nil, err
 		}
-		if _, err := plugin.PrevResult(&c.PluginConf); err != nil {
-			return
-		}
-		if c.mac != nil && len(c.mac) == 0 {
-			t.Error("an empty hardware address was accepted")
-		}
+		return &c.PluginConf, c.mac, nil
 	})
 }

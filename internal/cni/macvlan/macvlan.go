@@ -25,13 +25,13 @@ import (
 
 // Plugin is macvlan.
 type Plugin struct {
-	ipam *ipam.Delegate
+	ipam ipam.Optional
 }
 
 var _ plugin.Plugin = (*Plugin)(nil)
 
-// New returns the plugin; it gets addresses through ipam.
-func New(ipam *ipam.Delegate) *Plugin { return &Plugin{ipam: ipam} }
+// New returns the plugin; it gets addresses through delegate.
+func New(delegate *ipam.Delegate) *Plugin { return &Plugin{ipam: ipam.NewOptional(delegate)} }
 
 // Add attaches the container. Without an IPAM plugin it gets no address.
 func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error) {
@@ -47,30 +47,15 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err := attach.RefuseTaken(ns.Link, args); err != nil {
 		return nil, err
 	}
-	result := &current.Result{CNIVersion: current.ImplementedSpecVersion}
-	if c.IPAM.Type != "" {
-		if result, err = p.ipam.Add(ctx, c.IPAM.Type, args); err != nil {
-			return nil, err
-		}
-		if len(result.IPs) == 0 {
-			err = errors.New("IPAM plugin returned missing IP config")
-		}
-	}
-	if err == nil {
-		err = connect(c, args, ns, result)
-	}
+	result, err := p.ipam.Add(ctx, c.IPAM.Type, args)
 	if err != nil {
-		return nil, errors.Join(err, p.release(ctx, c, args))
+		return nil, err
+	}
+	if err := connect(c, args, ns, result); err != nil {
+		return nil, errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
 	}
 	result.DNS = c.DNS // also if it is empty, as the reference plugin does
 	return result, nil
-}
-
-func (p *Plugin) release(ctx context.Context, c *config, args *skel.CmdArgs) error {
-	if c.IPAM.Type == "" {
-		return nil
-	}
-	return p.ipam.Del(ctx, c.IPAM.Type, args)
 }
 
 func connect(c *config, args *skel.CmdArgs, ns *attach.Namespace, result *current.Result) error {
@@ -142,10 +127,8 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	if c.IPAM.Type != "" {
-		if err := p.ipam.Check(ctx, c.IPAM.Type, args); err != nil {
-			return err
-		}
+	if err := p.ipam.Check(ctx, c.IPAM.Type, args); err != nil {
+		return err
 	}
 	prev, err := plugin.NeedPrevResult(&c.PluginConf)
 	if err != nil {
@@ -186,13 +169,13 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	for _, name := range []string{args.IfName, attach.HostName(args.ContainerID, args.IfName, 0)} {
 		err = errors.Join(err, attach.DeleteInside(args.Netns, name))
 	}
-	return errors.Join(err, p.release(ctx, c, args))
+	return errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
 }
 
 // GC gives back the addresses of attachments that are not valid any more; their devices went with their namespaces.
 func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	c, err := parse(args.StdinData, args.Args)
-	if err != nil || c.IPAM.Type == "" {
+	if err != nil {
 		return err
 	}
 	return p.ipam.GC(ctx, c.IPAM.Type, args)
@@ -213,9 +196,6 @@ func (p *Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
 		if _, err := c.findMaster(h); err != nil {
 			return types.NewError(types.ErrPluginNotAvailable, err.Error(), "")
 		}
-	}
-	if c.IPAM.Type == "" {
-		return nil
 	}
 	return p.ipam.Status(ctx, c.IPAM.Type, args)
 }

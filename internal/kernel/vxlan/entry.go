@@ -142,22 +142,21 @@ func address(ip net.IP) netip.Addr {
 	return a.Unmap()
 }
 
+// verbs are what is done with each kind of entry.
+type verbs struct {
+	address   func(*link.Handle, netlink.Link, *netlink.Addr) error
+	route     func(*link.Handle, *netlink.Route) error
+	neighbour func(*link.Handle, *netlink.Neigh) error
+}
+
+var (
+	replaceEntry = verbs{(*link.Handle).AddrReplace, (*link.Handle).RouteReplace, (*link.Handle).NeighSet}
+	deleteEntry  = verbs{(*link.Handle).AddrDel, (*link.Handle).RouteDel, (*link.Handle).NeighDel}
+)
+
 // Add adds an entry, or replaces the one with its key.
 func (c *Conn) Add(_ context.Context, e Entry) error {
-	err := c.do(func(h *link.Handle) error {
-		l, err := h.LinkByName(Name)
-		if err != nil {
-			return err
-		}
-		switch e.Kind {
-		case Address:
-			return h.AddrReplace(l, e.address())
-		case Route:
-			return h.RouteReplace(e.route(l))
-		}
-		return h.NeighSet(e.neighbour(l))
-	})
-	if err != nil {
+	if err := c.change(e, replaceEntry); err != nil {
 		return fmt.Errorf("add %s: %w", e, err)
 	}
 	return nil
@@ -165,23 +164,27 @@ func (c *Conn) Add(_ context.Context, e Entry) error {
 
 // Remove removes an entry; a missing one is no error.
 func (c *Conn) Remove(_ context.Context, e Entry) error {
-	err := c.do(func(h *link.Handle) error {
+	err := c.change(e, deleteEntry)
+	if err == nil || link.IsNotFound(err) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EADDRNOTAVAIL) {
+		return nil
+	}
+	return fmt.Errorf("remove %s: %w", e, err)
+}
+
+func (c *Conn) change(e Entry, v verbs) error {
+	return c.do(func(h *link.Handle) error {
 		l, err := h.LinkByName(Name)
 		if err != nil {
 			return err
 		}
 		switch e.Kind {
 		case Address:
-			return h.AddrDel(l, e.address())
+			return v.address(h, l, e.address())
 		case Route:
-			return h.RouteDel(e.route(l))
+			return v.route(h, e.route(l))
 		}
-		return h.NeighDel(e.neighbour(l))
+		return v.neighbour(h, e.neighbour(l))
 	})
-	if err == nil || link.IsNotFound(err) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EADDRNOTAVAIL) {
-		return nil
-	}
-	return fmt.Errorf("remove %s: %w", e, err)
 }
 
 func (e Entry) address() *netlink.Addr {

@@ -3,186 +3,32 @@
 package nftables_test
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net/netip"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/conformance"
 	"eastwest/internal/dataplane/services/nftables"
-	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft/nfttest"
 	"eastwest/internal/table"
 )
 
-func fakeBackend(t *rapid.T, kernel *nfttest.Fake) *nftables.Backend {
-	backend, err := nftables.New(nftables.Config{Kernel: kernel, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return backend
-}
-
-// drawRow makes a service with its own addresses and any endpoints.
-func drawRow(t *rapid.T, n int) table.Service {
-	s := table.Service{Object: table.Object{Kind: "Service", Namespace: "default", Name: fmt.Sprint("s", n)}}
-	four, six := netip.AddrFrom4([4]byte{10, 96, 0, byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd00:96::%d", n+1))
-	s.Addresses = []netip.Addr{four, six}
-	for i, addr := range []netip.Addr{four, six, netip.IPv4Unspecified(), netip.IPv4Unspecified()} {
-		f := table.Frontend{
-			Addr: addr, Port: uint16(8000 + n), Masquerade: table.FromOutside, Action: table.Reject,
-			Protocol:        rapid.SampledFrom([]table.Protocol{table.TCP, table.UDP}).Draw(t, "protocol"),
-			AffinitySeconds: rapid.SampledFrom([]uint32{0, 0, 60, 10800}).Draw(t, "affinity"),
+func TestHistories(t *testing.T) {
+	conformance.Histories(t, func(t *rapid.T, fail func() error) (dataplane.Dataplane[table.Service], func()) {
+		kernel := &nfttest.Fake{Fail: fail}
+		backend, err := nftables.New(nftables.Config{Kernel: kernel, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if i >= 2 {
-			f.Kind, f.View = table.NodePort, table.View(i-2)
-		}
-		for e := range rapid.IntRange(0, 5).Draw(t, "endpoints") {
-			endpoint := netip.AddrFrom4([4]byte{10, 244, byte(rapid.IntRange(0, 1).Draw(t, "node")), byte(e)})
-			if addr.Is6() {
-				endpoint = netip.MustParseAddr(fmt.Sprintf("fd00:10::%d", e+1))
-			}
-			f.Action = table.Forward
-			f.Endpoints = append(f.Endpoints, netip.AddrPortFrom(endpoint, 80))
-			if i == 0 && endpoint.As4()[2] == 0 {
-				s.Hairpin = append(s.Hairpin, endpoint)
-			}
-		}
-		if i == 0 && rapid.Bool().Draw(t, "ranges") {
-			f.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-		}
-		s.Frontends = append(s.Frontends, f)
-	}
-	return s
-}
-
-// history plays random changes, gives the table and what changed to step after each, and returns the last table.
-func history(t *rapid.T, step func(want table.Table[table.Service], changed table.Keys)) (rows table.Table[table.Service]) {
-	for i := range rapid.IntRange(1, 6).Draw(t, "steps") {
-		set := map[string]table.Service{}
-		changed := table.Keys{All: i == 0}
-		var remove []string
-		for range rapid.IntRange(1, 3).Draw(t, "changes") {
-			n := rapid.IntRange(0, 4).Draw(t, "service")
-			key := fmt.Sprint("default/s", n)
-			changed.Names = append(changed.Names, key)
-			if rapid.IntRange(0, 3).Draw(t, "delete") == 0 {
-				remove = append(remove, key)
-				delete(set, key)
-				continue
-			}
-			set[key] = drawRow(t, n)
-		}
-		rows = rows.With(set, remove...)
-		step(rows, changed)
-	}
-	return rows
-}
-
-// Applying changes one by one leaves what applying everything to an empty kernel leaves.
-func TestChangesEqualApplyingAll(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		backend := fakeBackend(t, &nfttest.Fake{})
-		last := history(t, func(want table.Table[table.Service], changed table.Keys) {
-			if err := backend.Apply(context.Background(), want, changed); err != nil {
-				t.Fatal(err)
-			}
-		})
-		equalToFresh(t, backend, last)
+		return backend, kernel.Flush
 	})
 }
 
-// Whatever fails, trying again with everything leads to the wanted state.
-func TestFailuresConverge(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		kernel := &nfttest.Fake{}
-		failing := true
-		kernel.Fail = func() error {
-			if failing && rapid.IntRange(0, 4).Draw(t, "fail") == 0 {
-				return errors.New("the kernel is in a bad mood")
-			}
-			return nil
-		}
-		backend := fakeBackend(t, kernel)
-		last := history(t, func(want table.Table[table.Service], changed table.Keys) {
-			if rapid.IntRange(0, 9).Draw(t, "flush") == 0 {
-				kernel.Flush()
-				changed.All = true // as a resync does
-			}
-			failing = true
-			for try := 0; ; try++ {
-				err := backend.Apply(context.Background(), want, changed)
-				if err == nil {
-					break
-				}
-				if try > 3 {
-					t.Fatalf("no failure is left, but: %v", err)
-				}
-				changed.All = true
-				failing = try < 3
-			}
-			failing = false
-		})
-		equalToFresh(t, backend, last)
-	})
-}
-
-func equalToFresh(t *rapid.T, backend *nftables.Backend, want table.Table[table.Service]) {
-	fresh := fakeBackend(t, &nfttest.Fake{})
-	if err := fresh.Apply(context.Background(), want, table.Keys{All: true}); err != nil {
-		t.Fatal(err)
-	}
-	wanted, err := fresh.Dump(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	have, err := backend.Dump(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(wanted, have); diff != "" {
-		t.Fatalf("kernel (-fresh +changed):\n%s", diff)
-	}
-}
-
-// The same on the kernel: after each step it holds what a full sync from nothing would have written.
 func TestHistoriesOnTheKernel(t *testing.T) {
-	ns, fresh := netnstest.New(t), netnstest.New(t)
-	for seed := range 4 {
-		backend := kernelBackend(t, ns)
-		type step struct {
-			want    table.Table[table.Service]
-			changed table.Keys
-		}
-		steps := rapid.Custom(func(t *rapid.T) (steps []step) {
-			history(t, func(want table.Table[table.Service], changed table.Keys) { steps = append(steps, step{want, changed}) })
-			return steps
-		}).Example(seed)
-		for i, s := range steps {
-			if err := backend.Apply(t.Context(), s.want, s.changed); err != nil {
-				t.Fatalf("seed %d, step %d: %v", seed, i, err)
-			}
-			other := kernelBackend(t, fresh)
-			if err := other.Remove(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := other.Apply(t.Context(), s.want, table.Keys{All: true}); err != nil {
-				t.Fatal(err)
-			}
-			want, wantErr := other.Dump(t.Context())
-			have, haveErr := backend.Dump(t.Context())
-			if diff := cmp.Diff(want, have); diff != "" || wantErr != nil || haveErr != nil {
-				t.Fatalf("seed %d, step %d: %v %v (-fresh +changed):\n%s", seed, i, wantErr, haveErr, diff)
-			}
-		}
-	}
-}
-
-func kernelBackend(t *testing.T, ns string) *nftables.Backend {
-	backend, _ := newBackend(t, ns)
-	return backend
+	conformance.KernelHistories(t, func(t *testing.T, ns string) dataplane.Dataplane[table.Service] {
+		backend, _ := newBackend(t, ns)
+		return backend
+	})
 }
