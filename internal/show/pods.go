@@ -15,6 +15,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"eastwest/internal/kernel/attached"
@@ -82,27 +84,30 @@ func sandboxes(ctx context.Context, config Config) ([]Pod, error) {
 	pods := make([]Pod, 0, len(list.Items))
 	for _, item := range list.Items {
 		answer, err := client.Runtime.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: item.Id})
-		if err != nil {
+		if status.Code(err) == codes.NotFound {
 			continue // it went away between the two questions
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read pod sandbox %s: %w", item.Id, err)
 		}
 		pods = append(pods, podOf(config.Node, answer.GetStatus()))
 	}
 	return pods, nil
 }
 
-func podOf(node string, status *runtimeapi.PodSandboxStatus) Pod {
+func podOf(node string, sandbox *runtimeapi.PodSandboxStatus) Pod {
 	pod := Pod{
-		Namespace: status.GetMetadata().GetNamespace(), Name: status.GetMetadata().GetName(), UID: status.GetMetadata().GetUid(),
-		Node: node, Sandbox: status.GetId(), Addresses: []string{},
-		HostNetwork: status.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE,
+		Namespace: sandbox.GetMetadata().GetNamespace(), Name: sandbox.GetMetadata().GetName(), UID: sandbox.GetMetadata().GetUid(),
+		Node: node, Sandbox: sandbox.GetId(), Addresses: []string{},
+		HostNetwork: sandbox.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE,
 	}
 	if pod.HostNetwork {
 		return pod
 	}
-	if ip := status.GetNetwork().GetIp(); ip != "" {
+	if ip := sandbox.GetNetwork().GetIp(); ip != "" {
 		pod.Addresses = append(pod.Addresses, ip)
 	}
-	for _, more := range status.GetNetwork().GetAdditionalIps() {
+	for _, more := range sandbox.GetNetwork().GetAdditionalIps() {
 		pod.Addresses = append(pod.Addresses, more.GetIp())
 	}
 	return pod

@@ -71,7 +71,7 @@ func List(dir string) ([]Namespace, error) {
 // end is a link of this namespace whose other end is in namespace id (as this one numbers them) under an index.
 type end struct{ id, index int }
 
-// ends returns this namespace's links by what they are the other end of, and the names of all by index.
+// ends returns this namespace's veths by what they are the other end of.
 func ends(here *link.Handle) (map[end]Interface, error) {
 	all, err := here.LinkList()
 	if err != nil {
