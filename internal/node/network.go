@@ -107,7 +107,7 @@ func (n *Network) addDataplanes() error {
 	if !n.config.NoRoutes {
 		n.routes = newLoop(n, "routes", direct.New(n.routing))
 		n.egress = newLoop(n, "egress", masquerade.New(n.tables))
-		return n.addOverlay()
+		n.addOverlay()
 	}
 	return nil
 }
@@ -166,6 +166,9 @@ func (n *Network) readiness() []<-chan struct{} {
 
 // Run works until ctx ends or a part cannot go on. What is in the kernel stays there.
 func (n *Network) Run(ctx context.Context) error {
+	if err := n.prepareOverlay(ctx); err != nil {
+		return fmt.Errorf("run the node's network: %w", err)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup

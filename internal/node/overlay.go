@@ -9,21 +9,28 @@ import (
 	vxlanroutes "eastwest/internal/dataplane/routes/vxlan"
 )
 
-// addOverlay adds the tunnels' dataplane, or takes away what an agent with an overlay left.
-func (n *Network) addOverlay() error {
-	backend := vxlanroutes.New(n.overlay, n.tables)
+func (n *Network) addOverlay() {
 	if n.config.Overlay.Any() {
-		n.tunnels = newLoop(n, "tunnels", backend)
-		// Known before the first table: a restart must not send packets another way for a moment.
-		networks, err := n.routing.OnLink(context.Background())
+		n.tunnels = newLoop(n, "tunnels", vxlanroutes.New(n.overlay, n.tables))
+	}
+}
+
+// prepareOverlay does what comes before the first table: it learns which networks this node is on, for a restart must not
+// send packets another way for a moment, or, without an overlay, takes away what an agent with one left.
+func (n *Network) prepareOverlay(ctx context.Context) error {
+	switch {
+	case n.tunnels != nil:
+		networks, err := n.routing.OnLink(ctx)
 		n.store.SetOnLink(networks)
 		return err
+	case n.config.NoRoutes:
+		return nil
 	}
 	// Without the device there is nothing to ask nft about, which is what every start would wait for.
 	if there, err := n.overlay.Exists(); err != nil || !there {
 		return err
 	}
-	return backend.Remove(context.Background())
+	return vxlanroutes.New(n.overlay, n.tables).Remove(ctx)
 }
 
 func (n *Network) overlayParts() []func(context.Context) error {

@@ -104,12 +104,7 @@ func podOf(node string, sandbox *runtimeapi.PodSandboxStatus) Pod {
 	if pod.HostNetwork {
 		return pod
 	}
-	if ip := sandbox.GetNetwork().GetIp(); ip != "" {
-		pod.Addresses = append(pod.Addresses, ip)
-	}
-	for _, more := range sandbox.GetNetwork().GetAdditionalIps() {
-		pod.Addresses = append(pod.Addresses, more.GetIp())
-	}
+	pod.Addresses = append(pod.Addresses, criclient.SandboxIPs(sandbox)...)
 	return pod
 }
 

@@ -58,14 +58,21 @@ func (c *Client) addSandbox(ctx context.Context, state *podstate.State, item *ru
 		Ready:       s.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY,
 		HostNetwork: s.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE,
 	}
-	if ip := s.GetNetwork().GetIp(); ip != "" {
-		sandbox.IPs = append(sandbox.IPs, ip)
-	}
-	for _, more := range s.GetNetwork().GetAdditionalIps() {
-		sandbox.IPs = append(sandbox.IPs, more.GetIp())
-	}
+	sandbox.IPs = SandboxIPs(s)
 	state.Sandboxes = append(state.Sandboxes, sandbox)
 	return nil
+}
+
+// SandboxIPs returns the addresses of a sandbox's own network, its first address first; nil without any.
+func SandboxIPs(s *runtimeapi.PodSandboxStatus) []string {
+	var ips []string
+	if ip := s.GetNetwork().GetIp(); ip != "" {
+		ips = append(ips, ip)
+	}
+	for _, more := range s.GetNetwork().GetAdditionalIps() {
+		ips = append(ips, more.GetIp())
+	}
+	return ips
 }
 
 func (c *Client) addContainer(ctx context.Context, state *podstate.State, item *runtimeapi.Container) error {
