@@ -60,7 +60,7 @@ func (c Config) validate() error {
 		errs = append(errs, errors.New("no node address: give one with --node-ip"))
 	}
 	if len(c.ClusterCIDRs) == 0 || len(c.ServiceCIDRs) == 0 {
-		errs = append(errs, errors.New("the ranges of pods and services are needed: --cluster-cidr and --service-cidr"))
+		errs = append(errs, errors.New("the ranges of pods and services are needed: --cluster-cidr and --service-cluster-ip-range"))
 	}
 	if c.CNI != "" && c.CNI != CNIPTP && c.CNI != CNIBridge {
 		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
