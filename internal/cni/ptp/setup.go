@@ -77,7 +77,7 @@ func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
 		return err
 	}
 	for _, ip := range ips {
-		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway)}
+		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway) | unix.IFA_F_NOPREFIXROUTE}
 		if err := h.AddrAdd(l, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add gateway address %s to %s: %w", ip.Gateway, name, err)
 		}
