@@ -22,11 +22,13 @@ func TableName(cluster string) string { return "eastwest_" + cluster }
 const strangersTable = "eastwest_node"
 
 // EnsureMasquerade writes the cluster's table: packets from a node network, of which there is one a family, to anywhere
-// else leave the host with the host's address. The table is replaced in one transaction.
+// else leave the host with the host's address. What goes from node to node passes here as well, where the host has bridges
+// ask nftables (br_netfilter), and is left alone, pods' addresses among it. The table is replaced in one transaction.
 func EnsureMasquerade(cluster string, networks ...netip.Prefix) error {
 	var rules [][]expr.Any
 	for _, network := range networks {
-		rule := append(ofFamily(network), inNetwork(network, source, expr.CmpOpEq)...)
+		rule := append(ofFamily(network), outBy(expr.CmpOpNeq, BridgeName(cluster))...)
+		rule = append(rule, inNetwork(network, source, expr.CmpOpEq)...)
 		rules = append(rules, append(rule, inNetwork(network, destination, expr.CmpOpNeq)...))
 	}
 	return replaceTable(TableName(cluster), rules)
@@ -44,10 +46,7 @@ func MasqueradeStrangers(path string, networks ...netip.Prefix) error {
 	}
 	var rules [][]expr.Any
 	for _, known := range byFamily {
-		rule := append(ofFamily(known[0]),
-			&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName(NodeLink)},
-		)
+		rule := append(ofFamily(known[0]), outBy(expr.CmpOpEq, NodeLink)...)
 		for _, network := range known {
 			rule = append(rule, inNetwork(network, source, expr.CmpOpNeq)...)
 		}
@@ -79,6 +78,14 @@ func replaceTable(name string, rules [][]expr.Any) error {
 		return fmt.Errorf("write nftables table %s: %w", table.Name, err)
 	}
 	return nil
+}
+
+// outBy compares the link by which a packet leaves.
+func outBy(op expr.CmpOp, link string) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: op, Register: 1, Data: interfaceName(link)},
+	}
 }
 
 // interfaceName is a name as the kernel compares it: 16 bytes (IFNAMSIZ), filled with zeros.
