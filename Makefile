@@ -4,7 +4,7 @@
 #   make run     a three-node cluster with the demo in it
 #   make test    formatting, house rules, every test of a package, and the scripts of cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
-#   make cni-test    the CNI plugins under cnitool and podman
+#   make cni-test    the CNI plugins under cnitool, podman and containerd
 #   make cni-bench   the CNI plugins beside the reference ones
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
@@ -58,7 +58,7 @@ cluster-test: build
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
 
-# The CNI plugins under cnitool and podman; both are downloaded, nothing is installed.
+# The CNI plugins under cnitool, podman and containerd; all are downloaded, nothing is installed.
 cni-test: build packages
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cni -args -bin $(CURDIR)/bin

@@ -53,7 +53,7 @@ It writes into its data folder, before it serves:
 	flags.StringVar(&f.bind, "bind-address", "", "address to listen on (default: all)")
 	flags.Uint16Var(&f.port, "secure-port", 6443, "port to listen on, with TLS")
 	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.244.0.0/16"}, "range of pods; two, of both families, for dual stack")
-	flags.StringSliceVar(&f.serviceCIDRs, "service-cidr", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack")
+	flags.StringSliceVar(&f.serviceCIDRs, "service-cluster-ip-range", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack")
 	flags.StringVar(&f.nodePorts, "service-node-port-range", "30000-32767", "range of node ports")
 	flags.StringVar(&f.domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringSliceVar(&f.names, "tls-san", nil, "more names and addresses of this server, for its certificate")
@@ -79,7 +79,7 @@ func (f *serverFlags) parse() (server.Config, error) {
 	if c.ClusterCIDRs, err = prefixes("--cluster-cidr", f.clusterCIDRs); err != nil {
 		return c, err
 	}
-	if c.ServiceCIDRs, err = prefixes("--service-cidr", f.serviceCIDRs); err != nil {
+	if c.ServiceCIDRs, err = prefixes("--service-cluster-ip-range", f.serviceCIDRs); err != nil {
 		return c, err
 	}
 	if _, err = fmt.Sscanf(f.nodePorts, "%d-%d", &c.NodePorts.First, &c.NodePorts.Last); err != nil {
@@ -96,7 +96,7 @@ func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	for _, text := range texts {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", flag, err)
+			return nil, fmt.Errorf("%s %q is no address range such as 10.0.0.0/16: %w", flag, text, err)
 		}
 		out = append(out, prefix)
 	}

@@ -87,7 +87,9 @@ func (c *Clusters) group(name string) cgroup.Group {
 func (c *Clusters) machine(r *Record, node Node) *machine.Machine {
 	hosts := make([]machine.Host, 0, len(r.Nodes))
 	for _, n := range r.Nodes {
-		hosts = append(hosts, machine.Host{Name: n.Name, Address: n.Address})
+		for _, address := range n.Addresses {
+			hosts = append(hosts, machine.Host{Name: n.Name, Address: address})
+		}
 	}
 	return machine.New(machine.Config{
 		Name:       node.Name,

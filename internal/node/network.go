@@ -105,7 +105,7 @@ func (n *Network) addDataplanes() error {
 		n.names = newLoop(n, "names", n.config.Names)
 	}
 	if !n.config.NoRoutes {
-		n.routes = newLoop(n, "routes", direct.New(n.routing))
+		n.routes = newLoop(n, "routes", direct.New(n.routing, n.config.NodeIPs))
 		n.egress = newLoop(n, "egress", masquerade.New(n.tables))
 		n.addOverlay()
 	}

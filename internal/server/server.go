@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"eastwest/internal/addressplan"
 	"eastwest/internal/apiserver"
@@ -49,6 +50,9 @@ type Server struct {
 // which nodes join, and DataDir/admin.kubeconfig, for its administrator.
 func New(config Config) (*Server, error) {
 	config = config.complete()
+	if err := checkFamilies(config.ClusterCIDRs, config.ServiceCIDRs); err != nil {
+		return nil, err
+	}
 	if err := checkPort(config.BindAddress, config.Port); err != nil {
 		return nil, err
 	}
@@ -82,6 +86,25 @@ func (c Config) complete() Config {
 		c.ClusterDomain = "cluster.local"
 	}
 	return c
+}
+
+// checkFamilies refuses ranges that do not fit together: one, or one of each family, and no service where there are no pods.
+func checkFamilies(pods, services []netip.Prefix) error {
+	for _, list := range [][]netip.Prefix{pods, services} {
+		if len(list) == 0 || len(list) > 2 || len(list) == 2 && list[0].Addr().Is6() == list[1].Addr().Is6() {
+			return fmt.Errorf("ranges %v: give one, or one of each IP family, with --cluster-cidr and --service-cluster-ip-range", list)
+		}
+	}
+	for _, service := range services {
+		if !slices.ContainsFunc(pods, func(pod netip.Prefix) bool { return pod.Addr().Is6() == service.Addr().Is6() }) {
+			family := "IPv4"
+			if service.Addr().Is6() {
+				family = "IPv6"
+			}
+			return fmt.Errorf("services have %s addresses (--service-cluster-ip-range %s), but pods have none: give both ranges or neither", family, service)
+		}
+	}
+	return nil
 }
 
 // checkPort says early, and in plain words, that somebody else has the port.
