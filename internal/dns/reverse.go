@@ -17,12 +17,11 @@ func (z *Zone) locateReverse(rec *records, q *wire.Query) node {
 	}
 	n := node{addr: r.address()}
 	if r.whole() {
-		key := n.addr.As16()
-		n.pointers, _ = rec.reverse.get(key[:])
+		n.back = rec.reverse.get(n.addr.Unmap())
 	}
 	zone, found := z.reverseZone(n.addr, r.parts)
 	switch {
-	case len(n.pointers) > 0:
+	case n.back.len() > 0:
 		n.kind = address
 	case !found:
 		return node{}

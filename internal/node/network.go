@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync"
 
@@ -102,7 +103,8 @@ func (n *Network) addDataplanes() error {
 		}
 	}
 	if n.config.Names != nil {
-		n.names = newLoop(n, "names", n.config.Names)
+		// Names are in this process: nobody else can change them, so there is nothing to resync with.
+		n.names = reconcile.NewLoop(reconcile.Config{Name: "names", Resync: math.MaxInt64, Log: n.config.Log}, n.config.Names)
 	}
 	if !n.config.NoRoutes {
 		n.routes = newLoop(n, "routes", direct.New(n.routing))

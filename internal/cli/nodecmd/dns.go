@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -69,14 +70,33 @@ it only forwards. The agent of a node runs the same server.`,
 	return cmd
 }
 
-// gcPercent trades a little time of changes, which are few, for memory: answering makes no garbage.
-const gcPercent = 30
+// Percentages of garbage that the collector allows. Answering makes none, so that little is enough to serve; the first
+// lists make much, and are to be read fast.
+const (
+	gcServing = 30
+	gcReading = 100
+	gcLeast   = 10
+)
+
+// collectAt sets a percentage, unless a person set one.
+func collectAt(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
+}
+
+// keepMemorySmall gives back what the first lists took. The more there is to keep, the smaller a part of it garbage may be.
+func keepMemorySmall() {
+	const room = 5 << 20
+	debug.FreeOSMemory()
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	collectAt(int(min(max(100*room/now.HeapAlloc, gcLeast), gcServing)))
+}
 
 func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 	var err error
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	collectAt(gcServing)
 	f.server.Log = logger(s, f.verbose)
 	if f.server.Allow, err = parseEach("--allow", f.allow, netip.ParsePrefix); err != nil {
 		return usageError{err}
@@ -142,10 +162,11 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	if err != nil {
 		return err
 	}
+	collectAt(gcReading)
 	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error {
 		if names.WaitReady(ctx) == nil {
-			debug.FreeOSMemory() // of the first lists, which are large
+			keepMemorySmall()
 		}
 		return nil
 	})
