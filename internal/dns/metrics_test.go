@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	mdns "github.com/miekg/dns"
 )
@@ -25,6 +26,25 @@ func get(t *testing.T, url string) (int, string) {
 		t.Fatal(err)
 	}
 	return r.StatusCode, string(body)
+}
+
+// feed was last confirmed an hour ago.
+type feed struct{}
+
+func (feed) Confirmed() time.Time { return time.Now().Add(-time.Hour) }
+func (feed) Mended() uint64       { return 7 }
+
+// While the API server is away, the metrics say how old the answers are.
+func TestMetricsSayHowOldNamesAre(t *testing.T) {
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Feed: feed{}})
+	web := httptest.NewServer(s.Handler())
+	defer web.Close()
+	_, metrics := get(t, web.URL+"/metrics")
+	for _, want := range []string{"eastwest_dns_table_age_seconds 36", "eastwest_dns_lost_events_total 7"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("missing %s in\n%s", want, metrics)
+		}
+	}
 }
 
 func TestMetricsHaveCoreDNSNames(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 // ServerConfig says what a Server serves, and where. The zero value of a field means its default.
 type ServerConfig struct {
 	Zone       *Zone            // cluster names; nil for a plain forwarder
+	Feed       Feed             // what keeps the zone; only metrics ask it. May be nil
 	Listen     []string         // address:port, each over UDP and TCP; required. The node need not have the address yet
 	Upstreams  []netip.AddrPort // servers for all other names; they come before those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
@@ -32,6 +33,12 @@ type ServerConfig struct {
 	StaleFor   time.Duration    // how long an expired entry may help out while no upstream answers; default 1 h, negative for not at all
 	Workers    int              // UDP sockets an address, each read by a goroutine of its own; default one a processor
 	Log        *slog.Logger     // default: nothing is logged
+}
+
+// Feed is what keeps a zone equal to the cluster.
+type Feed interface {
+	Confirmed() time.Time // when the zone was last known to be right; zero before it was
+	Mended() uint64       // changes that it was not told and found out all the same
 }
 
 // Bounds of what a server does at once.

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/netip"
 	"sync"
+	"time"
 
 	"eastwest/internal/client"
 	"eastwest/internal/compile"
@@ -124,6 +125,12 @@ func (n *Network) Tables() compile.Tables {
 	defer n.mu.Unlock()
 	return n.last
 }
+
+// Confirmed returns when what is known was last seen to be what the API server has; see watch.Watcher.
+func (n *Network) Confirmed() time.Time { return n.watcher.Confirmed() }
+
+// Mended returns how many events the watches lost.
+func (n *Network) Mended() uint64 { return n.watcher.Mended() }
 
 // Ready reports whether every dataplane was applied once.
 func (n *Network) Ready() bool {

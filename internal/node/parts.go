@@ -40,7 +40,7 @@ func (a *agent) startNetwork() (*Network, error) {
 		return nil, err
 	}
 	server, err := dns.NewServer(dns.ServerConfig{
-		Zone: zone, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+		Zone: zone, Feed: network, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
 	})
 	if err != nil {
 		return nil, err

@@ -25,7 +25,8 @@ type mirror struct {
 	mu       sync.Mutex
 	names    interned
 	versions map[string]uint64
-	gone     map[string]uint64 // versions of deletions that the watch may yet contradict; see mend
+	floor    uint64               // version of the last full list
+	gone     [2]map[string]uint64 // versions of deletions since mending last succeeded, and of those before
 	once     sync.Once
 	listed   chan struct{} // closed after the first full list
 }
@@ -55,7 +56,7 @@ func newMirror[T, V any](trim func(T, interned) (V, bool), put func(V), remove f
 			return nil, nil
 		},
 		put: func(value any) { put(value.(V)) }, delete: remove,
-		names: interned{}, versions: map[string]uint64{}, gone: map[string]uint64{}, listed: make(chan struct{}),
+		names: interned{}, versions: map[string]uint64{}, gone: [2]map[string]uint64{{}, {}}, listed: make(chan struct{}),
 	}
 }
 
@@ -106,18 +107,18 @@ func (m *mirror) Delete(object any) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if version == 0 || !m.stale(key, version) {
-		m.unset(key)
+		m.unset(key, version)
 	}
 	return nil
 }
 
 // Replace takes a full list: what it does not name is gone.
-func (m *mirror) Replace(list []any, _ string) error {
+func (m *mirror) Replace(list []any, version string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.versions
 	m.versions = make(map[string]uint64, len(list))
-	clear(m.gone)
+	m.floor, m.gone = number(version), [2]map[string]uint64{{}, {}}
 	for _, object := range list {
 		t, err := m.trimmed(object)
 		if err != nil {
@@ -139,7 +140,10 @@ func (m *mirror) Resync() error { return nil }
 
 // stale reports whether something newer is known than a version of an object. The caller holds the lock.
 func (m *mirror) stale(key string, version uint64) bool {
-	return version != 0 && version < max(m.versions[key], m.gone[key])
+	if known, there := m.versions[key]; there {
+		return version != 0 && version < known
+	}
+	return version != 0 && version <= max(m.floor, m.gone[0][key], m.gone[1][key])
 }
 
 func (m *mirror) set(t trimmed) {
@@ -151,9 +155,61 @@ func (m *mirror) set(t trimmed) {
 	m.put(t.value)
 }
 
-func (m *mirror) unset(key string) {
+func (m *mirror) unset(key string, version uint64) {
 	delete(m.versions, key)
+	if version != 0 {
+		m.gone[0][key] = version
+	}
 	m.delete(key)
+}
+
+// mend takes in what somebody else than the watch tells, and reports whether it was news.
+func (m *mirror) mend(object any, deleted bool) (key string, version uint64, news bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, err := m.trimmed(object)
+	if err != nil || t.version == 0 || m.stale(t.key, t.version) {
+		return t.key, t.version, false, err
+	}
+	known, there := m.versions[t.key]
+	switch {
+	case deleted:
+		if there {
+			m.unset(t.key, t.version)
+		}
+		return t.key, t.version, there, nil
+	case known == t.version:
+		return t.key, t.version, false, nil
+	}
+	m.set(t)
+	return t.key, t.version, true, nil
+}
+
+// removeOthers takes out what a list of a version does not name, and returns it.
+func (m *mirror) removeOthers(there map[string]bool, version uint64) (removed []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, known := range m.versions {
+		if !there[key] && known <= version {
+			m.unset(key, version)
+			removed = append(removed, key)
+		}
+	}
+	return removed
+}
+
+// forgetGone drops deletions that no second watch can tell about any more.
+func (m *mirror) forgetGone() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gone = [2]map[string]uint64{{}, m.gone[0]}
+}
+
+// floorText returns the version of the last full list.
+func (m *mirror) floorText() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return strconv.FormatUint(m.floor, 10)
 }
 
 // identify returns namespace/name, or the name alone of what has no namespace, and the version.

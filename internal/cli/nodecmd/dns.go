@@ -162,6 +162,7 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	if err != nil {
 		return err
 	}
+	f.server.Feed = names
 	collectAt(gcReading)
 	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error {
