@@ -131,3 +131,21 @@ func nibble(label []byte) (byte, bool) {
 	}
 	return 0, false
 }
+
+// NamespaceOf returns the namespace of the services that an address is an endpoint of; nothing where there is none, or
+// where it is one of services in several.
+func (z *Zone) NamespaceOf(a netip.Addr) string {
+	rec := z.records.Load()
+	if rec == nil {
+		return ""
+	}
+	namespace, back := "", rec.reverse.get(a.Unmap())
+	for i := range back.len() {
+		p := back.at(i)
+		if p.host < 0 || namespace != "" && namespace != p.service.object.Namespace {
+			return ""
+		}
+		namespace = p.service.object.Namespace
+	}
+	return namespace
+}

@@ -21,8 +21,10 @@ type rules struct {
 	aliases map[string][]byte // names in wire form → targets in wire form
 	stubs   []stub            // longest zone first
 	log     string
-	stop    context.CancelFunc
-	running sync.WaitGroup
+
+	noSearch bool // look-ups through search paths are left to the clients
+	stop     context.CancelFunc
+	running  sync.WaitGroup
 }
 
 type stub struct {
@@ -36,7 +38,7 @@ const hostTTL = 3600
 // Configure puts a configuration, which config.Parse has checked, in the place of the last one. What was cached under the
 // last one is forgotten. It may be called while the server runs.
 func (s *Server) Configure(c config.Config) {
-	next := &rules{hosts: map[string][]byte{}, aliases: map[string][]byte{}, log: c.QueryLog}
+	next := &rules{hosts: map[string][]byte{}, aliases: map[string][]byte{}, log: c.QueryLog, noSearch: c.Autopath != nil && !*c.Autopath}
 	byName := map[string][]netip.Addr{}
 	for _, h := range c.Hosts {
 		for _, name := range h.Names {
@@ -63,6 +65,7 @@ func (s *Server) Configure(c config.Config) {
 		old.end()
 	}
 	s.cache.Clear()
+	s.paths.Clear()
 }
 
 func addrPorts(in []config.Address) []netip.AddrPort {

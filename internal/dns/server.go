@@ -28,11 +28,15 @@ type ServerConfig struct {
 	Listen     []string         // address:port, each over UDP and TCP; required. The node need not have the address yet
 	Upstreams  []netip.AddrPort // servers for all other names; they come before those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
-	Allow      []netip.Prefix   // clients that are answered; others are refused. nil for all; this machine always is
-	Cache      int              // entries of the cache for other names; default 10,000
-	StaleFor   time.Duration    // how long an expired entry may help out while no upstream answers; default 1 h, negative for not at all
-	Workers    int              // UDP sockets an address, each read by a goroutine of its own; default one a processor
-	Log        *slog.Logger     // default: nothing is logged
+	// NamespaceOf returns the namespace of the pod that has an address, or nothing: its look-ups through the search path
+	// of its resolv.conf are then answered at once. It is called for every name that does not exist. May be nil.
+	NamespaceOf func(netip.Addr) string
+
+	Allow    []netip.Prefix // clients that are answered; others are refused. nil for all; this machine always is
+	Cache    int            // entries of the cache for other names; default 10,000
+	StaleFor time.Duration  // how long an expired entry may help out while no upstream answers; default 1 h, negative for not at all
+	Workers  int            // UDP sockets an address, each read by a goroutine of its own; default one a processor
+	Log      *slog.Logger   // default: nothing is logged
 }
 
 // Feed is what keeps a zone equal to the cluster.
@@ -59,6 +63,7 @@ type Server struct {
 	forward *forward.Forwarder
 	rules   atomic.Pointer[rules] // nil until Configure
 	cache   *cache.Cache
+	paths   *cache.Cache // answers from outside to look-ups through a search path
 	flights singleflight.Group
 	slow    *quota
 	conns   *quota
@@ -84,6 +89,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{
 		cfg:   cfg,
 		cache: cache.New(cache.Config{Entries: cfg.Cache, StaleFor: cfg.StaleFor}),
+		paths: cache.New(cache.Config{Entries: cfg.Cache, StaleFor: -1}),
 		slow:  newQuota(maxSlow, maxSlowOne),
 		conns: newQuota(maxConns, maxConnsOne),
 

@@ -114,6 +114,7 @@ type agent struct {
 	running  sync.WaitGroup
 	identity *identity
 	client   *client.Client
+	pods     podNamespaces
 }
 
 // start runs a part until the agent ends; when the part ends first, the agent ends.

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"eastwest/internal/client"
@@ -71,6 +72,8 @@ type Network struct {
 	routes   *reconcile.Loop[table.Route]
 	tunnels  *reconcile.Loop[table.Tunnel] // nil without an overlay
 	egress   *reconcile.Loop[table.Egress]
+
+	nodeAddrs atomic.Pointer[map[netip.Addr]bool]
 
 	mu       sync.Mutex
 	last     compile.Tables
@@ -222,6 +225,10 @@ func (n *Network) compile(ctx context.Context) error {
 	}
 	for {
 		now, changes := n.store.Take()
+		if n.config.Names != nil && (len(changes.Nodes) > 0 || n.nodeAddrs.Load() == nil) {
+			nodes := addressesOf(now)
+			n.nodeAddrs.Store(&nodes)
+		}
 		n.look(now)
 		n.offer(n.compiler.Update(now, changes))
 		select {

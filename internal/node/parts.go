@@ -40,7 +40,7 @@ func (a *agent) startNetwork() (*Network, error) {
 		return nil, err
 	}
 	server, err := dns.NewServer(dns.ServerConfig{
-		Zone: zone, Feed: network, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+		Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -112,6 +112,8 @@ func (a *agent) startKubelet() error {
 	if err != nil {
 		return err
 	}
+	namespaces := k.Namespaces
+	a.pods.look.Store(&namespaces)
 	a.start("kubelet", k.Run)
 	a.start("serving certificate", a.keepServingCertificate)
 	return nil

@@ -162,7 +162,7 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	if err != nil {
 		return err
 	}
-	f.server.Feed = names
+	f.server.Feed, f.server.NamespaceOf = names, names.NamespacesOf(f.server.Zone)
 	collectAt(gcReading)
 	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error {

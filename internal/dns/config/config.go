@@ -28,6 +28,8 @@ type Config struct {
 	Hosts []Host `json:"hosts,omitempty"`
 	// Rewrites are names that are aliases of others.
 	Rewrites []Rewrite `json:"rewrites,omitempty"`
+	// Autopath answers a pod's look-up through its search path at once; true where it is not set.
+	Autopath *bool `json:"autopath,omitempty"`
 	// QueryLog says which answers are logged: none, errors (SERVFAIL, REFUSED and the like) or all.
 	QueryLog string `json:"queryLog,omitempty"`
 }

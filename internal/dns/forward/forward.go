@@ -37,6 +37,7 @@ type Config struct {
 type Forwarder struct {
 	cfg       Config
 	upstreams atomic.Pointer[[]*upstream]
+	search    atomic.Pointer[[]string]
 
 	mu     sync.Mutex // reload
 	seen   fileState

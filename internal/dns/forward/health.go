@@ -55,7 +55,10 @@ func (f *Forwarder) reload() (changed bool) {
 		if now == f.seen && now.there {
 			return false
 		}
-		more, err := readServers(f.cfg.ResolvConf)
+		more, search, err := readFile(f.cfg.ResolvConf)
+		if err == nil {
+			f.search.Store(&search)
+		}
 		if err != nil && f.seen != now {
 			f.cfg.Log.Warn("resolv.conf cannot be read, last servers stay", "path", f.cfg.ResolvConf, "err", err)
 		}
@@ -174,6 +177,14 @@ func (f *Forwarder) Probe(name string, qtype uint16) bool {
 		back.(*atomic.Bool).Store(true)
 	}
 	return ok
+}
+
+// Search returns the search path of the resolv.conf.
+func (f *Forwarder) Search() []string {
+	if search := f.search.Load(); search != nil {
+		return *search
+	}
+	return nil
 }
 
 // Upstreams returns the servers that are asked now, best first.
