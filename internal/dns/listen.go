@@ -29,16 +29,37 @@ func (s *sockets) close() {
 	}
 }
 
-// listen opens an address (host:port) over UDP, in so many sockets, and over TCP. With port 0 both get the same port.
-func listen(ctx context.Context, address string, workers int) (*sockets, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for dns: %w", err)
+// hostPort splits an address to listen on.
+func hostPort(address string) (host, port string, err error) {
+	if host, port, err = net.SplitHostPort(address); err != nil {
+		return "", "", fmt.Errorf("listen for dns: %w", err)
 	}
 	if host != "" {
 		if _, err := netip.ParseAddr(host); err != nil {
-			return nil, fmt.Errorf("listen for dns on %s: give an address, not a name: %w", address, err)
+			return "", "", fmt.Errorf("listen for dns on %s: give an address, not a name: %w", address, err)
 		}
+	}
+	return host, port, nil
+}
+
+// listenTCP opens an address over TCP alone.
+func listenTCP(ctx context.Context, address string) (net.Listener, error) {
+	if _, _, err := hostPort(address); err != nil {
+		return nil, err
+	}
+	lc := net.ListenConfig{Control: socketOptions}
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for dns on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// listen opens an address (host:port) over UDP, in so many sockets, and over TCP. With port 0 both get the same port.
+func listen(ctx context.Context, address string, workers int) (*sockets, error) {
+	host, port, err := hostPort(address)
+	if err != nil {
+		return nil, err
 	}
 	for try := 0; ; try++ {
 		s, err := listenOnce(ctx, host, port, workers)

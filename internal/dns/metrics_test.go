@@ -6,12 +6,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	mdns "github.com/miekg/dns"
+
+	"eastwest/internal/dns/forward"
 )
 
 func get(t *testing.T, url string) (int, string) {
@@ -49,7 +50,7 @@ func TestMetricsSayHowOldNamesAre(t *testing.T) {
 
 func TestMetricsHaveCoreDNSNames(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr)})
 	ask(t, "udp", s, "web.default.svc.cluster.local.", mdns.TypeA)
 	ask(t, "tcp", s, "none.default.svc.cluster.local.", mdns.TypeSRV)
 	for range 3 {

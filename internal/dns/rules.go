@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 
 	mdns "github.com/miekg/dns"
@@ -58,9 +59,8 @@ func (s *Server) Configure(c config.Config) {
 			next.aliases[string(from)] = to
 		}
 	}
-	next.startStubs(s, c.StubZones)
-	upstreams := append(addrPorts(c.Upstreams), s.cfg.Upstreams...)
-	s.forward.SetUpstreams(upstreams)
+	next.startStubs(s, c)
+	s.forward.SetUpstreams(append(slices.Clone(c.Upstreams), s.cfg.Upstreams...), c.Policy)
 	if old := s.rules.Swap(next); old != nil {
 		old.end()
 	}
@@ -68,23 +68,15 @@ func (s *Server) Configure(c config.Config) {
 	s.paths.Clear()
 }
 
-func addrPorts(in []config.Address) []netip.AddrPort {
-	out := make([]netip.AddrPort, 0, len(in))
-	for _, a := range in {
-		out = append(out, a.AddrPort)
-	}
-	return out
-}
-
-func (r *rules) startStubs(s *Server, zones []config.StubZone) {
+func (r *rules) startStubs(s *Server, c config.Config) {
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(s.asking)
-	for _, z := range zones {
+	for _, z := range c.StubZones {
 		zone, err := wire.Name(z.Zone)
 		if err != nil {
 			continue
 		}
-		f := forward.New(forward.Config{Upstreams: addrPorts(z.Upstreams), Self: s.Addrs, Log: s.cfg.Log})
+		f := forward.New(forward.Config{Upstreams: z.Upstreams, Policy: c.Policy, Self: s.Addrs, Log: s.cfg.Log})
 		at := 0
 		for at < len(r.stubs) && len(r.stubs[at].zone) > len(zone) {
 			at++

@@ -13,6 +13,7 @@ import (
 	mdns "github.com/miekg/dns"
 
 	"eastwest/internal/dns/config"
+	"eastwest/internal/dns/forward"
 	"eastwest/internal/table"
 )
 
@@ -40,7 +41,7 @@ func TestSearchPathIsOneRoundTrip(t *testing.T) {
 		{"www.example.com.svc.cluster.local.", "NXDOMAIN", 0},
 	} {
 		u := startUpstream(t)
-		s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}, NamespaceOf: inDefault})
+		s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr), NamespaceOf: inDefault})
 		for _, network := range []string{"udp", "tcp", "udp"} {
 			if got := answers(ask(t, network, s, tt.name, mdns.TypeA)); got != tt.want {
 				t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
@@ -54,7 +55,7 @@ func TestSearchPathIsOneRoundTrip(t *testing.T) {
 
 func TestSearchPathIsCached(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}, NamespaceOf: inDefault})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr), NamespaceOf: inDefault})
 	const name = "www.example.com.default.svc.cluster.local."
 	for range 10 {
 		if m := ask(t, "udp", s, name, mdns.TypeA); answers(m) != wwwAnswer || m.Question[0].Name != name {
@@ -90,7 +91,7 @@ func TestSearchPathOfTheNodeComesBeforeTheName(t *testing.T) {
 	if err := os.WriteFile(file, []byte("nameserver 192.0.2.1\nsearch corp.test example.com.\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}, ResolvConf: file, NamespaceOf: inDefault})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr), ResolvConf: file, NamespaceOf: inDefault})
 	// www.test is looked for below corp.test and example.com before it is looked for itself: none exists.
 	if got := answers(ask(t, "udp", s, "www.test.default.svc.cluster.local.", mdns.TypeA)); got != "NXDOMAIN" {
 		t.Errorf("got %s", got)
@@ -102,7 +103,7 @@ func TestSearchPathOfTheNodeComesBeforeTheName(t *testing.T) {
 
 func TestSearchPathCanBeTurnedOff(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}, NamespaceOf: inDefault})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr), NamespaceOf: inDefault})
 	off, err := config.Parse([]byte("autopath: false"))
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ package dns
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,11 +27,15 @@ type ServerConfig struct {
 	Zone       *Zone            // cluster names; nil for a plain forwarder
 	Feed       Feed             // what keeps the zone; only metrics ask it. May be nil
 	Listen     []string         // address:port, each over UDP and TCP; required. The node need not have the address yet
-	Upstreams  []netip.AddrPort // servers for all other names; they come before those of ResolvConf
+	ListenTLS  []string         // address:port, each over TLS; needs Certificate
+	Upstreams  []forward.Server // servers for all other names; they come before those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
 	// NamespaceOf returns the namespace of the pod that has an address, or nothing: its look-ups through the search path
 	// of its resolv.conf are then answered at once. It is called for every name that does not exist. May be nil.
 	NamespaceOf func(netip.Addr) string
+
+	// Certificate is what is shown over TLS; see CertificateFiles.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 	Allow    []netip.Prefix // clients that are answered; others are refused. nil for all; this machine always is
 	Cache    int            // entries of the cache for other names; default 10,000
@@ -60,6 +65,7 @@ const (
 type Server struct {
 	cfg     ServerConfig
 	sockets []*sockets
+	secure  []net.Listener // for TLS
 	forward *forward.Forwarder
 	rules   atomic.Pointer[rules] // nil until Configure
 	cache   *cache.Cache
@@ -107,6 +113,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			s.counters = append(s.counters, new(counters))
 		}
 	}
+	if err := s.listenTLS(); err != nil {
+		s.Close()
+		return nil, err
+	}
 	s.forward = forward.New(forward.Config{
 		Upstreams: cfg.Upstreams, ResolvConf: cfg.ResolvConf, Self: s.Addrs, Log: cfg.Log,
 	})
@@ -117,10 +127,14 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 func (s *Server) Addrs() []netip.AddrPort {
 	var addrs []netip.AddrPort
 	for _, opened := range s.sockets {
-		a := opened.tcp.Addr().(*net.TCPAddr).AddrPort()
-		addrs = append(addrs, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+		addrs = append(addrs, unmapped(opened.tcp.Addr()))
 	}
 	return addrs
+}
+
+func unmapped(of net.Addr) netip.AddrPort {
+	a := of.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 // Ready reports whether the server can answer for the names of the cluster; without a zone it always can.
@@ -131,6 +145,9 @@ func (s *Server) Close() {
 	s.stop()
 	for _, opened := range s.sockets {
 		opened.close()
+	}
+	for _, l := range s.secure {
+		_ = l.Close()
 	}
 }
 
@@ -160,6 +177,9 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		own = own[len(opened.udp):]
 		start("tcp "+opened.tcp.Addr().String(), func() error { return s.serveTCP(ctx, opened.tcp) })
+	}
+	for _, l := range s.secure {
+		start("tls "+l.Addr().String(), func() error { return s.serveTLS(ctx, l) })
 	}
 	start("upstreams", func() error { return s.forward.Run(ctx) })
 	<-ctx.Done()

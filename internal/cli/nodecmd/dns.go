@@ -20,6 +20,7 @@ import (
 	"eastwest/internal/client"
 	"eastwest/internal/dns"
 	"eastwest/internal/dns/config"
+	"eastwest/internal/dns/forward"
 	"eastwest/internal/node"
 )
 
@@ -32,6 +33,8 @@ type dnsFlags struct {
 	upstreams     []string
 	metrics       string
 	config        string
+	certificate   string
+	key           string
 	verbose       bool
 }
 
@@ -53,8 +56,11 @@ it only forwards. The agent of a node runs the same server.`,
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.server.Listen, "listen", []string{"127.0.0.1:53"}, "where to serve, over UDP and TCP")
+	flags.StringSliceVar(&f.server.ListenTLS, "listen-tls", nil, "where to serve over TLS; 853 is the port that clients expect")
+	flags.StringVar(&f.certificate, "tls-cert", "", "certificate for --listen-tls, PEM; read again when it changes")
+	flags.StringVar(&f.key, "tls-key", "", "key of that certificate")
 	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
-	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS or ADDRESS:PORT) that are asked before those of --resolv-conf")
+	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME) that are asked before those of --resolv-conf")
 	flags.StringVar(&f.config, "config", "", "file with upstreams, stub zones, hosts and rewrites; taken over when it changes")
 	flags.StringVar(&f.metrics, "metrics", "", "address:port of /metrics, /health and /ready (default: none)")
 	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure, or verified with the pods that there are")
@@ -101,8 +107,11 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 	if f.server.Allow, err = parseEach("--allow", f.allow, netip.ParsePrefix); err != nil {
 		return usageError{err}
 	}
-	if f.server.Upstreams, err = parseEach("--upstream", f.upstreams, parseUpstream); err != nil {
+	if f.server.Upstreams, err = parseEach("--upstream", f.upstreams, forward.ParseServer); err != nil {
 		return usageError{err}
+	}
+	if err := f.readCertificate(); err != nil {
+		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if f.kubeconfig != "" {
@@ -131,6 +140,18 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 		return err
 	}
 	return nil
+}
+
+// readCertificate reads what is shown over TLS.
+func (f *dnsFlags) readCertificate() (err error) {
+	if len(f.server.ListenTLS) == 0 {
+		return nil
+	}
+	if f.certificate == "" || f.key == "" {
+		return usageError{errors.New("--listen-tls needs --tls-cert and --tls-key")}
+	}
+	f.server.Certificate, err = dns.CertificateFiles(f.certificate, f.key)
+	return err
 }
 
 // apiClient makes a client of the cluster that a kubeconfig names.
@@ -172,12 +193,4 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 		return nil
 	})
 	return nil
-}
-
-// parseUpstream reads the address of a resolver, whose port is 53 where none is given.
-func parseUpstream(text string) (netip.AddrPort, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.AddrPortFrom(addr, 53), nil
-	}
-	return netip.ParseAddrPort(text)
 }

@@ -3,7 +3,6 @@
 package forward
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -28,6 +27,11 @@ const (
 func (f *Forwarder) Run(ctx context.Context) error {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
+	defer f.each(func(u *upstream) {
+		if u.secure != nil {
+			u.secure.close()
+		}
+	})
 	f.findLoops(ctx)
 	for n := 1; ; n++ {
 		select {
@@ -63,7 +67,7 @@ func (f *Forwarder) reload() (changed bool) {
 			f.cfg.Log.Warn("resolv.conf cannot be read, last servers stay", "path", f.cfg.ResolvConf, "err", err)
 		}
 		f.seen = now
-		addrs = append(addrs, more...)
+		addrs = append(addrs, Plain(more...)...)
 	}
 	old := *f.upstreams.Load()
 	if len(addrs) == 0 && len(old) > 0 {
@@ -74,46 +78,38 @@ func (f *Forwarder) reload() (changed bool) {
 		return false
 	}
 	f.upstreams.Store(&next)
+	for _, u := range old {
+		if u.secure != nil && !slices.Contains(next, u) {
+			u.secure.close()
+		}
+	}
 	f.cfg.Log.Info("dns upstreams", "servers", addrs)
 	return true
 }
 
 // keep returns the servers of addrs, without ourselves and without doubles, the known ones as they are.
-func (f *Forwarder) keep(old []*upstream, addrs []netip.AddrPort) []*upstream {
+func (f *Forwarder) keep(old []*upstream, servers []Server) []*upstream {
 	var self []netip.AddrPort
 	if f.cfg.Self != nil {
 		self = f.cfg.Self()
 	}
 	var next []*upstream
-	for _, addr := range addrs {
-		same := func(u *upstream) bool { return u.addr == addr }
-		if slices.Contains(self, addr) || slices.ContainsFunc(next, same) {
+	for _, server := range servers {
+		same := func(u *upstream) bool { return u.server == server }
+		if slices.Contains(self, server.Addr) || slices.ContainsFunc(next, same) {
 			continue
 		}
 		if i := slices.IndexFunc(old, same); i >= 0 {
 			next = append(next, old[i])
 			continue
 		}
-		next = append(next, &upstream{addr: addr})
+		u := &upstream{server: server}
+		if server.TLS {
+			u.secure = newSecure(server, f.cfg.Roots)
+		}
+		next = append(next, u)
 	}
 	return next
-}
-
-// order returns the servers to ask, best first.
-func (f *Forwarder) order() []*upstream {
-	servers := slices.DeleteFunc(slices.Clone(*f.upstreams.Load()), (*upstream).isLooping)
-	slices.SortStableFunc(servers, func(a, b *upstream) int {
-		aDown, aTime := a.rank()
-		bDown, bTime := b.rank()
-		if aDown != bDown {
-			if aDown {
-				return 1
-			}
-			return -1
-		}
-		return cmp.Compare(aTime, bTime)
-	})
-	return servers
 }
 
 // retryDown asks every server that is set aside for the root's nameservers, which every resolver knows.
@@ -124,7 +120,7 @@ func (f *Forwarder) retryDown(ctx context.Context) {
 		}
 		m := new(mdns.Msg).SetQuestion(".", mdns.TypeNS)
 		if _, err := u.exchange(ctx, m); err == nil {
-			f.cfg.Log.Info("dns upstream answers again", "server", u.addr)
+			f.cfg.Log.Info("dns upstream answers again", "server", u.server)
 		}
 	})
 }
@@ -136,15 +132,15 @@ func (f *Forwarder) findLoops(ctx context.Context) {
 		name := fmt.Sprintf("%d.%d.", rand.Uint64(), rand.Uint64())
 		back := new(atomic.Bool)
 		f.probes.Store(name, back)
-		_, err := ask(ctx, u.addr, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO))
+		_, err := u.ask(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO))
 		f.probes.Delete(name)
 		switch {
 		case back.Load():
 			if u.setLooping(true) {
-				f.cfg.Log.Error("dns upstream forwards to us: it is not asked any more", "server", u.addr)
+				f.cfg.Log.Error("dns upstream forwards to us: it is not asked any more", "server", u.server)
 			}
 		case err == nil && u.setLooping(false):
-			f.cfg.Log.Info("dns upstream no longer forwards to us", "server", u.addr)
+			f.cfg.Log.Info("dns upstream no longer forwards to us", "server", u.server)
 		}
 	})
 }
@@ -188,19 +184,19 @@ func (f *Forwarder) Search() []string {
 }
 
 // Upstreams returns the servers that are asked now, best first.
-func (f *Forwarder) Upstreams() []netip.AddrPort {
-	var addrs []netip.AddrPort
+func (f *Forwarder) Upstreams() []Server {
+	var servers []Server
 	for _, u := range f.order() {
-		addrs = append(addrs, u.addr)
+		servers = append(servers, u.server)
 	}
-	return addrs
+	return servers
 }
 
 // States returns every server and whether it answers.
-func (f *Forwarder) States() map[netip.AddrPort]bool {
-	states := map[netip.AddrPort]bool{}
+func (f *Forwarder) States() map[Server]bool {
+	states := map[Server]bool{}
 	for _, u := range *f.upstreams.Load() {
-		states[u.addr] = !u.down() && !u.isLooping()
+		states[u.server] = !u.down() && !u.isLooping()
 	}
 	return states
 }
