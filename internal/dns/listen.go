@@ -3,6 +3,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/socketowner"
 )
 
 // sockets are what one address to listen on is made of.
@@ -44,13 +47,14 @@ func hostPort(address string) (host, port string, err error) {
 
 // listenTCP opens an address over TCP alone.
 func listenTCP(ctx context.Context, address string) (net.Listener, error) {
-	if _, _, err := hostPort(address); err != nil {
+	host, port, err := hostPort(address)
+	if err != nil {
 		return nil, err
 	}
 	lc := net.ListenConfig{Control: socketOptions}
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen for dns on %s: %w", address, err)
+		return nil, taken(address, host, port, err)
 	}
 	return l, nil
 }
@@ -69,9 +73,23 @@ func listen(ctx context.Context, address string, workers int) (*sockets, error) 
 		s.close()
 		// The free port that UDP got may be taken in TCP: then another one is.
 		if port != "0" || try == 10 || !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("listen for dns on %s: %w", address, err)
+			return nil, taken(address, host, port, err)
 		}
 	}
+}
+
+// taken says which processes have the address, where it is somebody else's.
+func taken(address, host, port string, err error) error {
+	at, parseErr := netip.ParseAddrPort(net.JoinHostPort(cmp.Or(host, "::"), port))
+	if !errors.Is(err, syscall.EADDRINUSE) || parseErr != nil {
+		return fmt.Errorf("listen for dns on %s: %w", address, err)
+	}
+	for _, network := range []string{"udp", "tcp"} {
+		for _, owner := range socketowner.Of(network, at) {
+			return fmt.Errorf("listen for dns on %s: %s has it over %s: end that, or choose another address with --listen: %w", address, owner, network, err)
+		}
+	}
+	return fmt.Errorf("listen for dns on %s: a process of another user has it: %w", address, err)
 }
 
 func listenOnce(ctx context.Context, host, port string, workers int) (*sockets, error) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -73,7 +72,7 @@ type Server struct {
 	flights singleflight.Group
 	slow    *quota
 	conns   *quota
-	jobs    sync.WaitGroup
+	jobs    sync.WaitGroup // what waits for upstreams
 
 	counters []*counters // the first is shared by connections and by all that waits; then one for each UDP socket
 
@@ -149,47 +148,6 @@ func (s *Server) Close() {
 	for _, l := range s.secure {
 		_ = l.Close()
 	}
-}
-
-// Run serves until ctx is done. Queries that wait for upstreams then fail. An error means that a
-// socket broke.
-func (s *Server) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	start := func(what string, f func() error) {
-		wg.Go(func() {
-			if err := f(); err != nil && ctx.Err() == nil {
-				mu.Lock()
-				errs = append(errs, fmt.Errorf("serve dns on %s: %w", what, err))
-				mu.Unlock()
-			}
-			cancel()
-		})
-	}
-	own := s.counters[1:]
-	for _, opened := range s.sockets {
-		for i, conn := range opened.udp {
-			count := own[i]
-			start("udp "+conn.LocalAddr().String(), func() error { return s.serveUDP(ctx, conn, count) })
-		}
-		own = own[len(opened.udp):]
-		start("tcp "+opened.tcp.Addr().String(), func() error { return s.serveTCP(ctx, opened.tcp) })
-	}
-	for _, l := range s.secure {
-		start("tls "+l.Addr().String(), func() error { return s.serveTLS(ctx, l) })
-	}
-	start("upstreams", func() error { return s.forward.Run(ctx) })
-	<-ctx.Done()
-	s.Close()
-	wg.Wait()
-	s.jobs.Wait()
-	if rules := s.rules.Swap(nil); rules != nil {
-		rules.end()
-	}
-	return errors.Join(errs...)
 }
 
 // allowed reports whether a client is answered.

@@ -19,7 +19,7 @@ const stalePatience = 1800 * time.Millisecond
 
 // later answers a query that the fast path could not, in a goroutine of its own, and hands the message to send. A client
 // that has too many such queries under way gets SERVFAIL at once. packet is not kept.
-func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, udp bool, send func([]byte)) {
+func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]byte)) {
 	packet = append([]byte(nil), packet...)
 	count := s.counters[0]
 	count.misses.Add(1)
@@ -30,7 +30,7 @@ func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, ud
 	}
 	s.jobs.Go(func() {
 		defer s.slow.release(client)
-		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		ctx, cancel := context.WithTimeout(s.asking, queryTimeout)
 		defer cancel()
 		message := s.answerSlowly(ctx, packet, client, udp)
 		rcode := uint16(message[3] & 0xf)

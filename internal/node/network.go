@@ -159,6 +159,16 @@ func (n *Network) WaitReady(ctx context.Context) error {
 	return nil
 }
 
+// WaitNames returns when the names were applied once.
+func (n *Network) WaitNames(ctx context.Context) error {
+	select {
+	case <-n.names.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (n *Network) readiness() []<-chan struct{} {
 	var all []<-chan struct{}
 	for _, loop := range n.services {

@@ -5,6 +5,7 @@ package nodecmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -21,6 +22,7 @@ import (
 	"eastwest/internal/dns"
 	"eastwest/internal/dns/config"
 	"eastwest/internal/dns/forward"
+	"eastwest/internal/kernel/socketowner"
 	"eastwest/internal/node"
 )
 
@@ -119,6 +121,9 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 			return err
 		}
 	}
+	dns.AwaitTurn(ctx, f.server.Zone, f.server.Listen, func(address string, owners []socketowner.Owner) {
+		f.server.Log.Warn("another process serves dns there: both are asked until it ends", "address", address, "by", fmt.Sprint(owners))
+	})
 	server, err := dns.NewServer(f.server)
 	if err != nil {
 		return err
