@@ -18,6 +18,7 @@ type session struct {
 	key   [wire.MaxName + 3]byte
 	turn  uint32
 	count *counters
+	fair  fairness
 }
 
 // verdict says what comes after the fast path.

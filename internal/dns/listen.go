@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -119,6 +120,9 @@ func socketOptions(network, address string, raw syscall.RawConn) error {
 	set := func(fd, level, option int) { errs = append(errs, unix.SetsockoptInt(fd, level, option, 1)) }
 	err := raw.Control(func(fd uintptr) {
 		set(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT)
+		if strings.HasPrefix(network, "udp") {
+			enlarge(int(fd))
+		}
 		wildcard := unspecified(address)
 		if network == "udp4" || network == "tcp4" {
 			set(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND)
@@ -133,6 +137,16 @@ func socketOptions(network, address string, raw syscall.RawConn) error {
 		}
 	})
 	return errors.Join(append(errs, err)...)
+}
+
+// receiveBuffer is how many bytes of datagrams wait in a socket: a burst, or a flood, of some thousand.
+const receiveBuffer = 4 << 20
+
+// enlarge asks for a large receive buffer: beyond the system's limit where that is allowed, else up to it.
+func enlarge(fd int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	}
 }
 
 func unspecified(address string) bool {

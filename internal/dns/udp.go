@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -42,7 +43,14 @@ func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn, count *counter
 
 func (s *Server) answerBatch(ctx context.Context, conn *net.UDPConn, b *batch, c *session) error {
 	now := time.Now()
+	heavy, share := c.fair.look(b.received, func(i int) netip.Addr { return b.client(i).Addr() })
 	for i := range b.received {
+		if heavy.IsValid() && b.client(i).Addr() == heavy {
+			if share--; share < 0 {
+				c.count.dropped.Add(1)
+				continue
+			}
+		}
 		s.answerUDP(ctx, conn, b, c, i, now)
 	}
 	if err := b.flush(); err != nil {
