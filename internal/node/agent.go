@@ -46,6 +46,7 @@ type Config struct {
 	CNIConfDir   string            // /etc/cni/net.d
 	CNIBinDirs   []string          // /opt/cni/bin
 	ResolvConf   string            // /etc/resolv.conf
+	DNSConfig    string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot   string            // pods' cgroups are made below it
 	Labels       map[string]string
 	Log          *slog.Logger

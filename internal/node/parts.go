@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"eastwest/internal/dns"
+	"eastwest/internal/dns/config"
 	"eastwest/internal/kubelet"
 )
 
@@ -60,7 +61,7 @@ func (a *agent) startNetwork() (*Network, error) {
 	return network, nil
 }
 
-// serveDNS serves names, and their metrics at the node's addresses.
+// serveDNS serves names as their configuration says, and their metrics at the node's addresses.
 func (a *agent) serveDNS(ctx context.Context, server *dns.Server) error {
 	for _, address := range a.NodeIPs {
 		a.start("dns metrics", func(ctx context.Context) error {
@@ -71,7 +72,19 @@ func (a *agent) serveDNS(ctx context.Context, server *dns.Server) error {
 			return nil
 		})
 	}
+	a.start("dns configuration", func(ctx context.Context) error {
+		config.Follow(ctx, a.dnsConfig(), server.Configure, a.Log.With("part", "dns"))
+		return nil
+	})
 	return server.Run(ctx)
+}
+
+// dnsConfig is the file that configures DNS; it need not be there.
+func (a *agent) dnsConfig() string {
+	if a.DNSConfig != "" {
+		return a.DNSConfig
+	}
+	return filepath.Join(a.StateDir, "dns.yaml")
 }
 
 // dnsListen returns where DNS is served: at the virtual IP, for pods of this node, and at the node's addresses, for pods

@@ -3,6 +3,10 @@
 package config
 
 import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -50,6 +54,30 @@ corp.example:53 {
     forward . 192.0.2.60
 }
 `
+
+// A file that is not there yet is no error, and what it says counts as soon as it is.
+func TestFollowWaitsForTheFile(t *testing.T) {
+	path, applied := filepath.Join(t.TempDir(), "dns.yaml"), make(chan string, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Follow(ctx, path, func(c Config) { applied <- c.QueryLog }, slog.New(slog.DiscardHandler))
+	}()
+	if err := os.WriteFile(path, []byte("queryLog: all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-applied; got != "all" {
+		t.Errorf("got %q", got)
+	}
+	cancel()
+	<-done
+	ctx, cancel = context.WithCancel(t.Context())
+	go Follow(ctx, path, func(c Config) { applied <- c.QueryLog; cancel() }, slog.New(slog.DiscardHandler))
+	if got := <-applied; got != "all" {
+		t.Errorf("at start: got %q", got)
+	}
+}
 
 func TestConvertSaysWhatServesTLS(t *testing.T) {
 	c, err := Convert("tls://.:853 {\n tls cert.pem key.pem\n forward . 192.0.2.1\n}\n")
