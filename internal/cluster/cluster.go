@@ -33,7 +33,7 @@ type Config struct {
 	StateDir string
 	// RunDir is the folder for run-time files, below which namespaces are pinned.
 	RunDir string
-	// ProgramDir is the folder that holds eastwest, eastwest-node, eastwest-cni and eastwest-tool.
+	// ProgramDir is the folder that holds eastwest, eastwest-server, eastwest-node, eastwest-cni and eastwest-tool.
 	ProgramDir string
 	// Programs are the command lines of a cluster's processes; the zero value means those of eastwest.
 	Programs Programs

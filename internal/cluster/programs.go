@@ -62,7 +62,7 @@ const (
 
 func serverCommand(r *Record) []string {
 	command := []string{
-		inNode("eastwest"), "server",
+		inNode("eastwest-server"),
 		"--data-dir", serverDataDir,
 		"--advertise-address", r.ControlPlane().Address().String(),
 		"--secure-port", strconv.Itoa(r.APIPort),

@@ -157,7 +157,7 @@ func TestClientsFollowTheAnnouncer(t *testing.T) {
 	two.apply()
 	two.apply()
 	for _, n := range []*node{one, two} {
-		left := run(t, n.ns, "ip neigh show proxy; ip -6 neigh show proxy; ip route show table all proto 202; ip -6 route show table all proto 202; nft list tables | grep announce || true")
+		left := run(t, n.ns, "ip neigh show proxy; ip -6 neigh show proxy; ip route show table all proto 203; ip -6 route show table all proto 203; nft list tables | grep announce || true")
 		if dump, err := n.backend.Dump(t.Context()); left != "" || dump != "" || err != nil {
 			t.Errorf("left behind: %q, %q, %v", left, dump, err)
 		}

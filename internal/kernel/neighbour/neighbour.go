@@ -22,8 +22,8 @@ import (
 	"eastwest/internal/kernel/sysctl"
 )
 
-// Protocol marks our routes, and by them our proxy entries; it shows as `proto 202` in `ip route`.
-const Protocol netlink.RouteProtocol = 202
+// Protocol marks our routes, and by them our proxy entries; it shows as `proto 203` in `ip route`.
+const Protocol netlink.RouteProtocol = 203
 
 // Conn talks to the neighbour tables and routes of one network namespace. It is safe for concurrent use.
 type Conn struct{ netns string }
