@@ -77,7 +77,10 @@ func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
 		return err
 	}
 	for _, ip := range ips {
-		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway) | unix.IFA_F_NOPREFIXROUTE}
+		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway)}
+		if !attach.IsV4(ip.Gateway) {
+			gateway.Flags |= unix.IFA_F_NOPREFIXROUTE // else there is a route to the gateway over each container's link
+		}
 		if err := h.AddrAdd(l, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add gateway address %s to %s: %w", ip.Gateway, name, err)
 		}
