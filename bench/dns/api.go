@@ -3,114 +3,186 @@
 package main
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
-	"os"
-	"path/filepath"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
 
-	"eastwest/internal/kubelet/apidouble"
+	"eastwest/internal/client"
 )
 
-// perNamespace is how many services a namespace has.
-const perNamespace = 100
+// listVersion is the resource version of every list; changes have later ones.
+const listVersion = 1 << 20
 
-func serviceOf(i int) (namespace, name, ip string) {
-	return fmt.Sprint("ns-", i/perNamespace), fmt.Sprint("service-", i), fmt.Sprintf("10.%d.%d.%d", 96+i>>16, i>>8&255, i&255)
+// api serves lists and watches of a generated cluster in protobuf, as an API server does. Everything is encoded before
+// the first request, so that what is measured is the client.
+type api struct {
+	*httptest.Server
+	scheme *runtime.Scheme
+	codecs serializer.CodecFactory
+	served map[string]*resource
+}
+
+type resource struct {
+	list    []byte // answer to a list
+	initial []byte // of a watch that begins with every object
+
+	mu      sync.Mutex
+	watches map[chan []byte]bool
+	version int
 }
 
 // serveAPI serves an API with so many services.
-func serveAPI(services, endpoints int) (*apidouble.Server, error) {
-	api, err := apidouble.New()
+func serveAPI(services, endpoints int) (*api, error) {
+	c, err := client.New(&rest.Config{Host: "http://127.0.0.1"})
 	if err != nil {
 		return nil, err
 	}
-	for i := range services {
-		namespace, name, ip := serviceOf(i)
-		if i%perNamespace == 0 {
-			api.Put("namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-		}
-		api.Put("services", &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-			Spec: corev1.ServiceSpec{ClusterIP: ip, ClusterIPs: []string{ip}, Ports: []corev1.ServicePort{
-				{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80},
-			}},
-		})
-		if endpoints > 0 {
-			api.Put("endpointslices", sliceOf(namespace, name, i, endpoints))
-		}
-	}
-	return api, nil
-}
-
-func sliceOf(namespace, name string, service, endpoints int) *discoveryv1.EndpointSlice {
-	port, proto, portName := int32(8080), corev1.ProtocolTCP, "http"
-	s := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: namespace, Name: name + "-x", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
-		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: &portName, Protocol: &proto, Port: &port}},
-	}
-	for i := range endpoints {
-		n := service*endpoints + i
-		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
-			Addresses: []string{fmt.Sprintf("10.%d.%d.%d", 128+n>>16, n>>8&255, n&255)},
-			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint(name, "-", i)},
-		})
-	}
-	return s
-}
-
-// files writes what the servers are started with.
-func (o *options) files(api string) error {
-	zone, outside := new(strings.Builder), new(strings.Builder)
-	const soa = "@ 30 IN SOA ns.dns hostmaster 1 7200 1800 86400 5\n@ 30 IN NS ns.dns\nns.dns 30 IN A 127.0.0.1\n"
-	fmt.Fprintf(zone, "$ORIGIN cluster.local.\n%s", soa)
-	for i := range o.services {
-		namespace, name, ip := serviceOf(i)
-		fmt.Fprintf(zone, "%s.%s.svc 30 IN A %s\n", name, namespace, ip)
-	}
-	fmt.Fprintf(outside, "$ORIGIN example.com.\n%s* 3600 IN A 192.0.2.1\n", soa)
-	for name, text := range map[string]string{
-		"cluster.zone": zone.String(),
-		"outside.zone": outside.String(),
-		"knot.conf": fmt.Sprintf(`server:
-    listen: 127.0.0.1@%d
-    rundir: %s
-database:
-    storage: %s
-zone:
-  - domain: cluster.local
-    file: %s/cluster.zone
-  - domain: example.com
-    file: %s/outside.zone
-`, knotPort, o.dir, o.dir, o.dir, o.dir),
-		"Corefile": fmt.Sprintf(`.:%d {
-    bind 127.0.0.1
-    kubernetes cluster.local in-addr.arpa ip6.arpa {
-        endpoint %s
-        pods insecure
-        fallthrough in-addr.arpa ip6.arpa
-        ttl 30
-    }
-    forward . 127.0.0.1:%d
-    cache 30 {
-        disable success cluster.local
-        disable denial cluster.local
-    }
-}
-`, corePort, api, knotPort),
-		"kubeconfig": fmt.Sprintf(`apiVersion: v1
-kind: Config
-clusters: [{name: bench, cluster: {server: %q}}]
-contexts: [{name: bench, context: {cluster: bench}}]
-current-context: bench
-`, api),
+	a := &api{scheme: c.Scheme(), codecs: serializer.NewCodecFactory(c.Scheme()), served: map[string]*resource{}}
+	objects := world(services, endpoints)
+	for name, list := range map[string]runtime.Object{
+		"services": &corev1.ServiceList{}, "namespaces": &corev1.NamespaceList{}, "nodes": &corev1.NodeList{},
+		"endpointslices": &discoveryv1.EndpointSliceList{},
 	} {
-		if err := os.WriteFile(filepath.Join(o.dir, name), []byte(text), 0o600); err != nil {
-			return err
+		if a.served[name], err = a.encode(list, objects[name]); err != nil {
+			return nil, err
 		}
+	}
+	a.Server = httptest.NewServer(a)
+	return a, nil
+}
+
+func (a *api) encode(list runtime.Object, objects []runtime.Object) (*resource, error) {
+	r := &resource{watches: map[chan []byte]bool{}, version: listVersion}
+	initial := new(bytes.Buffer)
+	for _, o := range objects {
+		frame, err := a.frame("ADDED", o)
+		if err != nil {
+			return nil, err
+		}
+		initial.Write(frame)
+	}
+	mark := metav1.ObjectMeta{ResourceVersion: strconv.Itoa(listVersion), Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}
+	bookmark := map[string]runtime.Object{
+		"*v1.ServiceList": &corev1.Service{ObjectMeta: mark}, "*v1.NamespaceList": &corev1.Namespace{ObjectMeta: mark},
+		"*v1.NodeList": &corev1.Node{ObjectMeta: mark}, "*v1.EndpointSliceList": &discoveryv1.EndpointSlice{ObjectMeta: mark},
+	}[fmt.Sprintf("%T", list)]
+	frame, err := a.frame("BOOKMARK", bookmark)
+	if err != nil {
+		return nil, err
+	}
+	initial.Write(frame)
+	r.initial = initial.Bytes()
+	if err := meta.SetList(list, objects); err != nil {
+		return nil, err
+	}
+	accessor, err := meta.ListAccessor(list)
+	if err != nil {
+		return nil, err
+	}
+	accessor.SetResourceVersion(mark.ResourceVersion)
+	r.list, err = a.bytes(list)
+	return r, err
+}
+
+func (a *api) protobuf() runtime.SerializerInfo {
+	info, _ := runtime.SerializerInfoForMediaType(a.codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	return info
+}
+
+func (a *api) bytes(o runtime.Object) ([]byte, error) {
+	kinds, _, err := a.scheme.ObjectKinds(o)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.Encode(a.codecs.EncoderForVersion(a.protobuf().Serializer, kinds[0].GroupVersion()), o)
+}
+
+// frame encodes an event of a watch.
+func (a *api) frame(kind string, o runtime.Object) ([]byte, error) {
+	raw, err := a.bytes(o)
+	if err != nil {
+		return nil, err
+	}
+	var event bytes.Buffer
+	if err := a.protobuf().StreamSerializer.Serializer.Encode(&metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: raw}}, &event); err != nil {
+		return nil, err
+	}
+	return append(binary.BigEndian.AppendUint32(nil, uint32(event.Len())), event.Bytes()...), nil
+}
+
+// ServeHTTP answers lists and watches.
+func (a *api) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	r := a.served[request.URL.Path[strings.LastIndex(request.URL.Path, "/")+1:]]
+	if r == nil || request.Method != http.MethodGet {
+		http.NotFound(w, request)
+		return
+	}
+	query := request.URL.Query()
+	if query.Get("watch") == "" {
+		w.Header().Set("Content-Type", runtime.ContentTypeProtobuf)
+		_, _ = w.Write(r.list) // the client may have gone
+		return
+	}
+	events := make(chan []byte, 1000)
+	r.mu.Lock()
+	r.watches[events] = true
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.watches, events)
+		r.mu.Unlock()
+	}()
+	w.Header().Set("Content-Type", runtime.ContentTypeProtobuf+";stream=watch")
+	if query.Get("sendInitialEvents") == "true" {
+		_, _ = w.Write(r.initial)
+	}
+	w.(http.Flusher).Flush()
+	seconds, _ := strconv.Atoi(query.Get("timeoutSeconds"))
+	end := time.After(time.Duration(max(seconds, 1)) * time.Second)
+	for {
+		select {
+		case <-request.Context().Done():
+			return
+		case <-end:
+			return
+		case event := <-events:
+			_, _ = w.Write(event)
+			w.(http.Flusher).Flush()
+		}
+	}
+}
+
+// change tells watchers about a changed object.
+func (a *api) change(name string, o runtime.Object) error {
+	r := a.served[name]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.version++
+	accessor, err := meta.Accessor(o)
+	if err != nil {
+		return err
+	}
+	accessor.SetResourceVersion(strconv.Itoa(r.version))
+	frame, err := a.frame("MODIFIED", o)
+	if err != nil {
+		return err
+	}
+	for events := range r.watches {
+		events <- frame
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (o *options) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer api.Close()
-	servers, err := o.start(api.Client.Config().Host)
+	servers, err := o.start(api.URL)
 	defer func() {
 		for _, s := range servers {
 			err = errors.Join(err, s.stop())

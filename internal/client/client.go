@@ -7,6 +7,8 @@ package client
 
 import (
 	"fmt"
+	"net/http"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -20,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
@@ -53,6 +56,7 @@ func New(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the connection to the API server %s: %w", config.Host, err)
 	}
+	noticeDeadConnections(shared.Transport, silence, signOfLife)
 	for _, version := range versions {
 		part := rest.CopyConfig(c.config)
 		part.GroupVersion = &version
@@ -68,6 +72,31 @@ func New(config *rest.Config) (*Client, error) {
 		}
 	}
 	return c, nil
+}
+
+// How long a connection may be silent before it is asked for a sign of life, and how long that may take. What is watched
+// over a connection that died without a word (a host that is gone, a forgotten translation) is old for that long.
+const (
+	silence    = 10 * time.Second
+	signOfLife = 5 * time.Second
+)
+
+// noticeDeadConnections finds the HTTP transport below what wraps it. Where every connection is the default transport's,
+// which belongs to nobody, nothing is changed.
+func noticeDeadConnections(of http.RoundTripper, silence, signOfLife time.Duration) {
+	for of != nil {
+		if transport, ok := of.(*http.Transport); ok {
+			if transport != http.DefaultTransport {
+				transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: signOfLife}
+			}
+			return
+		}
+		wrapper, ok := of.(net.RoundTripperWrapper)
+		if !ok {
+			return
+		}
+		of = wrapper.WrappedRoundTripper()
+	}
 }
 
 func newScheme() (*runtime.Scheme, error) {

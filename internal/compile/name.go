@@ -4,7 +4,6 @@ package compile
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -57,11 +56,11 @@ func namespaceName(now snapshot.Snapshot, config Config, namespace string) (tabl
 	pods, _ := now.Pods.Get(namespace)
 	for _, pod := range pods {
 		for _, addr := range pod.Addrs {
-			row.Endpoints = append(row.Endpoints, table.NameEndpoint{Addr: addr, Target: pod.Object()})
+			row.Endpoints = append(row.Endpoints, table.NameEndpoint{Addr: addr, Pod: pod.Name})
 		}
 	}
 	slices.SortFunc(row.Endpoints, func(a, b table.NameEndpoint) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Target.Name, b.Target.Name))
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Pod, b.Pod))
 	})
 	return row, true
 }
@@ -69,47 +68,48 @@ func namespaceName(now snapshot.Snapshot, config Config, namespace string) (tabl
 // nameEndpoints merges the slices: an endpoint with several ports may be listed once for each of them, and several
 // addresses of one endpoint are as many endpoints.
 func nameEndpoints(list []*snapshot.Slice, notReady bool) []table.NameEndpoint {
-	merge := endpointMerge{}
+	size := 0
+	for _, slice := range list {
+		size += len(slice.Endpoints)
+	}
+	all := make([]table.NameEndpoint, 0, size)
 	for _, slice := range list {
 		ports := make([]table.NamePort, 0, len(slice.Ports))
 		for _, p := range slice.Ports {
 			ports = append(ports, table.NamePort{Name: p.Name, Protocol: p.Protocol.String(), Port: p.Port})
 		}
 		for i := range slice.Endpoints {
-			if e := &slice.Endpoints[i]; e.Ready || notReady {
-				merge.add(e, ports)
+			e := &slice.Endpoints[i]
+			if !e.Ready && !notReady {
+				continue
+			}
+			for _, addr := range e.Addrs {
+				all = append(all, table.NameEndpoint{Hostname: e.Hostname, Addr: addr, Pod: e.Pod, Ports: slices.Clip(ports)})
 			}
 		}
 	}
-	out := make([]table.NameEndpoint, 0, len(merge))
-	for _, e := range merge {
-		out = append(out, *e)
-	}
-	slices.SortFunc(out, func(a, b table.NameEndpoint) int {
+	slices.SortStableFunc(all, func(a, b table.NameEndpoint) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Hostname, b.Hostname))
 	})
-	return out
+	return slices.Clip(mergeSame(all))
 }
 
-type endpointID struct {
-	addr     netip.Addr
-	hostname string
-}
-
-type endpointMerge map[endpointID]*table.NameEndpoint
-
-// add takes an endpoint in. Endpoints of one slice share its ports until another slice adds some.
-func (m endpointMerge) add(e *snapshot.Endpoint, ports []table.NamePort) {
-	for _, addr := range e.Addrs {
-		key := endpointID{addr, e.Hostname}
-		if m[key] == nil {
-			m[key] = &table.NameEndpoint{Hostname: e.Hostname, Addr: addr, Target: e.Target, Ports: slices.Clip(ports)}
+// mergeSame makes one of neighbours that are the same endpoint. Endpoints of one slice share their ports until another
+// slice adds some.
+func mergeSame(all []table.NameEndpoint) []table.NameEndpoint {
+	out := all[:0]
+	for _, e := range all {
+		last := len(out) - 1
+		if last < 0 || out[last].Addr != e.Addr || out[last].Hostname != e.Hostname {
+			out = append(out, e)
 			continue
 		}
-		for _, p := range ports {
-			if !slices.Contains(m[key].Ports, p) {
-				m[key].Ports = append(m[key].Ports, p)
+		for _, p := range e.Ports {
+			if !slices.Contains(out[last].Ports, p) {
+				out[last].Ports = append(out[last].Ports, p)
 			}
 		}
 	}
+	clear(all[len(out):])
+	return out
 }

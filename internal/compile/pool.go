@@ -107,10 +107,10 @@ func (b *builder) nearest(all []candidate) []candidate {
 	if len(all) == 0 || !all[0].Ready {
 		return all
 	}
-	if near := hinted(all, b.config.NodeName, func(c candidate) []string { return c.NodeHints }); near != nil {
+	if near := hinted(all, b.config.NodeName, func(c candidate) []string { return c.NodeHints() }); near != nil {
 		return near
 	}
-	if near := hinted(all, b.zone, func(c candidate) []string { return c.ZoneHints }); near != nil {
+	if near := hinted(all, b.zone, func(c candidate) []string { return c.ZoneHints() }); near != nil {
 		return near
 	}
 	return all

@@ -37,11 +37,14 @@ func ep(text string) snapshot.Endpoint {
 		e.Terminating = true
 	}
 	for _, hint := range f[3:] {
+		if e.Hints == nil {
+			e.Hints = &snapshot.Hints{}
+		}
 		if node, ok := strings.CutPrefix(hint, "node="); ok {
-			e.NodeHints = append(e.NodeHints, node)
+			e.Hints.Nodes = append(e.Hints.Nodes, node)
 			continue
 		}
-		e.ZoneHints = append(e.ZoneHints, hint)
+		e.Hints.Zones = append(e.Hints.Zones, hint)
 	}
 	return e
 }

@@ -77,7 +77,7 @@ func (z *Zone) write(rec *records, q *wire.Query, r *wire.Reply, n *node, turn u
 		writeAddress(q, r, n.addr, z.cfg.TTL)
 	case address:
 		if q.Type == wire.TypePTR || q.Type == wire.TypeANY {
-			z.writePointers(r, n.pointers, turn)
+			z.writePointers(r, n.back, turn)
 		}
 	case serviceName:
 		writeService(q, r, n, turn)

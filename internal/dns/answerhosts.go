@@ -39,7 +39,7 @@ func writeHosts(q *wire.Query, r *wire.Reply, n *node, hosts []host, turn uint32
 	for i := range hosts {
 		h := &hosts[(i+int(turn%uint32(len(hosts))))%len(hosts)]
 		if n.kind == endpointName || h.matches(n) {
-			writeAddress(q, r, h.addr, n.service.ttl)
+			writeAddress(q, r, h.Addr, n.service.ttl)
 		}
 		if r.Truncated() {
 			return
@@ -49,8 +49,8 @@ func writeHosts(q *wire.Query, r *wire.Reply, n *node, hosts []host, turn uint32
 
 // matches reports whether an endpoint has a port that the name asks for.
 func (h *host) matches(n *node) bool {
-	for i := range h.ports {
-		if h.ports[i].matches(n.port, n.proto) {
+	for i := range h.Ports {
+		if matches(&h.Ports[i], n.port, n.proto) {
 			return true
 		}
 	}
@@ -64,7 +64,7 @@ func srvWeight(n int) uint16 { return uint16(max(1, 100/max(1, n))) }
 func writeServiceSRV(q *wire.Query, r *wire.Reply, n *node, turn uint32) {
 	s, count := n.service, 0
 	for i := range s.ports {
-		if s.ports[i].matches(n.port, n.proto) {
+		if matches(&s.ports[i], n.port, n.proto) {
 			count += len(s.ips)
 		}
 	}
@@ -72,10 +72,10 @@ func writeServiceSRV(q *wire.Query, r *wire.Reply, n *node, turn uint32) {
 	written := 0
 	for i := range s.ports {
 		p := &s.ports[(i+int(turn%uint32(len(s.ports))))%len(s.ports)]
-		if !p.matches(n.port, n.proto) || !numbers.add(p.number) {
+		if !matches(p, n.port, n.proto) || !numbers.add(p.Port) {
 			continue
 		}
-		if !writeSRV(q, r, n, "", p.number, srvWeight(count)) {
+		if !writeSRV(q, r, n, "", p.Port, srvWeight(count)) {
 			return
 		}
 		written++
@@ -94,8 +94,8 @@ func writeServiceSRV(q *wire.Query, r *wire.Reply, n *node, turn uint32) {
 func writeHostSRV(q *wire.Query, r *wire.Reply, n *node, hosts []host, turn uint32) {
 	count := 0
 	for i := range hosts {
-		for j := range hosts[i].ports {
-			if hosts[i].ports[j].matches(n.port, n.proto) {
+		for j := range hosts[i].Ports {
+			if matches(&hosts[i].Ports[j], n.port, n.proto) {
 				count++
 			}
 		}
@@ -108,7 +108,7 @@ func writeHostSRV(q *wire.Query, r *wire.Reply, n *node, hosts []host, turn uint
 		return
 	}
 	eachHost(hosts, first, func(h *host) bool {
-		return !h.matches(n) || writeTargetAddress(q, r, n, h.label, h.addr)
+		return !h.matches(n) || writeTargetAddress(q, r, n, h.label, h.Addr)
 	})
 }
 
@@ -121,9 +121,9 @@ func hostSRV(q *wire.Query, r *wire.Reply, n *node, weight uint16) func(*host) b
 			label = h.label
 			numbers.clear()
 		}
-		for i := range h.ports {
-			p := &h.ports[i]
-			if p.matches(n.port, n.proto) && numbers.add(p.number) && !writeSRV(q, r, n, h.label, p.number, weight) {
+		for i := range h.Ports {
+			p := &h.Ports[i]
+			if matches(p, n.port, n.proto) && numbers.add(p.Port) && !writeSRV(q, r, n, h.label, p.Port, weight) {
 				return false
 			}
 		}

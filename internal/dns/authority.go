@@ -47,9 +47,8 @@ func (z *Zone) writeApex(rec *records, q *wire.Query, r *wire.Reply, n *node) {
 func (z *Zone) writeNS(rec *records, r *wire.Reply) {
 	name := "\x02ns\x03dns"
 	for _, a := range z.cfg.Nameservers {
-		key := a.As16()
-		if pointers, _ := rec.reverse.get(key[:]); len(pointers) > 0 && pointers[0].label == "" {
-			name = pointers[0].service.key + "\x03svc"
+		if back := rec.reverse.get(a.Unmap()); back.len() > 0 && back.first.host < 0 {
+			name = back.first.service.key + "\x03svc"
 			break
 		}
 	}
@@ -70,15 +69,16 @@ func (z *Zone) writeNS(rec *records, r *wire.Reply) {
 
 // writePointers answers with the names that an address leads back to. A cluster IP has one; an endpoint may be behind
 // several services.
-func (z *Zone) writePointers(r *wire.Reply, pointers []pointer, turn uint32) {
-	for _, p := range pointers {
-		if p.label == "" {
+func (z *Zone) writePointers(r *wire.Reply, back backlinks, turn uint32) {
+	n := back.len()
+	for i := range n {
+		if p := back.at(i); p.host < 0 {
 			z.writePointer(r, p)
 			return
 		}
 	}
-	for i := range pointers {
-		if !z.writePointer(r, pointers[(i+int(turn%uint32(len(pointers))))%len(pointers)]) {
+	for i := range n {
+		if !z.writePointer(r, back.at((i+int(turn%uint32(n)))%n)) {
 			return
 		}
 	}
@@ -86,17 +86,18 @@ func (z *Zone) writePointers(r *wire.Reply, pointers []pointer, turn uint32) {
 
 func (z *Zone) writePointer(r *wire.Reply, p pointer) bool {
 	const svc = "\x03svc"
+	label := p.label()
 	size := len(p.service.key) + len(svc) + len(z.domain)
-	if p.label != "" {
-		size += 1 + len(p.label)
+	if label != "" {
+		size += 1 + len(label)
 	}
 	if !r.Fits(12 + size) {
 		r.Truncate()
 		return false
 	}
 	r.Head(wire.HeaderLen, wire.TypePTR, p.service.ttl, size)
-	if p.label != "" {
-		r.Buf = append(append(r.Buf, byte(len(p.label))), p.label...)
+	if label != "" {
+		r.Buf = append(append(r.Buf, byte(len(label))), label...)
 	}
 	r.Buf = append(append(append(r.Buf, p.service.key...), svc...), z.domain...)
 	r.Count(wire.Answer, 1)

@@ -28,13 +28,21 @@ func (s *Server) answerAlias(ctx context.Context, q *wire.Query, packet, target 
 		s.cfg.Log.Debug("dns alias cannot be followed", "name", asked.Question[0].Name, "err", err)
 		return s.failure(packet)
 	}
+	if out := s.pack(q, m, limit); out != nil {
+		return out
+	}
+	return s.failure(packet)
+}
+
+// pack writes a reply that is no longer than the client takes; nil when it cannot be written.
+func (s *Server) pack(q *wire.Query, m *mdns.Msg, limit int) []byte {
 	if q.EDNS {
 		m.SetEdns0(maxUDP, q.DO)
 	}
 	m.Truncate(limit)
 	out, err := m.Pack()
 	if err != nil {
-		return s.failure(packet)
+		return nil
 	}
 	return out
 }

@@ -69,6 +69,7 @@ type counters struct {
 	stale     atomic.Uint64
 	prefetch  atomic.Uint64
 	rejected  atomic.Uint64 // queries that found no place to wait
+	dropped   atomic.Uint64 // queries of a client that floods
 }
 
 func (c *counters) request(udp bool, client netip.Addr, qtype uint16) {

@@ -20,10 +20,10 @@ func (z *Zone) Dump(context.Context) (string, error) {
 	}
 	var lines []string
 	rec.services.all(func(_ string, s *service) { lines = append(lines, z.dumpService(s)...) })
-	rec.reverse.all(func(key string, pointers []pointer) {
-		addr := netip.AddrFrom16([16]byte([]byte(key))).Unmap()
-		for _, p := range pointers {
-			lines = append(lines, fmt.Sprintf("%s PTR %s # %s", addr, z.hostText(p.service, p.label), p.service.object))
+	rec.reverse.all(func(addr netip.Addr, back backlinks) {
+		for i := range back.len() {
+			p := back.at(i)
+			lines = append(lines, fmt.Sprintf("%s PTR %s # %s", addr, z.hostText(p.service, p.label()), p.service.object))
 		}
 	})
 	slices.Sort(lines)
@@ -36,8 +36,8 @@ func (z *Zone) dumpService(s *service) (lines []string) {
 		return []string{fmt.Sprintf("%s CNAME %s # %s", name, wire.Text(s.cname), s.object)}
 	}
 	for _, p := range s.ports {
-		if p.name != "" && !s.headless {
-			lines = append(lines, fmt.Sprintf("_%s._%s.%s SRV %d %s # %s", p.name, p.proto, name, p.number, name, s.object))
+		if p.Name != "" && !s.headless {
+			lines = append(lines, fmt.Sprintf("_%s._%s.%s SRV %d %s # %s", p.Name, p.Protocol, name, p.Port, name, s.object))
 		}
 	}
 	for _, a := range s.ips {
@@ -45,14 +45,14 @@ func (z *Zone) dumpService(s *service) (lines []string) {
 	}
 	for _, h := range s.hosts {
 		own := z.hostText(s, h.label)
-		lines = append(lines, fmt.Sprintf("%s %s %s # %s", own, family(h.addr), h.addr, origin(s, h)))
+		lines = append(lines, fmt.Sprintf("%s %s %s # %s", own, family(h.Addr), h.Addr, z.originText(s, h)))
 		if !s.headless {
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s %s %s # %s", name, family(h.addr), h.addr, origin(s, h)))
-		for _, p := range h.ports {
-			if p.name != "" {
-				lines = append(lines, fmt.Sprintf("_%s._%s.%s SRV %d %s # %s", p.name, p.proto, name, p.number, own, origin(s, h)))
+		lines = append(lines, fmt.Sprintf("%s %s %s # %s", name, family(h.Addr), h.Addr, z.originText(s, h)))
+		for _, p := range h.Ports {
+			if p.Name != "" {
+				lines = append(lines, fmt.Sprintf("_%s._%s.%s SRV %d %s # %s", p.Name, p.Protocol, name, p.Port, own, z.originText(s, h)))
 			}
 		}
 	}
@@ -75,9 +75,9 @@ func family(a netip.Addr) string {
 	return "AAAA"
 }
 
-func origin(s *service, h host) string {
-	if h.target.Name == "" {
-		return s.object.String()
+func (z *Zone) originText(s *service, h host) string {
+	if pod := z.podOf(s, h); pod.Name != "" {
+		return s.object.String() + ", " + pod.String()
 	}
-	return s.object.String() + ", " + h.target.String()
+	return s.object.String()
 }

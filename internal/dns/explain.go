@@ -58,33 +58,51 @@ func (z *Zone) Explain(name string, qtype uint16) (Explanation, error) {
 		return Explanation{}, fmt.Errorf("explain %q: read own answer: %w", name, err)
 	}
 	for _, rr := range m.Answer {
-		out.Records = append(out.Records, n.origin(rr))
+		out.Records = append(out.Records, z.origin(&n, rr))
 	}
 	return out, nil
 }
 
 // origin finds the row, and the endpoint, that made a record of the node.
-func (n *node) origin(rr mdns.RR) Explained {
+func (z *Zone) origin(n *node, rr mdns.RR) Explained {
 	e := Explained{Record: rr.String()}
 	if n.service != nil {
 		e.Object = n.service.object
 		for _, h := range n.service.hosts {
 			if h.made(rr) {
-				e.Target = h.target
+				e.Target = z.podOf(n.service, h)
 			}
 		}
 	}
 	ptr, ok := rr.(*mdns.PTR)
-	for _, p := range n.pointers {
+	for i := range n.back.len() {
+		p := n.back.at(i)
 		name := wire.Text([]byte(p.service.key)) + "svc."
-		if p.label != "" {
-			name = p.label + "." + name
+		if label := p.label(); label != "" {
+			name = label + "." + name
 		}
-		if ok && strings.HasPrefix(ptr.Ptr, name) {
-			e.Object, e.Target = p.service.object, p.target
+		if !ok || !strings.HasPrefix(ptr.Ptr, name) {
+			continue
+		}
+		e.Object = p.service.object
+		if p.host >= 0 {
+			e.Target = z.podOf(p.service, p.service.hosts[p.host])
 		}
 	}
 	return e
+}
+
+// podOf returns the Pod behind a host; the zero Object when there is none. It is looked up in the row: answers do not
+// need it.
+func (z *Zone) podOf(s *service, h host) table.Object {
+	row, _ := z.rows.Load().Get(s.object.Namespace + "/" + s.object.Name)
+	for _, e := range row.Endpoints {
+		named := e.Hostname == "" || strings.EqualFold(e.Hostname, h.label)
+		if e.Pod != "" && e.Addr.Unmap() == h.Addr && named {
+			return table.Object{Kind: "Pod", Namespace: s.object.Namespace, Name: e.Pod}
+		}
+	}
+	return table.Object{}
 }
 
 // made reports whether a record is about the endpoint.
@@ -92,10 +110,10 @@ func (h *host) made(rr mdns.RR) bool {
 	switch rr := rr.(type) {
 	case *mdns.A:
 		a, _ := netip.AddrFromSlice(rr.A)
-		return a.Unmap() == h.addr
+		return a.Unmap() == h.Addr
 	case *mdns.AAAA:
 		a, _ := netip.AddrFromSlice(rr.AAAA)
-		return a == h.addr
+		return a == h.Addr
 	case *mdns.SRV:
 		return strings.HasPrefix(rr.Target, h.label+".")
 	}

@@ -16,7 +16,7 @@ func TestExplain(t *testing.T) {
 	rows := testRows()
 	for i := range rows {
 		if rows[i].Object.Name == "db" {
-			rows[i].Endpoints[0].Target = pod
+			rows[i].Endpoints[0].Pod = pod.Name
 		}
 	}
 	z := testZone(t, rows...)

@@ -13,10 +13,12 @@ import (
 // session is the memory that answering takes. One goroutine uses it, query after query.
 type session struct {
 	query wire.Query
+	other wire.Query // another name of the query's search path
 	reply wire.Reply
 	key   [wire.MaxName + 3]byte
 	turn  uint32
 	count *counters
+	fair  fairness
 }
 
 // verdict says what comes after the fast path.
@@ -37,7 +39,8 @@ func (s *Server) fast(c *session, packet, buf []byte, client netip.Addr, udp boo
 		return nil, drop
 	}
 	c.turn++
-	r.Begin(q, packet, buf, limitOf(q, udp))
+	limit := limitOf(q, udp)
+	r.Begin(q, packet, buf, limit)
 	c.count.request(udp, client, q.Type)
 	if rcode, flags, refused := s.refuses(q, client, parsed); refused {
 		c.count.response(fromNobody, rcode)
@@ -46,6 +49,11 @@ func (s *Server) fast(c *session, packet, buf []byte, client netip.Addr, udp boo
 	}
 	switch o, rcode, _ := s.own(q, r, c.turn); o {
 	case answered:
+		if rcode == wire.NXDomain {
+			if found := s.searched(q, client); found > 0 {
+				return s.alongPath(c, packet, buf, limit, found, client, now)
+			}
+		}
 		c.count.response(fromZone, rcode)
 		s.logs(client, q, rcode)
 		return r.Finish(q, rcode, flags(rcode != wire.ServFail), maxUDP), reply

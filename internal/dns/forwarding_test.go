@@ -13,6 +13,7 @@ import (
 
 	mdns "github.com/miekg/dns"
 
+	"eastwest/internal/dns/forward"
 	"eastwest/internal/dns/wire"
 )
 
@@ -71,7 +72,7 @@ func answers(m *mdns.Msg) string {
 
 func TestForwardedAnswersAreCached(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Upstreams: []netip.AddrPort{u.addr}})
+	s := startServer(t, ServerConfig{Upstreams: forward.Plain(u.addr)})
 	first := map[string]bool{}
 	for range 20 {
 		m := ask(t, "udp", s, "www.EXAMPLE.com.", mdns.TypeA)
@@ -104,7 +105,7 @@ func TestForwardedAnswersAreCached(t *testing.T) {
 
 func TestAliasesAreFollowed(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr)})
 	for name, want := range map[string]string{
 		"inside":  "NOERROR A 10.96.0.20 CNAME web.default.svc.cluster.local.",
 		"outside": "NOERROR A 192.0.2.1 A 192.0.2.2 A 192.0.2.3 CNAME www.example.com.",
@@ -118,7 +119,7 @@ func TestAliasesAreFollowed(t *testing.T) {
 
 func TestClusterNamesNeverLeave(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr)})
 	for _, name := range []string{
 		"cluster.local.", "x.cluster.local.", "example.com.default.svc.cluster.local.", "_a._b.c.d.svc.cluster.local.",
 		"9.9.244.10.in-addr.arpa.", "x.cluster.LOCAL.",
@@ -180,7 +181,7 @@ func TestRefusals(t *testing.T) {
 
 func TestTCPIsPipelined(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr)})
 	raw, err := net.Dial("tcp", s.Addrs()[0].String())
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +229,7 @@ func TestQuotaKeepsShares(t *testing.T) {
 // TestFastPathDoesNotAllocate covers what nearly every query is.
 func TestFastPathDoesNotAllocate(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr)})
 	ask(t, "udp", s, "www.example.com.", mdns.TypeA)
 	for _, name := range []string{"web.default.svc.cluster.local.", "db.default.svc.cluster.local.", "example.com.default.svc.cluster.local.",
 		"5.1.244.10.in-addr.arpa.", "_http._tcp.web.default.svc.cluster.local.", "www.example.com.", "10-1-2-3.default.pod.cluster.local."} {

@@ -6,31 +6,50 @@ import (
 	"hash/maphash"
 	"maps"
 	"sync/atomic"
+	"unsafe"
 )
 
 const indexShards = 1024
 
 // index is a map that is read without locks. A change copies the shards that it touches, so its cost does not depend on
 // how much the index holds. One writer at a time.
-type index[V any] struct {
-	seed  maphash.Seed
-	shard [indexShards]atomic.Pointer[map[string]V]
+type index[K comparable, V any] struct {
+	hash  func(K) uint64
+	shard [indexShards]atomic.Pointer[map[K]V]
 }
 
-func newIndex[V any]() *index[V] { return &index[V]{seed: maphash.MakeSeed()} }
+// newNameIndex returns an index by labels in wire form.
+func newNameIndex[V any]() *index[string, V] {
+	seed := maphash.MakeSeed()
+	return &index[string, V]{hash: func(key string) uint64 { return maphash.String(seed, key) }}
+}
+
+func newAddressIndex4[V any]() *index[[4]byte, V] {
+	seed := maphash.MakeSeed()
+	return &index[[4]byte, V]{hash: func(key [4]byte) uint64 { return maphash.Bytes(seed, key[:]) }}
+}
+
+// newAddressIndex returns an index by address.
+func newAddressIndex[V any]() *index[[16]byte, V] {
+	seed := maphash.MakeSeed()
+	return &index[[16]byte, V]{hash: func(key [16]byte) uint64 { return maphash.Bytes(seed, key[:]) }}
+}
 
 // get looks a key up. It does not keep key.
-func (x *index[V]) get(key []byte) (V, bool) {
-	if m := x.shard[maphash.Bytes(x.seed, key)%indexShards].Load(); m != nil {
-		v, ok := (*m)[string(key)]
+func (x *index[K, V]) get(key K) (V, bool) {
+	if m := x.shard[x.hash(key)%indexShards].Load(); m != nil {
+		v, ok := (*m)[key]
 		return v, ok
 	}
 	var none V
 	return none, false
 }
 
+// borrowed returns bytes as a string without copying them, for a look-up that ends before the bytes change.
+func borrowed(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
 // all calls f with every entry, in no order.
-func (x *index[V]) all(f func(key string, v V)) {
+func (x *index[K, V]) all(f func(key K, v V)) {
 	for i := range x.shard {
 		if m := x.shard[i].Load(); m != nil {
 			for k, v := range *m {
@@ -41,39 +60,39 @@ func (x *index[V]) all(f func(key string, v V)) {
 }
 
 // edit begins a change. Readers see nothing of it before commit.
-func (x *index[V]) edit() *indexEdit[V] {
-	return &indexEdit[V]{index: x, touched: map[uint64]map[string]V{}}
+func (x *index[K, V]) edit() *indexEdit[K, V] {
+	return &indexEdit[K, V]{index: x, touched: map[uint64]map[K]V{}}
 }
 
-type indexEdit[V any] struct {
-	index   *index[V]
-	touched map[uint64]map[string]V
+type indexEdit[K comparable, V any] struct {
+	index   *index[K, V]
+	touched map[uint64]map[K]V
 }
 
-func (e *indexEdit[V]) own(key string) map[string]V {
-	i := maphash.String(e.index.seed, key) % indexShards
+func (e *indexEdit[K, V]) own(key K) map[K]V {
+	i := e.index.hash(key) % indexShards
 	m, ok := e.touched[i]
 	if !ok {
 		if old := e.index.shard[i].Load(); old != nil {
 			m = maps.Clone(*old)
 		} else {
-			m = map[string]V{}
+			m = map[K]V{}
 		}
 		e.touched[i] = m
 	}
 	return m
 }
 
-func (e *indexEdit[V]) get(key string) (V, bool) {
+func (e *indexEdit[K, V]) get(key K) (V, bool) {
 	v, ok := e.own(key)[key]
 	return v, ok
 }
 
-func (e *indexEdit[V]) set(key string, v V) { e.own(key)[key] = v }
+func (e *indexEdit[K, V]) set(key K, v V) { e.own(key)[key] = v }
 
-func (e *indexEdit[V]) delete(key string) { delete(e.own(key), key) }
+func (e *indexEdit[K, V]) delete(key K) { delete(e.own(key), key) }
 
-func (e *indexEdit[V]) commit() {
+func (e *indexEdit[K, V]) commit() {
 	for i, m := range e.touched {
 		if len(m) == 0 {
 			e.index.shard[i].Store(nil)

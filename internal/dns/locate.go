@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"eastwest/internal/dns/wire"
+	"eastwest/internal/table"
 )
 
 type nodeKind int
@@ -34,7 +35,7 @@ type node struct {
 	hosts       []host
 	port, proto []byte
 	addr        netip.Addr
-	pointers    []pointer
+	back        backlinks
 }
 
 // locate finds out what the name of a query stands for.
@@ -83,12 +84,12 @@ func (z *Zone) locateService(rec *records, q *wire.Query, n node) node {
 		n.kind = bare
 		return n
 	case 1:
-		if _, ok := rec.namespaces.get(q.Span(0, 1)); ok {
+		if _, ok := rec.namespaces.get(borrowed(q.Span(0, 1))); ok {
 			n.kind = bare
 		}
 		return n
 	}
-	s, ok := rec.services.get(q.Span(below-2, below))
+	s, ok := rec.services.get(borrowed(q.Span(below-2, below)))
 	if !ok || s.empty() {
 		return n
 	}
@@ -137,16 +138,16 @@ func (s *service) hasPort(name, proto []byte) bool {
 		return anyPort(s.ports, name, proto)
 	}
 	for i := range s.hosts {
-		if anyPort(s.hosts[i].ports, name, proto) {
+		if anyPort(s.hosts[i].Ports, name, proto) {
 			return true
 		}
 	}
 	return false
 }
 
-func anyPort(ports []port, name, proto []byte) bool {
+func anyPort(ports []table.NamePort, name, proto []byte) bool {
 	for i := range ports {
-		if ports[i].name != "" && ports[i].matches(name, proto) {
+		if ports[i].Name != "" && matches(&ports[i], name, proto) {
 			return true
 		}
 	}
@@ -154,8 +155,8 @@ func anyPort(ports []port, name, proto []byte) bool {
 }
 
 // matches reports whether a port is meant; nil stands for any name or protocol.
-func (p *port) matches(name, proto []byte) bool {
-	return (name == nil || p.name == string(name)) && (proto == nil || p.proto == string(proto))
+func matches(p *table.NamePort, name, proto []byte) bool {
+	return (name == nil || p.Name == string(name)) && (proto == nil || p.Protocol == string(proto))
 }
 
 func (z *Zone) locatePod(rec *records, q *wire.Query, n node) node {
@@ -167,7 +168,7 @@ func (z *Zone) locatePod(rec *records, q *wire.Query, n node) node {
 	if z.cfg.Pods == PodsDisabled || below > 2 {
 		return n
 	}
-	ns, ok := rec.namespaces.get(q.Span(below-1, below))
+	ns, ok := rec.namespaces.get(borrowed(q.Span(below-1, below)))
 	if !ok {
 		return n
 	}
@@ -179,7 +180,7 @@ func (z *Zone) locatePod(rec *records, q *wire.Query, n node) node {
 		return n
 	}
 	if z.cfg.Pods == PodsVerified {
-		if _, ok := ns.pods[n.addr]; !ok {
+		if !ns.pods[n.addr] {
 			return n
 		}
 	}

@@ -25,8 +25,10 @@ var (
 	descStale    = desc("coredns_cache_served_stale_total", "Queries answered with an expired entry, because no upstream answered.", "server", "zones", "view")
 	descPrefetch = desc("coredns_cache_prefetch_total", "Entries fetched anew before they expired.", "server", "zones", "view")
 	descRejects  = desc("coredns_forward_max_concurrent_rejects_total", "Queries refused because too many were waiting for upstreams.")
+	descDropped  = desc("eastwest_dns_flood_drops_total", "Queries that were not answered because their client left too little to others.")
 	descReady    = desc("eastwest_dns_ready", "1 when the cluster's names are known.")
-	descAge      = desc("eastwest_dns_table_age_seconds", "Seconds since the table of names last changed or was confirmed.")
+	descAge      = desc("eastwest_dns_table_age_seconds", "Seconds since the names were last known to be those of the API server.")
+	descMended   = desc("eastwest_dns_lost_events_total", "Changes that the watches of the API server did not tell, and that were found out all the same.")
 	descUpstream = desc("eastwest_dns_upstream_up", "1 when the upstream answers.", "to")
 )
 
@@ -38,7 +40,7 @@ var _ prometheus.Collector = (*Server)(nil)
 
 // Describe sends what can be collected.
 func (s *Server) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descReplies, descEntries, descMisses, descStale, descPrefetch, descRejects, descReady, descAge, descUpstream} {
+	for _, d := range []*prometheus.Desc{descRequests, descReplies, descEntries, descMisses, descStale, descPrefetch, descRejects, descDropped, descReady, descAge, descMended, descUpstream} {
 		out <- d
 	}
 }
@@ -70,7 +72,18 @@ func (s *Server) Collect(out chan<- prometheus.Metric) {
 	count(descStale, s.sum(func(c *counters) *atomic.Uint64 { return &c.stale }), server, anywhere, view)
 	count(descPrefetch, s.sum(func(c *counters) *atomic.Uint64 { return &c.prefetch }), server, anywhere, view)
 	count(descRejects, s.sum(func(c *counters) *atomic.Uint64 { return &c.rejected }))
+	count(descDropped, s.sum(func(c *counters) *atomic.Uint64 { return &c.dropped }))
 	s.collectState(out, server)
+}
+
+// age is since when the zone's names may be old.
+func (s *Server) age() time.Duration {
+	if s.cfg.Feed != nil {
+		if at := s.cfg.Feed.Confirmed(); !at.IsZero() {
+			return time.Since(at)
+		}
+	}
+	return time.Since(time.Unix(0, s.cfg.Zone.applied.Load()))
 }
 
 func (s *Server) collectState(out chan<- prometheus.Metric, server string) {
@@ -82,9 +95,12 @@ func (s *Server) collectState(out chan<- prometheus.Metric, server string) {
 		ready := 0.0
 		if z.Ready() {
 			ready = 1
-			gauge(descAge, time.Since(time.Unix(0, z.applied.Load())).Seconds())
+			gauge(descAge, s.age().Seconds())
 		}
 		gauge(descReady, ready)
+		if s.cfg.Feed != nil {
+			out <- prometheus.MustNewConstMetric(descMended, prometheus.CounterValue, float64(s.cfg.Feed.Mended()))
+		}
 	}
 	for addr, up := range s.forward.States() {
 		v := 0.0

@@ -6,11 +6,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	mdns "github.com/miekg/dns"
+
+	"eastwest/internal/dns/forward"
 )
 
 func get(t *testing.T, url string) (int, string) {
@@ -27,9 +29,28 @@ func get(t *testing.T, url string) (int, string) {
 	return r.StatusCode, string(body)
 }
 
+// feed was last confirmed an hour ago.
+type feed struct{}
+
+func (feed) Confirmed() time.Time { return time.Now().Add(-time.Hour) }
+func (feed) Mended() uint64       { return 7 }
+
+// While the API server is away, the metrics say how old the answers are.
+func TestMetricsSayHowOldNamesAre(t *testing.T) {
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Feed: feed{}})
+	web := httptest.NewServer(s.Handler())
+	defer web.Close()
+	_, metrics := get(t, web.URL+"/metrics")
+	for _, want := range []string{"eastwest_dns_table_age_seconds 36", "eastwest_dns_lost_events_total 7"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("missing %s in\n%s", want, metrics)
+		}
+	}
+}
+
 func TestMetricsHaveCoreDNSNames(t *testing.T) {
 	u := startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{u.addr}})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(u.addr)})
 	ask(t, "udp", s, "web.default.svc.cluster.local.", mdns.TypeA)
 	ask(t, "tcp", s, "none.default.svc.cluster.local.", mdns.TypeSRV)
 	for range 3 {

@@ -74,6 +74,16 @@ func (b *batch) read() error {
 	return nil
 }
 
+// rest takes datagrams that are there already; false when there are none.
+func (b *batch) rest() bool {
+	for i := range b.received {
+		b.reset(i)
+	}
+	b.received, b.replied = 0, 0
+	err := b.raw.Control(func(fd uintptr) { b.recvmmsg(fd) })
+	return err == nil && b.received > 0
+}
+
 // reset readies the head of datagram i for the kernel, which writes lengths into it.
 func (b *batch) reset(i int) {
 	h := &b.in[i].hdr

@@ -17,12 +17,11 @@ func (z *Zone) locateReverse(rec *records, q *wire.Query) node {
 	}
 	n := node{addr: r.address()}
 	if r.whole() {
-		key := n.addr.As16()
-		n.pointers, _ = rec.reverse.get(key[:])
+		n.back = rec.reverse.get(n.addr.Unmap())
 	}
 	zone, found := z.reverseZone(n.addr, r.parts)
 	switch {
-	case len(n.pointers) > 0:
+	case n.back.len() > 0:
 		n.kind = address
 	case !found:
 		return node{}
@@ -131,4 +130,22 @@ func nibble(label []byte) (byte, bool) {
 		return c - 'a' + 10, true
 	}
 	return 0, false
+}
+
+// NamespaceOf returns the namespace of the services that an address is an endpoint of; nothing where there is none, or
+// where it is one of services in several.
+func (z *Zone) NamespaceOf(a netip.Addr) string {
+	rec := z.records.Load()
+	if rec == nil {
+		return ""
+	}
+	namespace, back := "", rec.reverse.get(a.Unmap())
+	for i := range back.len() {
+		p := back.at(i)
+		if p.host < 0 || namespace != "" && namespace != p.service.object.Namespace {
+			return ""
+		}
+		namespace = p.service.object.Namespace
+	}
+	return namespace
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 
 	mdns "github.com/miekg/dns"
@@ -21,8 +22,10 @@ type rules struct {
 	aliases map[string][]byte // names in wire form → targets in wire form
 	stubs   []stub            // longest zone first
 	log     string
-	stop    context.CancelFunc
-	running sync.WaitGroup
+
+	noSearch bool // look-ups through search paths are left to the clients
+	stop     context.CancelFunc
+	running  sync.WaitGroup
 }
 
 type stub struct {
@@ -36,7 +39,7 @@ const hostTTL = 3600
 // Configure puts a configuration, which config.Parse has checked, in the place of the last one. What was cached under the
 // last one is forgotten. It may be called while the server runs.
 func (s *Server) Configure(c config.Config) {
-	next := &rules{hosts: map[string][]byte{}, aliases: map[string][]byte{}, log: c.QueryLog}
+	next := &rules{hosts: map[string][]byte{}, aliases: map[string][]byte{}, log: c.QueryLog, noSearch: c.Autopath != nil && !*c.Autopath}
 	byName := map[string][]netip.Addr{}
 	for _, h := range c.Hosts {
 		for _, name := range h.Names {
@@ -56,32 +59,24 @@ func (s *Server) Configure(c config.Config) {
 			next.aliases[string(from)] = to
 		}
 	}
-	next.startStubs(s, c.StubZones)
-	upstreams := append(addrPorts(c.Upstreams), s.cfg.Upstreams...)
-	s.forward.SetUpstreams(upstreams)
+	next.startStubs(s, c)
+	s.forward.SetUpstreams(append(slices.Clone(c.Upstreams), s.cfg.Upstreams...), c.Policy)
 	if old := s.rules.Swap(next); old != nil {
 		old.end()
 	}
 	s.cache.Clear()
+	s.paths.Clear()
 }
 
-func addrPorts(in []config.Address) []netip.AddrPort {
-	out := make([]netip.AddrPort, 0, len(in))
-	for _, a := range in {
-		out = append(out, a.AddrPort)
-	}
-	return out
-}
-
-func (r *rules) startStubs(s *Server, zones []config.StubZone) {
+func (r *rules) startStubs(s *Server, c config.Config) {
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(s.asking)
-	for _, z := range zones {
+	for _, z := range c.StubZones {
 		zone, err := wire.Name(z.Zone)
 		if err != nil {
 			continue
 		}
-		f := forward.New(forward.Config{Upstreams: addrPorts(z.Upstreams), Self: s.Addrs, Log: s.cfg.Log})
+		f := forward.New(forward.Config{Upstreams: z.Upstreams, Policy: c.Policy, Self: s.Addrs, Log: s.cfg.Log})
 		at := 0
 		for at < len(r.stubs) && len(r.stubs[at].zone) > len(zone) {
 			at++

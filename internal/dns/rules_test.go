@@ -4,12 +4,12 @@ package dns
 
 import (
 	"fmt"
-	"net/netip"
 	"testing"
 
 	mdns "github.com/miekg/dns"
 
 	"eastwest/internal/dns/config"
+	"eastwest/internal/dns/forward"
 )
 
 func configure(t *testing.T, s *Server, text string) {
@@ -24,7 +24,7 @@ func configure(t *testing.T, s *Server, text string) {
 // Names of the configuration come and go while the server runs, and nothing of the last one stays in the cache.
 func TestConfigurationChangesWhileServing(t *testing.T) {
 	outer, inner := startUpstream(t), startUpstream(t)
-	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: []netip.AddrPort{outer.addr}})
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...), Upstreams: forward.Plain(outer.addr)})
 	check := func(name string, qtype uint16, want string) {
 		t.Helper()
 		for _, network := range []string{"udp", "tcp"} {

@@ -4,8 +4,8 @@ package dns
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -24,14 +24,29 @@ import (
 // ServerConfig says what a Server serves, and where. The zero value of a field means its default.
 type ServerConfig struct {
 	Zone       *Zone            // cluster names; nil for a plain forwarder
+	Feed       Feed             // what keeps the zone; only metrics ask it. May be nil
 	Listen     []string         // address:port, each over UDP and TCP; required. The node need not have the address yet
-	Upstreams  []netip.AddrPort // servers for all other names; they come before those of ResolvConf
+	ListenTLS  []string         // address:port, each over TLS; needs Certificate
+	Upstreams  []forward.Server // servers for all other names; they come before those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
-	Allow      []netip.Prefix   // clients that are answered; others are refused. nil for all; this machine always is
-	Cache      int              // entries of the cache for other names; default 10,000
-	StaleFor   time.Duration    // how long an expired entry may help out while no upstream answers; default 1 h, negative for not at all
-	Workers    int              // UDP sockets an address, each read by a goroutine of its own; default one a processor
-	Log        *slog.Logger     // default: nothing is logged
+	// NamespaceOf returns the namespace of the pod that has an address, or nothing: its look-ups through the search path
+	// of its resolv.conf are then answered at once. It is called for every name that does not exist. May be nil.
+	NamespaceOf func(netip.Addr) string
+
+	// Certificate is what is shown over TLS; see CertificateFiles.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+	Allow    []netip.Prefix // clients that are answered; others are refused. nil for all; this machine always is
+	Cache    int            // entries of the cache for other names; default 10,000
+	StaleFor time.Duration  // how long an expired entry may help out while no upstream answers; default 1 h, negative for not at all
+	Workers  int            // UDP sockets an address, each read by a goroutine of its own; default one a processor
+	Log      *slog.Logger   // default: nothing is logged
+}
+
+// Feed is what keeps a zone equal to the cluster.
+type Feed interface {
+	Confirmed() time.Time // when the zone was last known to be right; zero before it was
+	Mended() uint64       // changes that it was not told and found out all the same
 }
 
 // Bounds of what a server does at once.
@@ -49,13 +64,15 @@ const (
 type Server struct {
 	cfg     ServerConfig
 	sockets []*sockets
+	secure  []net.Listener // for TLS
 	forward *forward.Forwarder
 	rules   atomic.Pointer[rules] // nil until Configure
 	cache   *cache.Cache
+	paths   *cache.Cache // answers from outside to look-ups through a search path
 	flights singleflight.Group
 	slow    *quota
 	conns   *quota
-	jobs    sync.WaitGroup
+	jobs    sync.WaitGroup // what waits for upstreams
 
 	counters []*counters // the first is shared by connections and by all that waits; then one for each UDP socket
 
@@ -77,6 +94,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{
 		cfg:   cfg,
 		cache: cache.New(cache.Config{Entries: cfg.Cache, StaleFor: cfg.StaleFor}),
+		paths: cache.New(cache.Config{Entries: cfg.Cache, StaleFor: -1}),
 		slow:  newQuota(maxSlow, maxSlowOne),
 		conns: newQuota(maxConns, maxConnsOne),
 
@@ -94,6 +112,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			s.counters = append(s.counters, new(counters))
 		}
 	}
+	if err := s.listenTLS(); err != nil {
+		s.Close()
+		return nil, err
+	}
 	s.forward = forward.New(forward.Config{
 		Upstreams: cfg.Upstreams, ResolvConf: cfg.ResolvConf, Self: s.Addrs, Log: cfg.Log,
 	})
@@ -104,10 +126,14 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 func (s *Server) Addrs() []netip.AddrPort {
 	var addrs []netip.AddrPort
 	for _, opened := range s.sockets {
-		a := opened.tcp.Addr().(*net.TCPAddr).AddrPort()
-		addrs = append(addrs, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+		addrs = append(addrs, unmapped(opened.tcp.Addr()))
 	}
 	return addrs
+}
+
+func unmapped(of net.Addr) netip.AddrPort {
+	a := of.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 // Ready reports whether the server can answer for the names of the cluster; without a zone it always can.
@@ -119,44 +145,9 @@ func (s *Server) Close() {
 	for _, opened := range s.sockets {
 		opened.close()
 	}
-}
-
-// Run serves until ctx is done. Queries that wait for upstreams then fail. An error means that a
-// socket broke.
-func (s *Server) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	start := func(what string, f func() error) {
-		wg.Go(func() {
-			if err := f(); err != nil && ctx.Err() == nil {
-				mu.Lock()
-				errs = append(errs, fmt.Errorf("serve dns on %s: %w", what, err))
-				mu.Unlock()
-			}
-			cancel()
-		})
+	for _, l := range s.secure {
+		_ = l.Close()
 	}
-	own := s.counters[1:]
-	for _, opened := range s.sockets {
-		for i, conn := range opened.udp {
-			count := own[i]
-			start("udp "+conn.LocalAddr().String(), func() error { return s.serveUDP(ctx, conn, count) })
-		}
-		own = own[len(opened.udp):]
-		start("tcp "+opened.tcp.Addr().String(), func() error { return s.serveTCP(ctx, opened.tcp) })
-	}
-	start("upstreams", func() error { return s.forward.Run(ctx) })
-	<-ctx.Done()
-	s.Close()
-	wg.Wait()
-	s.jobs.Wait()
-	if rules := s.rules.Swap(nil); rules != nil {
-		rules.end()
-	}
-	return errors.Join(errs...)
 }
 
 // allowed reports whether a client is answered.

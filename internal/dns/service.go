@@ -23,21 +23,14 @@ type service struct {
 	cname    []byte // of an ExternalName, in wire form
 	v4, v6   []byte // address records of the service's own name, each with an owner that points to the question
 	ips      []netip.Addr
-	ports    []port
+	ports    []table.NamePort
 	hosts    []host // names of endpoints, sorted by label
-}
-
-type port struct {
-	name, proto string
-	number      uint16
 }
 
 // host is one address of an endpoint's name below the service.
 type host struct {
-	label  string
-	addr   netip.Addr
-	ports  []port
-	target table.Object
+	label string
+	*table.NameEndpoint
 }
 
 // Lengths of address records whose owner is a pointer.
@@ -56,7 +49,8 @@ func newService(row table.Name, domain int) (*service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare names of %s: %w", row.Object, err)
 	}
-	s := &service{object: row.Object, key: string(key), ttl: row.TTL, headless: row.Headless, ips: row.ClusterIPs, ports: ports(row.Ports)}
+	row = inLowerCase(row)
+	s := &service{object: row.Object, key: string(key), ttl: row.TTL, headless: row.Headless, ips: row.ClusterIPs, ports: row.Ports}
 	if row.ExternalName != "" {
 		return s, s.alias(row.ExternalName)
 	}
@@ -67,7 +61,7 @@ func newService(row table.Name, domain int) (*service, error) {
 	if row.Headless {
 		addrs = make([]netip.Addr, 0, len(s.hosts))
 		for _, h := range s.hosts {
-			addrs = append(addrs, h.addr)
+			addrs = append(addrs, h.Addr)
 		}
 	}
 	s.v4, s.v6 = addressRecords(addrs, s.ttl)
@@ -90,15 +84,12 @@ func (s *service) alias(name string) error {
 // prepareHosts prepares the endpoints, whose labels may have so many bytes.
 func (s *service) prepareHosts(endpoints []table.NameEndpoint, room int) error {
 	s.hosts = make([]host, 0, len(endpoints))
-	var last []table.NamePort
-	var shared []port
-	for _, e := range endpoints {
-		if shared == nil || !slices.Equal(last, e.Ports) {
-			last, shared = e.Ports, ports(e.Ports)
-		}
-		label := strings.ToLower(e.Hostname)
+	labels := addressLabels(endpoints)
+	for i := range endpoints {
+		e := &endpoints[i]
+		label := e.Hostname
 		if label == "" {
-			label = addressLabel(e.Addr)
+			label = labels[i]
 		}
 		if len(label) > min(63, room) || strings.Contains(label, ".") {
 			if !s.headless {
@@ -106,38 +97,80 @@ func (s *service) prepareHosts(endpoints []table.NameEndpoint, room int) error {
 			}
 			return fmt.Errorf("prepare endpoint %s of %s: label %q is too long or no DNS label", e.Addr, s.object, label)
 		}
-		s.hosts = append(s.hosts, host{label: label, addr: e.Addr.Unmap(), ports: shared, target: e.Target})
+		s.hosts = append(s.hosts, host{label, e})
 	}
 	slices.SortStableFunc(s.hosts, func(a, b host) int {
-		return cmp.Or(cmp.Compare(a.label, b.label), a.addr.Compare(b.addr))
+		return cmp.Or(cmp.Compare(a.label, b.label), a.Addr.Compare(b.Addr))
 	})
 	return nil
 }
 
-// addressLabel is the name of an endpoint without a hostname: its address with dashes.
-func addressLabel(a netip.Addr) string {
-	a = a.Unmap()
-	if a.Is4() {
-		return strings.ReplaceAll(a.String(), ".", "-")
+// addressLabels are the names of endpoints without a hostname: their addresses with dashes, all in one piece of memory.
+func addressLabels(endpoints []table.NameEndpoint) []string {
+	var all []byte
+	ends := make([]int, len(endpoints))
+	for i, e := range endpoints {
+		if e.Hostname == "" {
+			from := len(all)
+			all = e.Addr.Unmap().WithZone("").AppendTo(all)
+			for j, c := range all[from:] {
+				if c == '.' || c == ':' {
+					all[from+j] = '-'
+				}
+			}
+			if len(all) > from && all[len(all)-1] == '-' {
+				all = append(all, '0') // a label ends in a letter or digit
+			}
+		}
+		ends[i] = len(all)
 	}
-	label := strings.ReplaceAll(a.WithZone("").String(), ":", "-")
-	if strings.HasSuffix(label, "-") {
-		label += "0" // a label ends in a letter or digit
+	labels, text, from := make([]string, len(endpoints)), string(all), 0
+	for i, end := range ends {
+		labels[i], from = text[from:end], end
 	}
-	return label
+	return labels
 }
 
-func ports(in []table.NamePort) []port {
-	out := make([]port, 0, len(in))
-	for _, p := range in {
-		out = append(out, port{strings.ToLower(p.Name), strings.ToLower(p.Protocol), p.Port})
+// inLowerCase returns a row whose names are as those of queries are looked up. Nearly every row is so already, and is kept
+// as it is.
+func inLowerCase(row table.Name) table.Name {
+	row.Ports = portsInLowerCase(row.Ports)
+	given := row.Endpoints
+	for i := range given {
+		e := &given[i]
+		next := table.NameEndpoint{Hostname: strings.ToLower(e.Hostname), Addr: e.Addr.Unmap(), Ports: portsInLowerCase(e.Ports), Pod: e.Pod}
+		if next.Hostname == e.Hostname && next.Addr == e.Addr && slices.Equal(next.Ports, e.Ports) {
+			continue
+		}
+		if &row.Endpoints[0] == &given[0] {
+			row.Endpoints = slices.Clone(given)
+		}
+		row.Endpoints[i] = next
+	}
+	return row
+}
+
+func portsInLowerCase(in []table.NamePort) []table.NamePort {
+	lower := func(p table.NamePort) table.NamePort {
+		p.Name, p.Protocol = strings.ToLower(p.Name), strings.ToLower(p.Protocol)
+		return p
+	}
+	if !slices.ContainsFunc(in, func(p table.NamePort) bool { return lower(p) != p }) {
+		return in
+	}
+	out := slices.Clone(in)
+	for i := range out {
+		out[i] = lower(out[i])
 	}
 	return out
 }
 
 // addressRecords writes the A and AAAA records of the distinct addresses.
 func addressRecords(addrs []netip.Addr, ttl uint32) (v4, v6 []byte) {
-	seen := make(map[netip.Addr]bool, len(addrs))
+	var seen map[netip.Addr]bool
+	if len(addrs) > 1 {
+		seen = make(map[netip.Addr]bool, len(addrs))
+	}
 	for _, a := range addrs {
 		a = a.Unmap()
 		switch {
@@ -148,7 +181,9 @@ func addressRecords(addrs []netip.Addr, ttl uint32) (v4, v6 []byte) {
 		default:
 			v6 = appendAddress(v6, a, ttl)
 		}
-		seen[a] = true
+		if seen != nil {
+			seen[a] = true
+		}
 	}
 	return slices.Clip(v4), slices.Clip(v6)
 }

@@ -19,7 +19,7 @@ const stalePatience = 1800 * time.Millisecond
 
 // later answers a query that the fast path could not, in a goroutine of its own, and hands the message to send. A client
 // that has too many such queries under way gets SERVFAIL at once. packet is not kept.
-func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, udp bool, send func([]byte)) {
+func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]byte)) {
 	packet = append([]byte(nil), packet...)
 	count := s.counters[0]
 	count.misses.Add(1)
@@ -30,9 +30,9 @@ func (s *Server) later(ctx context.Context, packet []byte, client netip.Addr, ud
 	}
 	s.jobs.Go(func() {
 		defer s.slow.release(client)
-		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		ctx, cancel := context.WithTimeout(s.asking, queryTimeout)
 		defer cancel()
-		message := s.answerSlowly(ctx, packet, udp)
+		message := s.answerSlowly(ctx, packet, client, udp)
 		rcode := uint16(message[3] & 0xf)
 		count.response(fromForward, rcode)
 		var q wire.Query
@@ -51,7 +51,7 @@ func (s *Server) failure(packet []byte) []byte {
 	return c.reply.Finish(&c.query, wire.ServFail, wire.FlagRA, maxUDP)
 }
 
-func (s *Server) answerSlowly(ctx context.Context, packet []byte, udp bool) []byte {
+func (s *Server) answerSlowly(ctx context.Context, packet []byte, client netip.Addr, udp bool) []byte {
 	c := &session{turn: uint32(time.Now().UnixNano() >> 10)}
 	q := &c.query
 	if q.Parse(packet) != wire.Good {
@@ -59,8 +59,11 @@ func (s *Server) answerSlowly(ctx context.Context, packet []byte, udp bool) []by
 	}
 	limit := limitOf(q, udp)
 	c.reply.Begin(q, packet, nil, limit)
-	if o, _, target := s.own(q, &c.reply, c.turn); o == alias {
+	switch o, rcode, target := s.own(q, &c.reply, c.turn); o {
+	case alias:
 		return s.answerAlias(ctx, q, packet, target, limit)
+	case answered:
+		return s.answerOwn(ctx, c, packet, client, limit, rcode)
 	}
 	if s.probed(q) {
 		c.reply.Begin(q, packet, nil, limit)
@@ -73,6 +76,16 @@ func (s *Server) answerSlowly(ctx context.Context, packet []byte, udp bool) []by
 	}
 	c.reply.Begin(q, packet, nil, limit)
 	return s.finish(c, e, time.Now())
+}
+
+// answerOwn answers with what the zone says. Only a search comes here: names of the zone are answered at once.
+func (s *Server) answerOwn(ctx context.Context, c *session, packet []byte, client netip.Addr, limit int, rcode uint16) []byte {
+	if found := s.searched(&c.query, client); found > 0 && rcode == wire.NXDomain {
+		if message := s.walkPath(ctx, c, packet, limit, found); message != nil {
+			return message
+		}
+	}
+	return c.reply.Finish(&c.query, rcode, flags(rcode != wire.ServFail), maxUDP)
 }
 
 // fetch asks upstream, together with everybody else who asks the same at this moment. While upstream is slow or fails,

@@ -63,7 +63,7 @@ type stream struct {
 }
 
 func (s *Server) serveConn(ctx context.Context, conn net.Conn, client netip.Addr) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	var pending sync.WaitGroup
 	defer func() {
 		pending.Wait() // a client may close its half and still read
@@ -75,7 +75,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, client netip.Addr
 	c := &session{turn: rand.Uint32(), count: s.counters[0]}
 	var query, buf []byte
 	for {
-		if in.Buffered() == 0 && (st.flush() != nil || conn.SetReadDeadline(time.Now().Add(idleTimeout)) != nil) {
+		if in.Buffered() == 0 && (st.flush() != nil || conn.SetReadDeadline(time.Now().Add(idleTimeout)) != nil || ctx.Err() != nil) {
 			return
 		}
 		var err error
@@ -94,7 +94,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, client netip.Addr
 			buf = message
 		case later:
 			pending.Add(1)
-			s.later(ctx, query, client, false, func(message []byte) {
+			s.later(query, client, false, func(message []byte) {
 				defer pending.Done()
 				if st.write(message) == nil {
 					_ = st.flush()

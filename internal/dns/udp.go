@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -20,15 +21,40 @@ func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn, count *counter
 	b, c := newBatch(raw), &session{turn: rand.Uint32(), count: count}
 	for ctx.Err() == nil {
 		if err := b.read(); err != nil {
+			if ctx.Err() != nil {
+				break
+			}
 			return fmt.Errorf("receive: %w", err)
 		}
-		now := time.Now()
-		for i := range b.received {
-			s.answerUDP(ctx, conn, b, c, i, now)
+		if err := s.answerBatch(ctx, conn, b, c); err != nil {
+			return err
 		}
-		if err := b.flush(); err != nil {
-			return fmt.Errorf("send: %w", err)
+	}
+	for range 2 {
+		for b.rest() {
+			if err := s.answerBatch(ctx, conn, b, c); err != nil {
+				return err
+			}
 		}
+		time.Sleep(settleTime)
+	}
+	return nil
+}
+
+func (s *Server) answerBatch(ctx context.Context, conn *net.UDPConn, b *batch, c *session) error {
+	now := time.Now()
+	heavy, share := c.fair.look(b.received, func(i int) netip.Addr { return b.client(i).Addr() })
+	for i := range b.received {
+		if heavy.IsValid() && b.client(i).Addr() == heavy {
+			if share--; share < 0 {
+				c.count.dropped.Add(1)
+				continue
+			}
+		}
+		s.answerUDP(ctx, conn, b, c, i, now)
+	}
+	if err := b.flush(); err != nil {
+		return fmt.Errorf("send: %w", err)
 	}
 	return nil
 }
@@ -44,7 +70,7 @@ func (s *Server) answerUDP(ctx context.Context, conn *net.UDPConn, b *batch, c *
 		b.reply(i, message)
 	case later:
 		from := b.destination(i)
-		s.later(ctx, packet, client.Addr(), true, func(message []byte) {
+		s.later(packet, client.Addr(), true, func(message []byte) {
 			if _, _, err := conn.WriteMsgUDPAddrPort(message, from, client); err != nil && ctx.Err() == nil {
 				s.cfg.Log.Debug("dns reply not sent", "client", client, "err", err)
 			}

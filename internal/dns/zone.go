@@ -22,6 +22,7 @@ type Zone struct {
 	domain  []byte // in wire form
 	labels  int    // of domain
 	records atomic.Pointer[records]
+	rows    atomic.Pointer[table.Table[table.Name]] // what the records were made from, for explanations
 	serial  atomic.Uint32
 	applied atomic.Int64 // when Apply last ended, in nanoseconds of Unix time
 
@@ -32,9 +33,9 @@ var _ dataplane.Dataplane[table.Name] = (*Zone)(nil)
 
 // records is everything that the zone knows.
 type records struct {
-	services   *index[*service]
-	namespaces *index[*namespace]
-	reverse    *index[[]pointer] // by address, 16 bytes
+	services   *index[string, *service]
+	namespaces *index[string, *namespace]
+	reverse    *reverseIndex
 }
 
 // namespace exists while a service is in it or while its own row says so.
@@ -42,14 +43,7 @@ type namespace struct {
 	services int
 	row      bool
 	object   table.Object
-	pods     map[netip.Addr]table.Object // of verified pod records
-}
-
-// pointer is one name that an address leads back to.
-type pointer struct {
-	service *service
-	label   string // of the endpoint; empty for a cluster IP
-	target  table.Object
+	pods     map[netip.Addr]bool // of verified pod records
 }
 
 // NewZone returns a zone without records. An invalid domain is an error.
@@ -68,6 +62,7 @@ func NewZone(cfg ZoneConfig) (*Zone, error) {
 		return nil, fmt.Errorf("read pod mode: %q is none of disabled, insecure, verified", cfg.Pods)
 	}
 	z := &Zone{cfg: cfg, domain: domain}
+	z.rows.Store(new(table.Table[table.Name]))
 	for i := 0; domain[i] != 0; i += 1 + int(domain[i]) {
 		z.labels++
 	}
@@ -86,9 +81,10 @@ func (z *Zone) Apply(ctx context.Context, want table.Table[table.Name], changed 
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	z.rows.Store(&want)
 	now := z.records.Load()
 	if now == nil || changed.All {
-		next := &records{newIndex[*service](), newIndex[*namespace](), newIndex[[]pointer]()}
+		next := &records{newNameIndex[*service](), newNameIndex[*namespace](), newReverseIndex()}
 		edit := next.edit()
 		for key, row := range want.All() {
 			z.replace(edit, key, row, true)

@@ -13,9 +13,9 @@ import (
 
 // recordsEdit is a change to the records under way.
 type recordsEdit struct {
-	services   *indexEdit[*service]
-	namespaces *indexEdit[*namespace]
-	reverse    *indexEdit[[]pointer]
+	services   *indexEdit[string, *service]
+	namespaces *indexEdit[string, *namespace]
+	reverse    *reverseEdit
 }
 
 func (r *records) edit() *recordsEdit {
@@ -58,9 +58,7 @@ func (e *recordsEdit) addService(nsKey string, s *service) {
 	e.services.set(s.key, s)
 	e.updateNamespace(nsKey, func(n *namespace) { n.services++ })
 	for addr, p := range s.pointers() {
-		k := addressKey(addr)
-		old, _ := e.reverse.get(k)
-		e.reverse.set(k, append(slices.Clip(old), p))
+		e.reverse.set(addr, append(e.reverse.get(addr), p))
 	}
 }
 
@@ -72,14 +70,7 @@ func (e *recordsEdit) removeService(nsKey, key string) {
 	e.services.delete(key)
 	e.updateNamespace(nsKey, func(n *namespace) { n.services-- })
 	for addr := range s.pointers() {
-		k := addressKey(addr)
-		old, _ := e.reverse.get(k)
-		left := slices.DeleteFunc(slices.Clone(old), func(p pointer) bool { return p.service == s })
-		if len(left) == 0 {
-			e.reverse.delete(k)
-			continue
-		}
-		e.reverse.set(k, left)
+		e.reverse.set(addr, slices.DeleteFunc(e.reverse.get(addr), func(p pointer) bool { return p.service == s }))
 	}
 }
 
@@ -87,10 +78,10 @@ func (e *recordsEdit) replaceNamespace(nsKey string, row table.Name, ok bool) {
 	e.updateNamespace(nsKey, func(n *namespace) {
 		n.row, n.object, n.pods = ok, row.Object, nil
 		if len(row.Endpoints) > 0 {
-			n.pods = make(map[netip.Addr]table.Object, len(row.Endpoints))
+			n.pods = make(map[netip.Addr]bool, len(row.Endpoints))
 		}
 		for _, p := range row.Endpoints {
-			n.pods[p.Addr.Unmap()] = p.Target
+			n.pods[p.Addr.Unmap()] = true
 		}
 	})
 }
@@ -113,19 +104,14 @@ func (e *recordsEdit) updateNamespace(nsKey string, change func(*namespace)) {
 func (s *service) pointers() func(yield func(netip.Addr, pointer) bool) {
 	return func(yield func(netip.Addr, pointer) bool) {
 		for _, a := range s.ips {
-			if !yield(a.Unmap(), pointer{service: s}) {
+			if !yield(a.Unmap(), pointer{service: s, host: -1}) {
 				return
 			}
 		}
-		for _, h := range s.hosts {
-			if !yield(h.addr, pointer{s, h.label, h.target}) {
+		for i := range s.hosts {
+			if !yield(s.hosts[i].Addr, pointer{service: s, host: int32(i)}) {
 				return
 			}
 		}
 	}
-}
-
-func addressKey(a netip.Addr) string {
-	b := a.As16()
-	return string(b[:])
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"eastwest/internal/kubelet/cgroup"
@@ -41,6 +42,8 @@ type Kubelet struct {
 	pods     *pod.Manager
 	volumes  *volume.Manager
 	listener net.Listener
+
+	assembled atomic.Bool // pods is there
 }
 
 // New checks the configuration and opens the server's port. Nothing is started.
@@ -80,6 +83,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	k.assemble(ctx)
+	k.assembled.Store(true)
 	var group sync.WaitGroup
 	group.Go(func() { k.events.Run(ctx) })
 	group.Go(func() { k.services.Run(ctx) })

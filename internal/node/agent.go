@@ -47,6 +47,7 @@ type Config struct {
 	CNIConfDir   string            // /etc/cni/net.d
 	CNIBinDirs   []string          // /opt/cni/bin
 	ResolvConf   string            // /etc/resolv.conf
+	DNSConfig    string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot   string            // pods' cgroups are made below it
 	Labels       map[string]string
 	Log          *slog.Logger
@@ -145,6 +146,7 @@ type agent struct {
 	running  sync.WaitGroup
 	identity *identity
 	client   *client.Client
+	pods     podNamespaces
 }
 
 // start runs a part until the agent ends; when the part ends first, the agent ends.

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"eastwest/internal/client"
 	"eastwest/internal/compile"
@@ -70,6 +73,8 @@ type Network struct {
 	tunnels  *reconcile.Loop[table.Tunnel] // nil without an overlay
 	egress   *reconcile.Loop[table.Egress]
 
+	nodeAddrs atomic.Pointer[map[netip.Addr]bool]
+
 	mu       sync.Mutex
 	last     compile.Tables
 	eligible bool
@@ -102,7 +107,8 @@ func (n *Network) addDataplanes() error {
 		}
 	}
 	if n.config.Names != nil {
-		n.names = newLoop(n, "names", n.config.Names)
+		// Names are in this process: nobody else can change them, so there is nothing to resync with.
+		n.names = reconcile.NewLoop(reconcile.Config{Name: "names", Resync: math.MaxInt64, Log: n.config.Log}, n.config.Names)
 	}
 	if !n.config.NoRoutes {
 		n.routes = newLoop(n, "routes", direct.New(n.routing, n.config.NodeIPs))
@@ -122,6 +128,12 @@ func (n *Network) Tables() compile.Tables {
 	defer n.mu.Unlock()
 	return n.last
 }
+
+// Confirmed returns when what is known was last seen to be what the API server has; see watch.Watcher.
+func (n *Network) Confirmed() time.Time { return n.watcher.Confirmed() }
+
+// Mended returns how many events the watches lost.
+func (n *Network) Mended() uint64 { return n.watcher.Mended() }
 
 // Ready reports whether every dataplane was applied once.
 func (n *Network) Ready() bool {
@@ -145,6 +157,16 @@ func (n *Network) WaitReady(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// WaitNames returns when the names were applied once.
+func (n *Network) WaitNames(ctx context.Context) error {
+	select {
+	case <-n.names.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (n *Network) readiness() []<-chan struct{} {
@@ -213,6 +235,10 @@ func (n *Network) compile(ctx context.Context) error {
 	}
 	for {
 		now, changes := n.store.Take()
+		if n.config.Names != nil && (len(changes.Nodes) > 0 || n.nodeAddrs.Load() == nil) {
+			nodes := addressesOf(now)
+			n.nodeAddrs.Store(&nodes)
+		}
 		n.look(now)
 		n.offer(n.compiler.Update(now, changes))
 		select {

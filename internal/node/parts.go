@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"eastwest/internal/dns"
+	"eastwest/internal/dns/config"
 	"eastwest/internal/kubelet"
 )
 
@@ -21,6 +23,8 @@ const (
 	nameTTL      = 30 // seconds
 
 	dnsMetricsPort = 9153 // as the DNS Service says
+
+	dnsPatience = 10 * time.Second // how long names are waited for before outside names are served without them
 )
 
 // startNetwork starts the pipeline and the DNS server that answers from it.
@@ -39,24 +43,48 @@ func (a *agent) startNetwork() (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := dns.NewServer(dns.ServerConfig{
-		Zone: zone, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+	a.start("network", network.Run)
+	a.start("dns", func(ctx context.Context) error {
+		// Until names are known, pods are served by another node's agent, which knows them: an address that nobody serves
+		// here leads there. Where the API server is away, outside names are worth more than waiting.
+		known, cancel := context.WithTimeout(ctx, dnsPatience)
+		_ = network.WaitNames(known)
+		cancel()
+		server, err := dns.NewServer(dns.ServerConfig{
+			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+		})
+		if err != nil {
+			return err
+		}
+		return a.serveDNS(ctx, server)
 	})
-	if err != nil {
-		return nil, err
-	}
-	a.start("dns", server.Run)
+	return network, nil
+}
+
+// serveDNS serves names as their configuration says, and their metrics at the node's addresses.
+func (a *agent) serveDNS(ctx context.Context, server *dns.Server) error {
 	for _, address := range a.NodeIPs {
 		a.start("dns metrics", func(ctx context.Context) error {
 			// Names are worth more than their metrics: a port that somebody else has must not end the agent.
 			if err := server.Observe(ctx, netip.AddrPortFrom(address, dnsMetricsPort).String()); err != nil {
-				log.Warn("no dns metrics", "err", err)
+				a.Log.Warn("no dns metrics", "part", "dns", "err", err)
 			}
 			return nil
 		})
 	}
-	a.start("network", network.Run)
-	return network, nil
+	a.start("dns configuration", func(ctx context.Context) error {
+		config.Follow(ctx, a.dnsConfig(), server.Configure, a.Log.With("part", "dns"))
+		return nil
+	})
+	return server.Run(ctx)
+}
+
+// dnsConfig is the file that configures DNS; it need not be there.
+func (a *agent) dnsConfig() string {
+	if a.DNSConfig != "" {
+		return a.DNSConfig
+	}
+	return filepath.Join(a.StateDir, "dns.yaml")
 }
 
 // dnsListen returns where DNS is served: at the virtual IP, for pods of this node, and at the node's addresses, for pods
@@ -112,6 +140,8 @@ func (a *agent) startKubelet() error {
 	if err != nil {
 		return err
 	}
+	namespaces := k.Namespaces
+	a.pods.look.Store(&namespaces)
 	a.start("kubelet", k.Run)
 	a.start("serving certificate", a.keepServingCertificate)
 	return nil

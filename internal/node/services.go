@@ -184,9 +184,9 @@ func (n *Network) look(now snapshot.Snapshot) {
 	n.mu.Unlock()
 }
 
-// onlyNode returns the Node that a part alone watches; routes need all.
+// onlyNode returns the Node that a part alone watches; routes need all, and names have to tell nodes from pods.
 func onlyNode(config NetworkConfig) string {
-	if config.NoRoutes {
+	if config.NoRoutes && config.Names == nil {
 		return config.NodeName
 	}
 	return ""

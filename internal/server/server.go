@@ -190,7 +190,7 @@ func (s *Server) runControllers(ctx context.Context, api *apiserver.Server) erro
 		return nil // it never served: Run of the API server says why
 	}
 	return controller.Run(ctx, controller.Config{
-		Client: api.Loopback(), ClusterCIDRs: s.config.ClusterCIDRs, NodeCIDRBits: s.config.NodeCIDRBits,
+		Client: api.Loopback(), Informers: api.Informers(), ClusterCIDRs: s.config.ClusterCIDRs, NodeCIDRBits: s.config.NodeCIDRBits,
 		DNSAddresses: addressplan.DNS(s.config.ServiceCIDRs), Authority: s.credentials.authorityFiles,
 		RootCA: s.credentials.authority.PEM, Token: s.credentials.token, Log: s.config.Log,
 	})

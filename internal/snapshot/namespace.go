@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"eastwest/internal/table"
 )
 
 // Pod is what names need of a pod: whose address it is.
@@ -19,18 +17,13 @@ type Pod struct {
 // Key returns namespace/name.
 func (p *Pod) Key() string { return p.Namespace + "/" + p.Name }
 
-// Object returns the pod as the object that a row came from.
-func (p *Pod) Object() table.Object {
-	return table.Object{Kind: "Pod", Namespace: p.Namespace, Name: p.Name}
-}
-
 // PutNamespace says that a namespace exists.
 func (s *Store) PutNamespace(name string) {
 	s.change(func() {
-		if _, ok := s.now.Namespaces.Get(name); ok {
+		if _, ok := s.allNamespaces.get(name); ok {
 			return
 		}
-		s.now.Namespaces = s.now.Namespaces.With(map[string]bool{name: true})
+		s.allNamespaces.put(name, true)
 		s.namespaces[name] = true
 	})
 }
@@ -38,7 +31,7 @@ func (s *Store) PutNamespace(name string) {
 // DeleteNamespace says that a namespace is gone.
 func (s *Store) DeleteNamespace(name string) {
 	s.change(func() {
-		s.now.Namespaces = s.now.Namespaces.With(nil, name)
+		s.allNamespaces.delete(name)
 		s.namespaces[name] = true
 	})
 }
@@ -46,7 +39,7 @@ func (s *Store) DeleteNamespace(name string) {
 // PutPod adds or replaces a pod.
 func (s *Store) PutPod(pod *Pod) {
 	s.change(func() {
-		old, _ := s.now.Pods.Get(pod.Namespace)
+		old, _ := s.allPods.get(pod.Namespace)
 		at, found := searchPod(old, pod.Name)
 		if found && slices.Equal(old[at].Addrs, pod.Addrs) {
 			return
@@ -65,7 +58,7 @@ func (s *Store) PutPod(pod *Pod) {
 func (s *Store) DeletePod(key string) {
 	s.change(func() {
 		namespace, name, _ := strings.Cut(key, "/")
-		old, _ := s.now.Pods.Get(namespace)
+		old, _ := s.allPods.get(namespace)
 		if at, found := searchPod(old, name); found {
 			s.setPods(namespace, slices.Delete(slices.Clone(old), at, at+1))
 		}
@@ -79,8 +72,8 @@ func searchPod(list []*Pod, name string) (int, bool) {
 func (s *Store) setPods(namespace string, list []*Pod) {
 	s.namespaces[namespace] = true
 	if len(list) == 0 {
-		s.now.Pods = s.now.Pods.With(nil, namespace)
+		s.allPods.delete(namespace)
 		return
 	}
-	s.now.Pods = s.now.Pods.With(map[string][]*Pod{namespace: list})
+	s.allPods.put(namespace, list)
 }

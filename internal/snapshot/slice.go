@@ -38,8 +38,26 @@ type Endpoint struct {
 	Terminating bool
 	Hostname    string
 	Node        string // empty when unknown
-	Zone        string
-	ZoneHints   []string
-	NodeHints   []string
-	Target      table.Object // the Pod; zero when there is none
+	Pod         string // its name, in the slice's namespace; empty when it is none
+	Hints       *Hints // nil when there are none
+}
+
+// Hints name the zones and nodes that an endpoint is meant for. They stand apart, because few endpoints have any and
+// there are many endpoints.
+type Hints struct{ Zones, Nodes []string }
+
+// ZoneHints returns the zones that the endpoint is meant for.
+func (e *Endpoint) ZoneHints() []string {
+	if e.Hints == nil {
+		return nil
+	}
+	return e.Hints.Zones
+}
+
+// NodeHints returns the nodes that the endpoint is meant for.
+func (e *Endpoint) NodeHints() []string {
+	if e.Hints == nil {
+		return nil
+	}
+	return e.Hints.Nodes
 }

@@ -13,8 +13,15 @@ import (
 // Store collects changes until somebody takes them. It is safe for concurrent use. Values that are put into it must not
 // be modified afterwards.
 type Store struct {
-	mu       sync.Mutex
-	now      Snapshot
+	mu sync.Mutex
+	// What there is; see Snapshot.
+	allServices   staged[*Service]
+	allSlices     staged[[]*Slice]
+	allNodes      staged[*Node]
+	allNamespaces staged[bool]
+	allPods       staged[[]*Pod]
+	networks      []netip.Prefix
+
 	owner    map[string]string // key of a slice → key of its service
 	services map[string]bool   // changed since the last Take
 	nodes    map[string]bool
@@ -45,24 +52,28 @@ func (s *Store) Take() (Snapshot, Changes) {
 	clear(s.services)
 	clear(s.nodes)
 	clear(s.namespaces)
-	return s.now, changes
+	return Snapshot{
+		Services: s.allServices.fold(), Slices: s.allSlices.fold(), Nodes: s.allNodes.fold(), OnLink: s.networks,
+		Namespaces: s.allNamespaces.fold(), Pods: s.allPods.fold(),
+	}, changes
 }
 
 // PutService adds or replaces a service.
 func (s *Store) PutService(service *Service) {
 	s.change(func() {
-		if old, ok := s.now.Services.Get(service.Key()); ok && reflect.DeepEqual(old, service) {
+		key := service.Key()
+		if old, ok := s.allServices.get(key); ok && reflect.DeepEqual(old, service) {
 			return
 		}
-		s.now.Services = s.now.Services.With(map[string]*Service{service.Key(): service})
-		s.services[service.Key()] = true
+		s.allServices.put(key, service)
+		s.services[key] = true
 	})
 }
 
 // DeleteService takes a service out; its slices stay.
 func (s *Store) DeleteService(key string) {
 	s.change(func() {
-		s.now.Services = s.now.Services.With(nil, key)
+		s.allServices.delete(key)
 		s.services[key] = true
 	})
 }
@@ -96,10 +107,10 @@ func (s *Store) DeleteSlice(key string) {
 // PutNode adds or replaces a node.
 func (s *Store) PutNode(node *Node) {
 	s.change(func() {
-		if old, ok := s.now.Nodes.Get(node.Name); ok && reflect.DeepEqual(old, node) {
+		if old, ok := s.allNodes.get(node.Name); ok && reflect.DeepEqual(old, node) {
 			return // a heartbeat
 		}
-		s.now.Nodes = s.now.Nodes.With(map[string]*Node{node.Name: node})
+		s.allNodes.put(node.Name, node)
 		s.nodes[node.Name] = true
 	})
 }
@@ -107,7 +118,7 @@ func (s *Store) PutNode(node *Node) {
 // DeleteNode takes a node out.
 func (s *Store) DeleteNode(name string) {
 	s.change(func() {
-		s.now.Nodes = s.now.Nodes.With(nil, name)
+		s.allNodes.delete(name)
 		s.nodes[name] = true
 	})
 }
@@ -115,8 +126,8 @@ func (s *Store) DeleteNode(name string) {
 // SetOnLink says which networks this node is on, sorted.
 func (s *Store) SetOnLink(networks []netip.Prefix) {
 	s.change(func() {
-		if !slices.Equal(s.now.OnLink, networks) {
-			s.now.OnLink, s.onLink = networks, true
+		if !slices.Equal(s.networks, networks) {
+			s.networks, s.onLink = networks, true
 		}
 	})
 }
@@ -136,17 +147,17 @@ func (s *Store) change(fn func()) {
 }
 
 func (s *Store) slicesOf(service string) []*Slice {
-	list, _ := s.now.Slices.Get(service)
+	list, _ := s.allSlices.get(service)
 	return list
 }
 
 func (s *Store) setSlices(service string, list []*Slice) {
 	s.services[service] = true
 	if len(list) == 0 {
-		s.now.Slices = s.now.Slices.With(nil, service)
+		s.allSlices.delete(service)
 		return
 	}
-	s.now.Slices = s.now.Slices.With(map[string][]*Slice{service: list})
+	s.allSlices.put(service, list)
 }
 
 // without returns a copy of list, so that older snapshots keep theirs.

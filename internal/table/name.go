@@ -26,10 +26,10 @@ type NamePort struct {
 	Port     uint16
 }
 
-// NameEndpoint is one address behind a headless Service.
+// NameEndpoint is one address behind a Service. There are more of them than of anything else, so it is kept small.
 type NameEndpoint struct {
 	Hostname string // the endpoint's hostname, or empty: then its name is made from the address
 	Addr     netip.Addr
 	Ports    []NamePort
-	Target   Object // the Pod, when there is one
+	Pod      string // its name, in the namespace of the row; empty when it is none
 }

@@ -14,12 +14,6 @@ import (
 	"eastwest/internal/table"
 )
 
-type (
-	serviceObject = *corev1.Service
-	sliceObject   = *discoveryv1.EndpointSlice
-	nodeObject    = *corev1.Node
-)
-
 // taintLeaving is how the cluster autoscaler says that a node goes soon.
 const taintLeaving = "ToBeDeletedByClusterAutoscaler"
 
@@ -28,13 +22,13 @@ const labelProxyName = "service.kubernetes.io/service-proxy-name"
 
 // trimService keeps what a node needs. Addresses that do not parse are left out: the API server has validated them, and
 // one bad address must not take the service away.
-func trimService(in *corev1.Service) *snapshot.Service {
+func trimService(in *corev1.Service, names interned) *snapshot.Service {
 	_, unproxied := in.Labels[labelProxyName]
 	_, headless := in.Labels[corev1.IsHeadlessService]
 	out := &snapshot.Service{
-		Namespace: strings.Clone(in.Namespace), Name: strings.Clone(in.Name),
+		Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name),
 		Headless:        in.Spec.ClusterIP == corev1.ClusterIPNone,
-		Ports:           trimPorts(in.Spec.Ports),
+		Ports:           trimPorts(in.Spec.Ports, names),
 		SourceRanges:    prefixes(in.Spec.LoadBalancerSourceRanges),
 		AffinitySeconds: affinity(in),
 		ExternalIPs:     addrs(in.Spec.ExternalIPs),
@@ -45,7 +39,7 @@ func trimService(in *corev1.Service) *snapshot.Service {
 		Unproxied:       unproxied || headless,
 	}
 	if in.Spec.Type == corev1.ServiceTypeExternalName {
-		out.ExternalName = strings.TrimSuffix(in.Spec.ExternalName, ".")
+		out.ExternalName = strings.Clone(strings.TrimSuffix(in.Spec.ExternalName, "."))
 	} else if !out.Headless {
 		out.ClusterIPs = addrs(clusterIPs(in))
 	}
@@ -91,80 +85,105 @@ func affinity(in *corev1.Service) uint32 {
 	return uint32(corev1.DefaultClientIPServiceAffinitySeconds)
 }
 
-func trimPorts(in []corev1.ServicePort) []snapshot.Port {
+func trimPorts(in []corev1.ServicePort, names interned) []snapshot.Port {
 	out := make([]snapshot.Port, 0, len(in))
 	for _, p := range in {
 		out = append(out, snapshot.Port{
-			Name: strings.Clone(p.Name), Protocol: protocol(p.Protocol), Port: uint16(p.Port), NodePort: uint16(p.NodePort),
+			Name: names.of(p.Name), Protocol: protocol(p.Protocol), Port: uint16(p.Port), NodePort: uint16(p.NodePort),
 		})
 	}
 	return out
 }
 
-// trimSlice keeps what a node needs; false when the slice names no service or has no addresses.
-func trimSlice(in *discoveryv1.EndpointSlice) (*snapshot.Slice, bool) {
+// trimSlice keeps what a node needs; false when the slice names no service or has no addresses. Slices are most of what
+// a node knows: what many of their endpoints have in common is kept once.
+func trimSlice(in *discoveryv1.EndpointSlice, names interned) (*snapshot.Slice, bool) {
 	service := in.Labels[discoveryv1.LabelServiceName]
 	if service == "" || in.AddressType == discoveryv1.AddressTypeFQDN {
 		return nil, false
 	}
 	out := &snapshot.Slice{
-		Namespace: strings.Clone(in.Namespace), Name: strings.Clone(in.Name), Service: strings.Clone(service),
-		IPv6: in.AddressType == discoveryv1.AddressTypeIPv6,
+		Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name), Service: strings.Clone(service),
+		IPv6: in.AddressType == discoveryv1.AddressTypeIPv6, Ports: make([]snapshot.SlicePort, 0, len(in.Ports)),
 	}
 	for _, p := range in.Ports {
 		if p.Port == nil {
 			continue // every port, which no Service can mean
 		}
-		port := snapshot.SlicePort{Protocol: table.TCP, Port: uint16(*p.Port)}
-		if p.Name != nil {
-			port.Name = strings.Clone(*p.Name)
-		}
+		port := snapshot.SlicePort{Protocol: table.TCP, Port: uint16(*p.Port), Name: names.of(text(p.Name))}
 		if p.Protocol != nil {
 			port.Protocol = protocol(*p.Protocol)
 		}
 		out.Ports = append(out.Ports, port)
 	}
+	out.Endpoints = make([]snapshot.Endpoint, 0, len(in.Endpoints))
+	shared := endpointMemory{addrs: make([]netip.Addr, 0, len(in.Endpoints)), names: names}
 	for i := range in.Endpoints {
-		if endpoint, ok := trimEndpoint(&in.Endpoints[i], out.IPv6); ok {
-			if endpoint.Target.Namespace == out.Namespace {
-				endpoint.Target.Namespace = out.Namespace // one string for all
-			}
-			if n := len(out.Endpoints); n > 0 && out.Endpoints[n-1].Node == endpoint.Node {
-				endpoint.Node = out.Endpoints[n-1].Node
-			}
+		if endpoint, ok := shared.trim(&in.Endpoints[i], out); ok {
 			out.Endpoints = append(out.Endpoints, endpoint)
 		}
 	}
 	return out, true
 }
 
-func trimEndpoint(in *discoveryv1.Endpoint, ipv6 bool) (snapshot.Endpoint, bool) {
+// endpointMemory is where the endpoints of one slice have their addresses: one piece of memory for all.
+type endpointMemory struct {
+	addrs []netip.Addr
+	names interned
+}
+
+func (m *endpointMemory) trim(in *discoveryv1.Endpoint, slice *snapshot.Slice) (snapshot.Endpoint, bool) {
 	out := snapshot.Endpoint{
 		Ready:       in.Conditions.Ready == nil || *in.Conditions.Ready,
 		Terminating: in.Conditions.Terminating != nil && *in.Conditions.Terminating,
-		Hostname:    text(in.Hostname), Node: text(in.NodeName), Zone: text(in.Zone),
+		Hostname:    strings.Clone(text(in.Hostname)), Node: m.names.of(text(in.NodeName)),
 	}
 	out.Serving = out.Ready
 	if in.Conditions.Serving != nil {
 		out.Serving = *in.Conditions.Serving
 	}
-	for _, addr := range addrs(in.Addresses) {
-		if addr.Is6() == ipv6 {
-			out.Addrs = append(out.Addrs, addr)
+	from := len(m.addrs)
+	for _, s := range in.Addresses {
+		if addr, err := netip.ParseAddr(s); err == nil && addr.Unmap().Is6() == slice.IPv6 {
+			m.addrs = append(m.addrs, addr.Unmap())
 		}
 	}
-	if in.Hints != nil {
+	if len(m.addrs) == from {
+		return out, false
+	}
+	out.Addrs = slices.Clip(m.addrs[from:])
+	if in.Hints != nil && len(in.Hints.ForZones)+len(in.Hints.ForNodes) > 0 {
+		out.Hints = &snapshot.Hints{}
 		for _, hint := range in.Hints.ForZones {
-			out.ZoneHints = append(out.ZoneHints, strings.Clone(hint.Name))
+			out.Hints.Zones = append(out.Hints.Zones, m.names.of(hint.Name))
 		}
 		for _, hint := range in.Hints.ForNodes {
-			out.NodeHints = append(out.NodeHints, strings.Clone(hint.Name))
+			out.Hints.Nodes = append(out.Hints.Nodes, m.names.of(hint.Name))
 		}
 	}
-	if in.TargetRef != nil && in.TargetRef.Kind == "Pod" {
-		out.Target = table.Object{Kind: "Pod", Namespace: strings.Clone(in.TargetRef.Namespace), Name: strings.Clone(in.TargetRef.Name)}
+	if in.TargetRef != nil && in.TargetRef.Kind == "Pod" && in.TargetRef.Namespace == slice.Namespace {
+		out.Pod = strings.Clone(in.TargetRef.Name)
 	}
-	return out, len(out.Addrs) > 0
+	return out, true
+}
+
+// interned holds names that many objects have: of namespaces, nodes, zones and ports.
+type interned map[string]string
+
+// maxInterned bounds what is remembered: a cluster that gets and loses nodes all the time must not fill memory with names.
+const maxInterned = 1 << 16
+
+// of returns the one copy of a name; it does not keep name, which may be a piece of a decoded object.
+func (in interned) of(name string) string {
+	if kept, ok := in[name]; ok {
+		return kept
+	}
+	if len(in) >= maxInterned {
+		clear(in)
+	}
+	name = strings.Clone(name)
+	in[name] = name
+	return name
 }
 
 func trimNode(in *corev1.Node) *snapshot.Node {
@@ -196,16 +215,18 @@ func protocol(p corev1.Protocol) table.Protocol {
 	return table.TCP
 }
 
-// text copies, so that a few bytes do not keep a whole decoded object in memory.
 func text(s *string) string {
 	if s == nil {
 		return ""
 	}
-	return strings.Clone(*s)
+	return *s
 }
 
 func addrs(in []string) []netip.Addr {
-	var out []netip.Addr
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]netip.Addr, 0, len(in))
 	for _, s := range in {
 		if addr, err := netip.ParseAddr(s); err == nil {
 			out = append(out, addr.Unmap())
@@ -224,8 +245,8 @@ func prefixes(in []string) []netip.Prefix {
 	return out
 }
 
-func trimPod(in *corev1.Pod) *snapshot.Pod {
-	out := &snapshot.Pod{Namespace: strings.Clone(in.Namespace), Name: strings.Clone(in.Name)}
+func trimPod(in *corev1.Pod, names interned) *snapshot.Pod {
+	out := &snapshot.Pod{Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name)}
 	for _, ip := range in.Status.PodIPs {
 		out.Addrs = append(out.Addrs, addrs([]string{ip.IP})...)
 	}

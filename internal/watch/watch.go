@@ -34,6 +34,7 @@ type Config struct {
 	// second, or, with PodsOf, only the pods of that node.
 	Namespaces, Pods bool
 	PodsOf           string
+	MendEvery        time.Duration // how often a watch is looked after; default 20 s
 	Log              *slog.Logger
 }
 
@@ -41,6 +42,7 @@ type Config struct {
 type Watcher struct {
 	log     *slog.Logger
 	sources []source
+	menders []*mender
 	synced  chan struct{}
 }
 
@@ -49,6 +51,8 @@ type source struct {
 	lists  cache.ListerWatcher
 	kind   runtime.Object
 	mirror *mirror
+
+	reflector *cache.Reflector
 }
 
 // New makes a watcher; Run starts it.
@@ -65,18 +69,59 @@ func New(config Config) (*Watcher, error) {
 		log:    config.Log,
 		synced: make(chan struct{}),
 		sources: []source{
-			{"services", client.Watched(core, "services", "", fields.Everything()), &corev1.Service{}, services(config.Store)},
-			{"endpointslices", client.Watched(discovery, "endpointslices", "", fields.Everything()), &discoveryv1.EndpointSlice{}, endpointSlices(config.Store)},
-			{"nodes", client.Watched(core, "nodes", "", which), &corev1.Node{}, nodes(config.Store)},
+			{name: "services", lists: client.Watched(core, "services", "", fields.Everything()), kind: &corev1.Service{}, mirror: services(config.Store)},
+			{name: "endpointslices", lists: client.Watched(discovery, "endpointslices", "", fields.Everything()), kind: &discoveryv1.EndpointSlice{}, mirror: endpointSlices(config.Store)},
+			{name: "nodes", lists: client.Watched(core, "nodes", "", which), kind: &corev1.Node{}, mirror: nodes(config.Store)},
 		},
 	}
 	if config.Namespaces {
-		w.sources = append(w.sources, source{"namespaces", client.Watched(core, "namespaces", "", fields.Everything()), &corev1.Namespace{}, namespaces(config.Store)})
+		w.sources = append(w.sources, source{name: "namespaces", lists: client.Watched(core, "namespaces", "", fields.Everything()), kind: &corev1.Namespace{}, mirror: namespaces(config.Store)})
 	}
 	if config.Pods {
-		w.sources = append(w.sources, source{"pods", client.Watched(core, "pods", "", running(config.PodsOf)), &corev1.Pod{}, pods(config.Store)})
+		w.sources = append(w.sources, source{name: "pods", lists: client.Watched(core, "pods", "", running(config.PodsOf)), kind: &corev1.Pod{}, mirror: pods(config.Store)})
 	}
+	w.mend(config.MendEvery)
 	return w, nil
+}
+
+// mend makes what watches over the sources.
+func (w *Watcher) mend(every time.Duration) {
+	if every <= 0 {
+		every = mendEvery
+	}
+	for i := range w.sources {
+		s := &w.sources[i]
+		s.reflector = cache.NewReflectorWithOptions(s.lists, s.kind, s.mirror, cache.ReflectorOptions{
+			Name:            s.name,
+			MinWatchTimeout: 5 * time.Minute,
+		})
+		w.menders = append(w.menders, &mender{
+			name: s.name, lists: s.lists, mirror: s.mirror, synced: s.reflector.LastSyncResourceVersion, every: every, log: w.log,
+		})
+	}
+}
+
+// Confirmed returns when everything that is known was last seen to be what the API server has; zero before the first
+// lists. It is some seconds ago as long as the API server can be reached.
+func (w *Watcher) Confirmed() time.Time {
+	var least int64
+	for i, m := range w.menders {
+		if at := m.confirmed.Load(); i == 0 || at < least {
+			least = at
+		}
+	}
+	if least == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, least)
+}
+
+// Mended returns how many events the watches lost, and were taken in all the same.
+func (w *Watcher) Mended() (lost uint64) {
+	for _, m := range w.menders {
+		lost += m.lost.Load()
+	}
+	return lost
 }
 
 // running selects the pods that have not ended, of one node or of all.
@@ -99,11 +144,10 @@ func (w *Watcher) Synced() <-chan struct{} { return w.synced }
 func (w *Watcher) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	for _, s := range w.sources {
-		reflector := cache.NewReflectorWithOptions(s.lists, s.kind, s.mirror, cache.ReflectorOptions{
-			Name:            s.name,
-			MinWatchTimeout: 5 * time.Minute,
-		})
-		running.Go(func() { reflector.RunWithContext(ctx) })
+		running.Go(func() { s.reflector.RunWithContext(ctx) })
+	}
+	for _, m := range w.menders {
+		running.Go(func() { m.run(ctx) })
 	}
 	running.Go(func() { w.awaitLists(ctx) })
 	running.Wait()

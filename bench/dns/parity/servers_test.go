@@ -17,6 +17,7 @@ import (
 	mdns "github.com/miekg/dns"
 
 	"eastwest/internal/dns"
+	"eastwest/internal/dns/forward"
 	"eastwest/internal/kubelet/apidouble"
 	"eastwest/internal/node"
 )
@@ -154,7 +155,7 @@ func startOurs(t *testing.T, api *apidouble.Server, upstream netip.AddrPort, pod
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := dns.NewServer(dns.ServerConfig{Zone: zone, Listen: []string{"127.0.0.1:0"}, Upstreams: []netip.AddrPort{upstream}, Log: log})
+	s, err := dns.NewServer(dns.ServerConfig{Zone: zone, Listen: []string{"127.0.0.1:0"}, Upstreams: forward.Plain(upstream), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

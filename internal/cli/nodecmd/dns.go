@@ -5,9 +5,11 @@ package nodecmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 	"eastwest/internal/client"
 	"eastwest/internal/dns"
 	"eastwest/internal/dns/config"
+	"eastwest/internal/dns/forward"
+	"eastwest/internal/kernel/socketowner"
 	"eastwest/internal/node"
 )
 
@@ -31,6 +35,8 @@ type dnsFlags struct {
 	upstreams     []string
 	metrics       string
 	config        string
+	certificate   string
+	key           string
 	verbose       bool
 }
 
@@ -52,8 +58,11 @@ it only forwards. The agent of a node runs the same server.`,
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.server.Listen, "listen", []string{"127.0.0.1:53"}, "where to serve, over UDP and TCP")
+	flags.StringSliceVar(&f.server.ListenTLS, "listen-tls", nil, "where to serve over TLS; 853 is the port that clients expect")
+	flags.StringVar(&f.certificate, "tls-cert", "", "certificate for --listen-tls, PEM; read again when it changes")
+	flags.StringVar(&f.key, "tls-key", "", "key of that certificate")
 	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
-	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS or ADDRESS:PORT) that are asked before those of --resolv-conf")
+	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME) that are asked before those of --resolv-conf")
 	flags.StringVar(&f.config, "config", "", "file with upstreams, stub zones, hosts and rewrites; taken over when it changes")
 	flags.StringVar(&f.metrics, "metrics", "", "address:port of /metrics, /health and /ready (default: none)")
 	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure, or verified with the pods that there are")
@@ -69,20 +78,42 @@ it only forwards. The agent of a node runs the same server.`,
 	return cmd
 }
 
-// gcPercent trades a little time of changes, which are few, for memory: answering makes no garbage.
-const gcPercent = 30
+// Percentages of garbage that the collector allows. Answering makes none, so that little is enough to serve; the first
+// lists make much, and are to be read fast.
+const (
+	gcServing = 30
+	gcReading = 100
+	gcLeast   = 10
+)
+
+// collectAt sets a percentage, unless a person set one.
+func collectAt(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
+}
+
+// keepMemorySmall gives back what the first lists took. The more there is to keep, the smaller a part of it garbage may be.
+func keepMemorySmall() {
+	const room = 5 << 20
+	debug.FreeOSMemory()
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	collectAt(int(min(max(100*room/now.HeapAlloc, gcLeast), gcServing)))
+}
 
 func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 	var err error
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	collectAt(gcServing)
 	f.server.Log = logger(s, f.verbose)
 	if f.server.Allow, err = parseEach("--allow", f.allow, netip.ParsePrefix); err != nil {
 		return usageError{err}
 	}
-	if f.server.Upstreams, err = parseEach("--upstream", f.upstreams, parseUpstream); err != nil {
+	if f.server.Upstreams, err = parseEach("--upstream", f.upstreams, forward.ParseServer); err != nil {
 		return usageError{err}
+	}
+	if err := f.readCertificate(); err != nil {
+		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if f.kubeconfig != "" {
@@ -90,6 +121,9 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 			return err
 		}
 	}
+	dns.AwaitTurn(ctx, f.server.Zone, f.server.Listen, func(address string, owners []socketowner.Owner) {
+		f.server.Log.Warn("another process serves dns there: both are asked until it ends", "address", address, "by", fmt.Sprint(owners))
+	})
 	server, err := dns.NewServer(f.server)
 	if err != nil {
 		return err
@@ -111,6 +145,18 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 		return err
 	}
 	return nil
+}
+
+// readCertificate reads what is shown over TLS.
+func (f *dnsFlags) readCertificate() (err error) {
+	if len(f.server.ListenTLS) == 0 {
+		return nil
+	}
+	if f.certificate == "" || f.key == "" {
+		return usageError{errors.New("--listen-tls needs --tls-cert and --tls-key")}
+	}
+	f.server.Certificate, err = dns.CertificateFiles(f.certificate, f.key)
+	return err
 }
 
 // apiClient makes a client of the cluster that a kubeconfig names.
@@ -142,20 +188,14 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	if err != nil {
 		return err
 	}
+	f.server.Feed, f.server.NamespaceOf = names, names.NamespacesOf(f.server.Zone)
+	collectAt(gcReading)
 	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error {
 		if names.WaitReady(ctx) == nil {
-			debug.FreeOSMemory() // of the first lists, which are large
+			keepMemorySmall()
 		}
 		return nil
 	})
 	return nil
-}
-
-// parseUpstream reads the address of a resolver, whose port is 53 where none is given.
-func parseUpstream(text string) (netip.AddrPort, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.AddrPortFrom(addr, 53), nil
-	}
-	return netip.ParseAddrPort(text)
 }

@@ -6,9 +6,11 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"sigs.k8s.io/yaml"
 
+	"eastwest/internal/dns/forward"
 	"eastwest/internal/dns/wire"
 )
 
@@ -20,22 +22,26 @@ const (
 
 // Config is a file, read. The zero Config changes nothing.
 type Config struct {
-	// Upstreams are asked before those of resolv.conf: ADDRESS or ADDRESS:PORT.
-	Upstreams []Address `json:"upstreams,omitempty"`
+	// Upstreams are asked before those of resolv.conf: ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME.
+	Upstreams []forward.Server `json:"upstreams,omitempty"`
+	// Policy says in which order upstreams are asked, those of stub zones too; empty for forward.Fastest.
+	Policy forward.Policy `json:"policy,omitempty"`
 	// StubZones are names that other servers are asked about; the longest zone wins.
 	StubZones []StubZone `json:"stubZones,omitempty"`
 	// Hosts are names with addresses of their own, before all others.
 	Hosts []Host `json:"hosts,omitempty"`
 	// Rewrites are names that are aliases of others.
 	Rewrites []Rewrite `json:"rewrites,omitempty"`
+	// Autopath answers a pod's look-up through its search path at once; true where it is not set.
+	Autopath *bool `json:"autopath,omitempty"`
 	// QueryLog says which answers are logged: none, errors (SERVFAIL, REFUSED and the like) or all.
 	QueryLog string `json:"queryLog,omitempty"`
 }
 
 // StubZone is a zone that its own servers know.
 type StubZone struct {
-	Zone      string    `json:"zone"`
-	Upstreams []Address `json:"upstreams"`
+	Zone      string           `json:"zone"`
+	Upstreams []forward.Server `json:"upstreams"`
 }
 
 // Host is an address and its names.
@@ -48,23 +54,6 @@ type Host struct {
 type Rewrite struct {
 	From string `json:"from"`
 	To   string `json:"to"`
-}
-
-// Address is a server: ADDRESS, whose port is 53, or ADDRESS:PORT.
-type Address struct{ netip.AddrPort }
-
-// UnmarshalText reads an address with or without a port.
-func (a *Address) UnmarshalText(text []byte) error {
-	addr, err := netip.ParseAddr(string(text))
-	if err == nil {
-		a.AddrPort = netip.AddrPortFrom(addr, 53)
-		return nil
-	}
-	a.AddrPort, err = netip.ParseAddrPort(string(text))
-	if err != nil {
-		return fmt.Errorf("%q is no address of a server: write ADDRESS or ADDRESS:PORT", text)
-	}
-	return nil
 }
 
 // Parse reads a file. An unknown field, or a value that makes no sense, is an error: what is written has to be done.
@@ -87,6 +76,9 @@ func (c *Config) check() error {
 	case "", "none", "errors", "all":
 	default:
 		return fmt.Errorf("queryLog: %q is none of none, errors, all", c.QueryLog)
+	}
+	if c.Policy != "" && !slices.Contains(forward.Policies, c.Policy) {
+		return fmt.Errorf("policy: %q is none of %q", c.Policy, forward.Policies)
 	}
 	if len(c.StubZones) > maxZones {
 		return fmt.Errorf("stubZones: more than %d", maxZones)

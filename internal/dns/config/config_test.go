@@ -3,11 +3,17 @@
 package config
 
 import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
+
+	"eastwest/internal/dns/forward"
 )
 
 const usual = `.:53 {
@@ -29,8 +35,11 @@ const usual = `.:53 {
     rewrite name old.example.com web.default.svc.cluster.local
     rewrite name regex (.*)\.x y
     prometheus :9153
-    forward . 192.0.2.53 192.0.2.54:5353 tls://9.9.9.9 {
+    forward . 192.0.2.53 192.0.2.54:5353 tls://192.0.2.55 dns.example {
        max_concurrent 1000
+       policy sequential
+       tls_servername resolver.example
+       tls cert.pem key.pem
     }
     cache 30
     loop
@@ -46,6 +55,37 @@ corp.example:53 {
 }
 `
 
+// A file that is not there yet is no error, and what it says counts as soon as it is.
+func TestFollowWaitsForTheFile(t *testing.T) {
+	path, applied := filepath.Join(t.TempDir(), "dns.yaml"), make(chan string, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Follow(ctx, path, func(c Config) { applied <- c.QueryLog }, slog.New(slog.DiscardHandler))
+	}()
+	if err := os.WriteFile(path, []byte("queryLog: all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-applied; got != "all" {
+		t.Errorf("got %q", got)
+	}
+	cancel()
+	<-done
+	ctx, cancel = context.WithCancel(t.Context())
+	go Follow(ctx, path, func(c Config) { applied <- c.QueryLog; cancel() }, slog.New(slog.DiscardHandler))
+	if got := <-applied; got != "all" {
+		t.Errorf("at start: got %q", got)
+	}
+}
+
+func TestConvertSaysWhatServesTLS(t *testing.T) {
+	c, err := Convert("tls://.:853 {\n tls cert.pem key.pem\n forward . 192.0.2.1\n}\n")
+	if err != nil || len(c.Config.Upstreams) != 0 || len(c.Left) != 1 || !strings.Contains(c.Left[0], "line 1: tls://.:853: say --listen-tls") {
+		t.Errorf("got %+v, err %v", c, err)
+	}
+}
+
 func TestConvertTheUsualCorefile(t *testing.T) {
 	c, err := Convert(usual)
 	if err != nil {
@@ -60,6 +100,7 @@ func TestConvertTheUsualCorefile(t *testing.T) {
   names:
   - db.example.com
   - cache.example.com
+policy: sequential
 queryLog: all
 rewrites:
 - from: old.example.com
@@ -71,6 +112,7 @@ stubZones:
 upstreams:
 - 192.0.2.53:53
 - 192.0.2.54:5353
+- tls://192.0.2.55:853#resolver.example
 `
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -81,14 +123,15 @@ upstreams:
 	left := []string{
 		"line 11: namespaces a b: no counterpart",
 		"line 18: rewrite name regex (.*)\\.x y: only name FROM TO is known",
-		"line 20: forward tls://9.9.9.9: only addresses and files are known",
-		"line 28: template IN A: no counterpart",
+		"line 20: forward dns.example: only addresses and files are known",
+		"line 24: tls cert.pem key.pem: no counterpart",
+		"line 31: template IN A: no counterpart",
 	}
 	if diff := cmp.Diff(left, c.Left); diff != "" {
 		t.Errorf("left -want +got:\n%s", diff)
 	}
 	// What was written can be read again.
-	if again, err := Parse(text); err != nil || !cmp.Equal(again, c.Config, cmp.Comparer(func(a, b Address) bool { return a == b }), cmp.Comparer(func(a, b Host) bool { return a.Address == b.Address })) {
+	if again, err := Parse(text); err != nil || !cmp.Equal(again, c.Config, cmp.Comparer(func(a, b forward.Server) bool { return a == b }), cmp.Comparer(func(a, b Host) bool { return a.Address == b.Address })) {
 		t.Errorf("read again: %v %v", again, err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"eastwest/internal/dns/forward"
 )
 
 // Converted is what a Corefile means here.
@@ -25,6 +27,10 @@ func Convert(corefile string) (Converted, error) {
 		return c, err
 	}
 	for _, b := range blocks {
+		if scheme, _, ok := strings.Cut(b.words[0], "://"); ok && scheme != "dns" {
+			c.leave(b, "say --listen-tls ADDRESS:PORT, --tls-cert FILE and --tls-key FILE for DNS over TLS")
+			continue
+		}
 		zones := make([]string, 0, len(b.words))
 		for _, z := range b.words {
 			zones = append(zones, zoneOf(strings.TrimSuffix(z, ",")))
@@ -121,25 +127,47 @@ func (c *Converted) kubernetes(d directive) {
 }
 
 // servers reads the targets of a forward directive.
-func (c *Converted) servers(d directive) []Address {
-	var out []Address
+func (c *Converted) servers(d directive) []forward.Server {
+	var out []forward.Server
 	for _, to := range d.words[min(2, len(d.words)):] {
-		var a Address
+		server, err := forward.ParseServer(to)
 		switch {
 		case strings.HasPrefix(to, "/"):
 			c.Flags = append(c.Flags, "--resolv-conf "+to)
-		case a.UnmarshalText([]byte(strings.TrimPrefix(to, "dns://"))) == nil:
-			out = append(out, a)
+		case err == nil:
+			out = append(out, server)
 		default:
 			c.leave(directive{line: d.line, words: []string{"forward", to}}, "only addresses and files are known")
 		}
 	}
 	for _, o := range d.body {
-		if !slices.Contains([]string{"max_concurrent", "policy", "health_check", "prefer_udp", "expire", "max_fails"}, o.words[0]) {
+		switch {
+		case o.words[0] == "tls_servername" && len(o.words) > 1:
+			for i := range out {
+				if out[i].TLS {
+					out[i].Name = o.words[1]
+				}
+			}
+		case o.words[0] == "policy" && len(o.words) > 1:
+			c.policy(o)
+		case !slices.Contains([]string{"max_concurrent", "health_check", "prefer_udp", "expire", "max_fails"}, o.words[0]):
 			c.leave(o, "no counterpart")
 		}
 	}
 	return out
+}
+
+// policy reads an order of servers. There is one for all here; a random server is as good as each in turn.
+func (c *Converted) policy(d directive) {
+	policy, known := map[string]forward.Policy{"sequential": forward.Sequential, "round_robin": forward.RoundRobin, "random": forward.RoundRobin}[d.words[1]]
+	switch {
+	case !known:
+		c.leave(d, "no counterpart")
+	case c.Config.Policy != "" && c.Config.Policy != policy:
+		c.leave(d, "there is one policy for all servers")
+	default:
+		c.Config.Policy = policy
+	}
 }
 
 func (c *Converted) forward(d directive) {

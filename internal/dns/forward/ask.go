@@ -21,17 +21,21 @@ const (
 	udpSize    = 1232 // what passes everywhere without fragments
 )
 
-// ask sends a question over UDP, and over TCP if the response was cut short.
-func ask(ctx context.Context, server netip.AddrPort, m *mdns.Msg) (*mdns.Msg, error) {
+// ask sends a question over TLS, or else over UDP, and over TCP if the response was cut short.
+func (u *upstream) ask(ctx context.Context, m *mdns.Msg) (response *mdns.Msg, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	q := outgoing(m)
-	response, err := askOver(ctx, "udp", server, q)
-	if err == nil && response.Truncated {
-		response, err = askOver(ctx, "tcp", server, q)
+	if u.secure != nil {
+		response, err = u.secure.ask(ctx, q)
+	} else {
+		response, err = askOver(ctx, "udp", u.server.Addr, q)
+		if err == nil && response.Truncated {
+			response, err = askOver(ctx, "tcp", u.server.Addr, q)
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask %s about %s: %w", server, q.Question[0].Name, err)
+		return nil, fmt.Errorf("ask %s about %s: %w", u.server, q.Question[0].Name, err)
 	}
 	scrub(q, response)
 	return response, nil
@@ -50,7 +54,7 @@ func outgoing(m *mdns.Msg) *mdns.Msg {
 	return q
 }
 
-// askOver waits for the response that fits the question. Over UDP whatever else arrives is ignored: anybody can send it.
+// askOver asks over a connection of its own.
 func askOver(ctx context.Context, network string, server netip.AddrPort, q *mdns.Msg) (*mdns.Msg, error) {
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, network, server.String())
@@ -58,6 +62,11 @@ func askOver(ctx context.Context, network string, server netip.AddrPort, q *mdns
 		return nil, err
 	}
 	defer raw.Close()
+	return converse(ctx, raw, network, q)
+}
+
+// converse waits for the response that fits the question. Over UDP whatever else arrives is ignored: anybody can send it.
+func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg) (*mdns.Msg, error) {
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ package forward
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,9 +26,11 @@ var ErrNoUpstream = errors.New("no upstream dns server: name one in resolv.conf"
 
 // Config says which servers to ask. The zero value of a field means its default.
 type Config struct {
-	Upstreams  []netip.AddrPort        // given servers; they come before those of ResolvConf
+	Upstreams  []Server                // given servers; they come before those of ResolvConf
 	ResolvConf string                  // path of a resolv.conf, read again when it changes; empty for none
 	Self       func() []netip.AddrPort // addresses that we serve on ourselves: never asked
+	Policy     Policy                  // in which order they are asked; default Fastest
+	Roots      *x509.CertPool          // who may vouch for servers that are asked over TLS; nil for those that the machine trusts
 	Timeout    time.Duration           // for one question, all servers together; default 4 s
 	Log        *slog.Logger            // default: nothing is logged
 }
@@ -37,6 +40,9 @@ type Config struct {
 type Forwarder struct {
 	cfg       Config
 	upstreams atomic.Pointer[[]*upstream]
+	search    atomic.Pointer[[]string]
+	policy    atomic.Pointer[Policy]
+	turn      atomic.Uint32 // of the policy Rotating
 
 	mu     sync.Mutex // reload
 	seen   fileState
@@ -53,10 +59,14 @@ func New(cfg Config) *Forwarder {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &Forwarder{cfg: cfg}
+	f.policy.Store(&cfg.Policy)
 	f.upstreams.Store(&[]*upstream{})
 	f.reload()
 	return f
 }
+
+// maxAsked is how often one question is sent, to all servers together.
+const maxAsked = 6
 
 // Exchange asks m's question and returns the first good response (NOERROR or NXDOMAIN), or the last bad one when every
 // server was asked. The response is scrubbed: it holds nothing that was not asked for, and no OPT record. m must have
@@ -68,7 +78,10 @@ func (f *Forwarder) Exchange(ctx context.Context, m *mdns.Msg) (*mdns.Msg, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
-	a := &attempt{ctx: ctx, m: m, servers: servers, left: max(3, min(2*len(servers), 6)), results: make(chan result, 6)}
+	a := &attempt{ctx: ctx, m: m, servers: servers, left: max(3, min(2*len(servers), maxAsked)), results: make(chan result, maxAsked)}
+	if *f.policy.Load() == Parallel {
+		a.atOnce = maxAsked
+	}
 	return a.run()
 }
 
@@ -79,6 +92,7 @@ type attempt struct {
 	servers []*upstream
 	next    int // server to ask next
 	left    int // questions that may still be sent
+	atOnce  int // questions to begin with
 	flying  int
 	results chan result
 }
@@ -90,7 +104,12 @@ type result struct {
 
 func (a *attempt) run() (*mdns.Msg, error) {
 	var last result
-	patience := time.NewTimer(a.ask())
+	wait := a.ask()
+	for a.atOnce > 1 && a.next < len(a.servers) && a.left > 0 {
+		a.atOnce--
+		wait = a.ask()
+	}
+	patience := time.NewTimer(wait)
 	defer patience.Stop()
 	for {
 		select {
@@ -135,10 +154,11 @@ func good(m *mdns.Msg) bool {
 	return m.Rcode == mdns.RcodeSuccess || m.Rcode == mdns.RcodeNameError
 }
 
-// SetUpstreams puts other given servers in the place of Config.Upstreams. Servers that stay keep what is known about them.
-func (f *Forwarder) SetUpstreams(servers []netip.AddrPort) {
+// SetUpstreams puts other given servers in the place of Config.Upstreams, and another policy in that of Config.Policy. Servers that stay keep what is known about them.
+func (f *Forwarder) SetUpstreams(servers []Server, policy Policy) {
 	f.mu.Lock()
 	f.cfg.Upstreams, f.seen = servers, fileState{}
+	f.policy.Store(&policy)
 	f.mu.Unlock()
 	f.reload()
 }

@@ -125,18 +125,18 @@ func TestExchange(t *testing.T) {
 	}
 	tests := []struct {
 		name      string
-		upstreams []netip.AddrPort
+		upstreams []Server
 		want      string
 	}{
-		{"one good", []netip.AddrPort{right}, "NOERROR " + good},
-		{"truncated, then TCP", []netip.AddrPort{startFake(t, cut).addr}, "NOERROR " + good},
-		{"wrong id and wrong question are passed over", []netip.AddrPort{startFake(t, liar).addr}, "NOERROR " + good},
-		{"nobody there, then good", []netip.AddrPort{dead(t), right}, "NOERROR " + good},
-		{"silent, then good", []netip.AddrPort{startFake(t, silent).addr, right}, "NOERROR " + good},
-		{"failing, then good", []netip.AddrPort{startFake(t, fails).addr, right}, "NOERROR " + good},
-		{"all failing", []netip.AddrPort{startFake(t, fails).addr}, "SERVFAIL "},
-		{"records about others are dropped", []netip.AddrPort{startFake(t, says(
-			"a.example. 60 IN CNAME b.example.", "b.example. 60 IN A 192.0.2.2", "bank.example. 60 IN A 192.0.2.66")).addr},
+		{"one good", Plain(right), "NOERROR " + good},
+		{"truncated, then TCP", Plain(startFake(t, cut).addr), "NOERROR " + good},
+		{"wrong id and wrong question are passed over", Plain(startFake(t, liar).addr), "NOERROR " + good},
+		{"nobody there, then good", Plain(dead(t), right), "NOERROR " + good},
+		{"silent, then good", Plain(startFake(t, silent).addr, right), "NOERROR " + good},
+		{"failing, then good", Plain(startFake(t, fails).addr, right), "NOERROR " + good},
+		{"all failing", Plain(startFake(t, fails).addr), "SERVFAIL "},
+		{"records about others are dropped", Plain(startFake(t, says(
+			"a.example. 60 IN CNAME b.example.", "b.example. 60 IN A 192.0.2.2", "bank.example. 60 IN A 192.0.2.66")).addr),
 			"NOERROR a.example. 60 IN CNAME b.example., b.example. 60 IN A 192.0.2.2"},
 		{"no server", nil, ErrNoUpstream.Error()},
 	}
@@ -150,7 +150,7 @@ func TestExchange(t *testing.T) {
 }
 
 func TestExchangeEndsWhenNobodyAnswers(t *testing.T) {
-	f := New(Config{Upstreams: []netip.AddrPort{startFake(t, silent).addr}, Timeout: 200 * time.Millisecond})
+	f := New(Config{Upstreams: Plain(startFake(t, silent).addr), Timeout: 200 * time.Millisecond})
 	_, err := f.Exchange(context.Background(), new(mdns.Msg).SetQuestion("a.example.", mdns.TypeA))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
@@ -159,7 +159,7 @@ func TestExchangeEndsWhenNobodyAnswers(t *testing.T) {
 
 func TestFailedServerIsAskedLast(t *testing.T) {
 	bad, right := startFake(t, silent), startFake(t, says("a.example. 60 IN A 192.0.2.1"))
-	f := New(Config{Upstreams: []netip.AddrPort{bad.addr, right.addr}})
+	f := New(Config{Upstreams: Plain(bad.addr, right.addr)})
 	for range failuresUntilDown {
 		answerOf(t, f)
 		(*f.upstreams.Load())[0].mu.Lock()
@@ -183,7 +183,7 @@ func TestServerIsAskedAgainWhenItRecovers(t *testing.T) {
 			says()(w, q)
 		}
 	})
-	f := New(Config{Upstreams: []netip.AddrPort{u.addr}})
+	f := New(Config{Upstreams: Plain(u.addr)})
 	server := (*f.upstreams.Load())[0]
 	server.failures = failuresUntilDown
 	broken.Store(false)
@@ -200,9 +200,9 @@ func TestLoopIsFoundAndLeft(t *testing.T) {
 		_ = w.WriteMsg(new(mdns.Msg).SetRcode(q, mdns.RcodeRefused))
 	})
 	right := startFake(t, says())
-	f = New(Config{Upstreams: []netip.AddrPort{loop.addr, right.addr}})
+	f = New(Config{Upstreams: Plain(loop.addr, right.addr)})
 	f.findLoops(context.Background())
-	if diff := cmp.Diff([]netip.AddrPort{right.addr}, f.Upstreams(), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(Plain(right.addr), f.Upstreams(), cmp.Comparer(func(a, b Server) bool { return a == b })); diff != "" {
 		t.Errorf("upstreams (-want +got):\n%s", diff)
 	}
 }

@@ -3,7 +3,6 @@
 package forward
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -28,6 +27,11 @@ const (
 func (f *Forwarder) Run(ctx context.Context) error {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
+	defer f.each(func(u *upstream) {
+		if u.secure != nil {
+			u.secure.close()
+		}
+	})
 	f.findLoops(ctx)
 	for n := 1; ; n++ {
 		select {
@@ -55,12 +59,15 @@ func (f *Forwarder) reload() (changed bool) {
 		if now == f.seen && now.there {
 			return false
 		}
-		more, err := readServers(f.cfg.ResolvConf)
+		more, search, err := readFile(f.cfg.ResolvConf)
+		if err == nil {
+			f.search.Store(&search)
+		}
 		if err != nil && f.seen != now {
 			f.cfg.Log.Warn("resolv.conf cannot be read, last servers stay", "path", f.cfg.ResolvConf, "err", err)
 		}
 		f.seen = now
-		addrs = append(addrs, more...)
+		addrs = append(addrs, Plain(more...)...)
 	}
 	old := *f.upstreams.Load()
 	if len(addrs) == 0 && len(old) > 0 {
@@ -71,46 +78,38 @@ func (f *Forwarder) reload() (changed bool) {
 		return false
 	}
 	f.upstreams.Store(&next)
+	for _, u := range old {
+		if u.secure != nil && !slices.Contains(next, u) {
+			u.secure.close()
+		}
+	}
 	f.cfg.Log.Info("dns upstreams", "servers", addrs)
 	return true
 }
 
 // keep returns the servers of addrs, without ourselves and without doubles, the known ones as they are.
-func (f *Forwarder) keep(old []*upstream, addrs []netip.AddrPort) []*upstream {
+func (f *Forwarder) keep(old []*upstream, servers []Server) []*upstream {
 	var self []netip.AddrPort
 	if f.cfg.Self != nil {
 		self = f.cfg.Self()
 	}
 	var next []*upstream
-	for _, addr := range addrs {
-		same := func(u *upstream) bool { return u.addr == addr }
-		if slices.Contains(self, addr) || slices.ContainsFunc(next, same) {
+	for _, server := range servers {
+		same := func(u *upstream) bool { return u.server == server }
+		if slices.Contains(self, server.Addr) || slices.ContainsFunc(next, same) {
 			continue
 		}
 		if i := slices.IndexFunc(old, same); i >= 0 {
 			next = append(next, old[i])
 			continue
 		}
-		next = append(next, &upstream{addr: addr})
+		u := &upstream{server: server}
+		if server.TLS {
+			u.secure = newSecure(server, f.cfg.Roots)
+		}
+		next = append(next, u)
 	}
 	return next
-}
-
-// order returns the servers to ask, best first.
-func (f *Forwarder) order() []*upstream {
-	servers := slices.DeleteFunc(slices.Clone(*f.upstreams.Load()), (*upstream).isLooping)
-	slices.SortStableFunc(servers, func(a, b *upstream) int {
-		aDown, aTime := a.rank()
-		bDown, bTime := b.rank()
-		if aDown != bDown {
-			if aDown {
-				return 1
-			}
-			return -1
-		}
-		return cmp.Compare(aTime, bTime)
-	})
-	return servers
 }
 
 // retryDown asks every server that is set aside for the root's nameservers, which every resolver knows.
@@ -121,7 +120,7 @@ func (f *Forwarder) retryDown(ctx context.Context) {
 		}
 		m := new(mdns.Msg).SetQuestion(".", mdns.TypeNS)
 		if _, err := u.exchange(ctx, m); err == nil {
-			f.cfg.Log.Info("dns upstream answers again", "server", u.addr)
+			f.cfg.Log.Info("dns upstream answers again", "server", u.server)
 		}
 	})
 }
@@ -133,15 +132,15 @@ func (f *Forwarder) findLoops(ctx context.Context) {
 		name := fmt.Sprintf("%d.%d.", rand.Uint64(), rand.Uint64())
 		back := new(atomic.Bool)
 		f.probes.Store(name, back)
-		_, err := ask(ctx, u.addr, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO))
+		_, err := u.ask(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO))
 		f.probes.Delete(name)
 		switch {
 		case back.Load():
 			if u.setLooping(true) {
-				f.cfg.Log.Error("dns upstream forwards to us: it is not asked any more", "server", u.addr)
+				f.cfg.Log.Error("dns upstream forwards to us: it is not asked any more", "server", u.server)
 			}
 		case err == nil && u.setLooping(false):
-			f.cfg.Log.Info("dns upstream no longer forwards to us", "server", u.addr)
+			f.cfg.Log.Info("dns upstream no longer forwards to us", "server", u.server)
 		}
 	})
 }
@@ -176,20 +175,28 @@ func (f *Forwarder) Probe(name string, qtype uint16) bool {
 	return ok
 }
 
-// Upstreams returns the servers that are asked now, best first.
-func (f *Forwarder) Upstreams() []netip.AddrPort {
-	var addrs []netip.AddrPort
-	for _, u := range f.order() {
-		addrs = append(addrs, u.addr)
+// Search returns the search path of the resolv.conf.
+func (f *Forwarder) Search() []string {
+	if search := f.search.Load(); search != nil {
+		return *search
 	}
-	return addrs
+	return nil
+}
+
+// Upstreams returns the servers that are asked now, best first.
+func (f *Forwarder) Upstreams() []Server {
+	var servers []Server
+	for _, u := range f.order() {
+		servers = append(servers, u.server)
+	}
+	return servers
 }
 
 // States returns every server and whether it answers.
-func (f *Forwarder) States() map[netip.AddrPort]bool {
-	states := map[netip.AddrPort]bool{}
+func (f *Forwarder) States() map[Server]bool {
+	states := map[Server]bool{}
 	for _, u := range *f.upstreams.Load() {
-		states[u.addr] = !u.down() && !u.isLooping()
+		states[u.server] = !u.down() && !u.isLooping()
 	}
 	return states
 }

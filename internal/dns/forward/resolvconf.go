@@ -4,6 +4,7 @@ package forward
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net/netip"
 	"os"
@@ -34,6 +35,18 @@ func ParseResolvConf(r io.Reader) []netip.AddrPort {
 	return servers
 }
 
+// ParseSearch returns the search path of a resolv.conf.
+func ParseSearch(r io.Reader) (search []string) {
+	lines := bufio.NewScanner(io.LimitReader(r, maxFileBytes))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) > 1 && (fields[0] == "search" || fields[0] == "domain") {
+			search = fields[1:] // the last line counts
+		}
+	}
+	return search
+}
+
 // fileState tells one version of a file from the next.
 type fileState struct {
 	size    int64
@@ -49,12 +62,13 @@ func stateOf(path string) fileState {
 	return fileState{info.Size(), info.ModTime(), true}
 }
 
-// readServers returns the servers of the file at path; none if it cannot be read.
-func readServers(path string) ([]netip.AddrPort, error) {
+// readFile returns the servers and the search path of the file at path; none if it cannot be read.
+func readFile(path string) (servers []netip.AddrPort, search []string, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer file.Close()
-	return ParseResolvConf(file), nil
+	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes))
+	return ParseResolvConf(bytes.NewReader(text)), ParseSearch(bytes.NewReader(text)), err
 }

@@ -5,7 +5,6 @@ package forward
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -17,7 +16,8 @@ const failuresUntilDown = 2
 
 // upstream is one server, and what we know about its health.
 type upstream struct {
-	addr netip.AddrPort
+	server Server
+	secure *secure // nil without TLS
 
 	mu       sync.Mutex
 	rtt      time.Duration // smoothed; 0 while unknown
@@ -28,7 +28,7 @@ type upstream struct {
 // exchange asks the server and learns from how it went.
 func (u *upstream) exchange(ctx context.Context, m *mdns.Msg) (*mdns.Msg, error) {
 	began := time.Now()
-	response, err := ask(ctx, u.addr, m)
+	response, err := u.ask(ctx, m)
 	took := time.Since(began)
 	u.mu.Lock()
 	defer u.mu.Unlock()

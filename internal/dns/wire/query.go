@@ -49,6 +49,19 @@ func (q *Query) Label(i int) []byte { return q.name[q.off[i]+1 : q.off[i+1]] }
 // Offset returns where label i stands in a message, for compression pointers.
 func (q *Query) Offset(i int) int { return HeaderLen + int(q.off[i]) }
 
+// Without makes into the same question about the name without the labels from i up to j.
+func (q *Query) Without(into *Query, i, j int) {
+	cut := q.off[j] - q.off[i]
+	into.ID, into.Flags, into.Type, into.Class, into.DO = q.ID, q.Flags, q.Type, q.Class, q.DO
+	into.Labels, into.nameLen = q.Labels-(j-i), q.nameLen-int(cut)
+	copy(into.name[:], q.name[:q.off[i]])
+	copy(into.name[q.off[i]:], q.name[q.off[j]:q.nameLen])
+	copy(into.off[:], q.off[:i])
+	for k := j; k <= q.Labels; k++ {
+		into.off[k-(j-i)] = q.off[k] - cut
+	}
+}
+
 // Parse reads a packet. The verdict Bad leaves the code to answer with in q.Rcode, and in q.End how much of the
 // question may be repeated.
 func (q *Query) Parse(p []byte) Verdict {
