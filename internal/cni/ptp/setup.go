@@ -89,7 +89,7 @@ func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
 			return fmt.Errorf("add route to %s dev %s: %w", ip.Address.IP, name, err)
 		}
 	}
-	return forwarding.Enable(v4, v6)
+	return forwarding.Enable(name, v4, v6)
 }
 
 func noDAD(ip net.IP) int {
