@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/apiserver"
 	"eastwest/internal/server"
 )
@@ -22,6 +23,7 @@ type serverFlags struct {
 	dataDir, advertise, bind, domain, nodePorts string
 	port                                        uint16
 	clusterCIDRs, serviceCIDRs, names, etcd     []string
+	loadBalancers                               []string
 	verbose                                     bool
 }
 
@@ -55,6 +57,7 @@ It writes into its data folder, before it serves:
 	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.244.0.0/16"}, "range of pods; two, of both families, for dual stack")
 	flags.StringSliceVar(&f.serviceCIDRs, "service-cluster-ip-range", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack")
 	flags.StringVar(&f.nodePorts, "service-node-port-range", "30000-32767", "range of node ports")
+	flags.StringSliceVar(&f.loadBalancers, "load-balancer-pool", nil, "addresses for Services of type LoadBalancer, FIRST-LAST or CIDR, on the nodes' network (default: none)")
 	flags.StringVar(&f.domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringSliceVar(&f.names, "tls-san", nil, "more names and addresses of this server, for its certificate")
 	flags.StringSliceVar(&f.etcd, "etcd-endpoints", nil, "etcd to use instead of one in this process")
@@ -82,6 +85,9 @@ func (f *serverFlags) parse() (server.Config, error) {
 	if c.ServiceCIDRs, err = prefixes("--service-cluster-ip-range", f.serviceCIDRs); err != nil {
 		return c, err
 	}
+	if c.LoadBalancers, err = ranges("--load-balancer-pool", f.loadBalancers); err != nil {
+		return c, err
+	}
 	if _, err = fmt.Sscanf(f.nodePorts, "%d-%d", &c.NodePorts.First, &c.NodePorts.Last); err != nil {
 		return c, fmt.Errorf("--service-node-port-range %q: expected FIRST-LAST", f.nodePorts)
 	}
@@ -99,6 +105,18 @@ func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 			return nil, fmt.Errorf("%s %q is no address range such as 10.0.0.0/16: %w", flag, text, err)
 		}
 		out = append(out, prefix)
+	}
+	return out, nil
+}
+
+func ranges(flag string, texts []string) ([]addressplan.Range, error) {
+	var out []addressplan.Range
+	for _, text := range texts {
+		r, err := addressplan.ParseRange(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		out = append(out, r)
 	}
 	return out, nil
 }

@@ -16,7 +16,7 @@ import (
 func newUp(s Streams) *cobra.Command {
 	options := cluster.DefaultOptions()
 	var where place
-	var node, pod, service []string
+	var node, pod, service, pools []string
 	var family string
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -38,6 +38,9 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 					return &UsageError{Err: err}
 				}
 			}
+			if options.LoadBalancers, err = ranges("--load-balancer-pool", pools); err != nil {
+				return &UsageError{Err: err}
+			}
 			if options.ResolvConf, err = filepath.Abs(options.ResolvConf); err != nil {
 				return fmt.Errorf("find --resolv-conf: %w", err)
 			}
@@ -52,6 +55,7 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	flags.StringSliceVar(&node, "node-cidr", nil, "address range of the nodes, with dual one of each family (default: the first free private range from 172.18.0.0/16 on, from fd00:172:18::/64 on)")
 	flags.StringSliceVar(&pod, "pod-cidr", nil, "address range of pods (default: 10.244.0.0/16, fd00:10:244::/56)")
 	flags.StringSliceVar(&service, "service-cidr", nil, "address range of services (default: 10.96.0.0/12, fd00:10:96::/112)")
+	flags.StringSliceVar(&pools, "load-balancer-pool", nil, "addresses of the node range for Services of type LoadBalancer, FIRST-LAST or CIDR (default: the range's last 250)")
 	flags.StringVar(&options.Domain, "cluster-domain", options.Domain, "DNS domain of the cluster")
 	flags.IntVar(&options.APIPort, "api-port", options.APIPort, "port of the API server on the control plane's address")
 	flags.StringVar(&options.CNI, "cni", "", "how pods are attached to their node: ptp, a cable each, or bridge, all on br0 (default ptp)")

@@ -61,7 +61,7 @@ const (
 )
 
 func serverCommand(r *Record) []string {
-	return []string{
+	command := []string{
 		inNode("eastwest"), "server",
 		"--data-dir", serverDataDir,
 		"--advertise-address", r.ControlPlane().Address().String(),
@@ -70,6 +70,10 @@ func serverCommand(r *Record) []string {
 		"--service-cluster-ip-range", list(r.ServiceCIDRs),
 		"--cluster-domain", r.Domain,
 	}
+	for _, pool := range r.LoadBalancers {
+		command = append(command, "--load-balancer-pool", pool.String())
+	}
+	return command
 }
 
 func agentCommand(r *Record, node Node) []string {

@@ -30,6 +30,8 @@ type Record struct {
 	// PodCIDRs and ServiceCIDRs are the ranges of pods and services.
 	PodCIDRs     []netip.Prefix `json:"podCIDRs"`
 	ServiceCIDRs []netip.Prefix `json:"serviceCIDRs"`
+	// LoadBalancers are the addresses of Services of type LoadBalancer, on the node network.
+	LoadBalancers []addressplan.Range `json:"loadBalancers,omitempty"`
 	// Domain is the cluster's DNS domain.
 	Domain string `json:"domain"`
 	// CNI and Overlay say how the agents attach pods and reach those of other nodes; empty for their defaults.

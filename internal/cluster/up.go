@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/kernel/hostnet"
 )
 
@@ -32,6 +33,8 @@ type Options struct {
 	ServiceCIDRs []netip.Prefix
 	Domain       string
 	APIPort      int
+	// LoadBalancers are as in Record; without any they are the end of the node network.
+	LoadBalancers []addressplan.Range
 	// CNI and Overlay are as in Record.
 	CNI     string
 	Overlay string
@@ -189,7 +192,10 @@ func (r *Record) chooseRanges(options Options, used []hostnet.Use) error {
 			return err
 		}
 	}
-	r.Nodes, err = nodes(r.Name, options.Nodes, families, r.NodeCIDRs, r.PodCIDRs)
+	if r.Nodes, err = nodes(r.Name, options.Nodes, families, r.NodeCIDRs, r.PodCIDRs); err != nil {
+		return err
+	}
+	r.LoadBalancers, err = loadBalancers(r, options.LoadBalancers)
 	return err
 }
 

@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/restmapper"
 	"k8s.io/controller-manager/pkg/informerfactory"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/join"
 	"eastwest/internal/pki"
 )
@@ -35,10 +36,14 @@ type Config struct {
 	ClusterCIDRs []netip.Prefix
 	NodeCIDRBits NodeCIDRBits
 	DNSAddresses []netip.Addr // virtual IPs of kube-system/kube-dns, one a family
-	Authority    pki.Pair     // signs the certificates of nodes
-	RootCA       []byte       // PEM, published to every namespace as kube-root-ca.crt
-	Token        join.Token   // with which nodes may join
-	Log          *slog.Logger
+
+	// LoadBalancers are the addresses for Services of type LoadBalancer; none leaves them to somebody else. No two overlap.
+	LoadBalancers []addressplan.Range
+
+	Authority pki.Pair   // signs the certificates of nodes
+	RootCA    []byte     // PEM, published to every namespace as kube-root-ca.crt
+	Token     join.Token // with which nodes may join
+	Log       *slog.Logger
 
 	// Informers run already, in the API server of this process, and are used rather than others of the same kinds; nil
 	// where there are none. They must run as long as Run.

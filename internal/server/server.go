@@ -35,6 +35,7 @@ type Config struct {
 	NodeCIDRBits     controller.NodeCIDRBits // default 24 and 64
 	NodePorts        apiserver.PortRange     // default 30000-32767
 	ClusterDomain    string                  // default cluster.local
+	LoadBalancers    []addressplan.Range     // for Services of type LoadBalancer; none leaves them to somebody else
 	Names            []string                // more names and addresses for the serving certificate
 	EtcdEndpoints    []string                // default: an etcd in this process
 	Log              *slog.Logger
@@ -51,6 +52,9 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	config = config.complete()
 	if err := checkFamilies(config.ClusterCIDRs, config.ServiceCIDRs); err != nil {
+		return nil, err
+	}
+	if err := checkLoadBalancers(config.LoadBalancers); err != nil {
 		return nil, err
 	}
 	if err := checkPort(config.BindAddress, config.Port); err != nil {
@@ -102,6 +106,18 @@ func checkFamilies(pods, services []netip.Prefix) error {
 				family = "IPv6"
 			}
 			return fmt.Errorf("services have %s addresses (--service-cluster-ip-range %s), but pods have none: give both ranges or neither", family, service)
+		}
+	}
+	return nil
+}
+
+// checkLoadBalancers refuses ranges that have addresses in common, of which one might be given twice.
+func checkLoadBalancers(pool []addressplan.Range) error {
+	for i, r := range pool {
+		for _, other := range pool[:i] {
+			if r.Overlaps(other) {
+				return fmt.Errorf("--load-balancer-pool: %s and %s have addresses in common", other, r)
+			}
 		}
 	}
 	return nil
@@ -191,7 +207,7 @@ func (s *Server) runControllers(ctx context.Context, api *apiserver.Server) erro
 	}
 	return controller.Run(ctx, controller.Config{
 		Client: api.Loopback(), Informers: api.Informers(), ClusterCIDRs: s.config.ClusterCIDRs, NodeCIDRBits: s.config.NodeCIDRBits,
-		DNSAddresses: addressplan.DNS(s.config.ServiceCIDRs), Authority: s.credentials.authorityFiles,
+		DNSAddresses: addressplan.DNS(s.config.ServiceCIDRs), LoadBalancers: s.config.LoadBalancers, Authority: s.credentials.authorityFiles,
 		RootCA: s.credentials.authority.PEM, Token: s.credentials.token, Log: s.config.Log,
 	})
 }
