@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"eastwest/internal/cli/flagvalue"
 	"eastwest/internal/compile"
 	"eastwest/internal/join"
 	"eastwest/internal/node"
@@ -79,13 +80,13 @@ func (f *agentFlags) parse() error {
 		return errors.New("--server is required: the URL of the API server")
 	}
 	var err error
-	if f.config.NodeIPs, err = parseEach("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
+	if f.config.NodeIPs, err = flagvalue.Each("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
 		return err
 	}
-	if f.config.ClusterCIDRs, err = parseEach("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
+	if f.config.ClusterCIDRs, err = flagvalue.Each("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
-	if f.config.ServiceCIDRs, err = parseEach("--service-cluster-ip-range", f.serviceCIDRs, netip.ParsePrefix); err != nil {
+	if f.config.ServiceCIDRs, err = flagvalue.Each("--service-cluster-ip-range", f.serviceCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
 	if f.config.Overlay, err = compile.ParseOverlay(f.overlay); err != nil {
