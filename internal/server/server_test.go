@@ -27,7 +27,12 @@ import (
 // api is the one server of this test program: Kubernetes' packages keep too much in package-level variables for two.
 var api kubernetes.Interface
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(serveOnly); dir != "" {
+		os.Exit(serveAlone(dir))
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "eastwest-server-test-")
