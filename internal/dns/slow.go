@@ -21,7 +21,7 @@ const stalePatience = 1800 * time.Millisecond
 // that has too many such queries under way gets SERVFAIL at once. packet is not kept.
 func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]byte)) {
 	packet = append([]byte(nil), packet...)
-	count := s.counters[0]
+	count, began := s.counters[0], time.Now()
 	count.misses.Add(1)
 	if !s.slow.take(client) {
 		count.rejected.Add(1)
@@ -40,6 +40,7 @@ func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]b
 			s.logs(client, &q, rcode)
 		}
 		send(message)
+		count.took(time.Since(began), 1)
 	})
 }
 
