@@ -4,8 +4,9 @@
 #   make run     a three-node cluster with the demo in it
 #   make test    formatting, house rules, every test of a package, and the scripts of cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
-#   make cni-test    the CNI plugins under cnitool and podman
+#   make cni-test    the CNI plugins under cnitool, podman and containerd
 #   make cni-bench   the CNI plugins beside the reference ones
+#   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
@@ -26,7 +27,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test cni-test cni-bench conformance bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test cni-test cni-bench conformance bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -58,7 +59,7 @@ cluster-test: build
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
 
-# The CNI plugins under cnitool and podman; both are downloaded, nothing is installed.
+# The CNI plugins under cnitool, podman and containerd; all are downloaded, nothing is installed.
 cni-test: build packages
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cni -args -bin $(CURDIR)/bin
@@ -67,6 +68,14 @@ cni-test: build packages
 cni-bench: build packages
 	cd bench && $(GO) run ./cni -bin $(CURDIR)/bin
 	cd bench && $(GO) run ./cni/suites -bin $(CURDIR)/bin
+
+# What people type, with the kubectl of the last versions, each built from its modules.
+kubectl-test: build packages
+	@scripts/require.sh test
+	@for version in 1.34 1.35; do \
+	  (cd test/kubectl/v$$version && $(GO) build -ldflags "-X $(KUBERNETES_VERSION).gitVersion=v$$version.0" -o $(CURDIR)/bin/kubectl-$$version .) && \
+	  $(GO) test -vet=off -count=1 -timeout 10m ./test/cluster -args -bin $(CURDIR)/bin -script '30-kubectl' -kubectl $(CURDIR)/bin/kubectl-$$version || exit 1; \
+	done
 
 # Kubernetes' own specs on a fresh cluster; it compiles them first, which takes long.
 # ARGS go to the runner: make conformance ARGS='-focus=DNS -procs=2'

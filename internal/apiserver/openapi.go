@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/server/routes"
 	"k8s.io/apiserver/pkg/util/openapi"
 	openapicommon "k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/common/restfuladapter"
 	"k8s.io/kube-openapi/pkg/handler3"
 )
 
@@ -48,6 +49,19 @@ func describeOnly(config *genericapiserver.Config, definitions openapicommon.Get
 	v2.GetDefinitions, v2.Definitions = definitions, nil
 	v3.GetDefinitions, v3.Definitions = definitions, nil
 	config.OpenAPIConfig, config.OpenAPIV3Config = &v2, &v3
+}
+
+// keepNoBuilder names operations the way the builder of documents would. Left to itself, the builder writes a function into
+// the configuration that keeps the builder, with all definitions, for as long as the server lives.
+func keepNoBuilder(config *openapicommon.OpenAPIV3Config) {
+	name := config.GetOperationIDAndTags
+	config.GetOperationIDAndTagsFromRoute = func(route openapicommon.Route) (string, []string, error) {
+		adapter, ok := route.(*restfuladapter.RouteAdapter)
+		if !ok {
+			return "", nil, fmt.Errorf("name operation %s: a %T is no route of go-restful", route.OperationName(), route)
+		}
+		return name(adapter.Route)
+	}
 }
 
 func newDocuments(container *restful.Container, v2 *openapicommon.Config, v3 *openapicommon.OpenAPIV3Config) (*documents, error) {

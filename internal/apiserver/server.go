@@ -17,6 +17,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/notfoundhandler"
 	"k8s.io/apiserver/pkg/util/webhook"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
@@ -32,10 +33,11 @@ import (
 
 // Server is an assembled API server.
 type Server struct {
-	chain    *aggregator.APIAggregator
-	loopback *rest.Config
-	direct   *direct
-	serving  chan struct{}
+	chain     *aggregator.APIAggregator
+	loopback  *rest.Config
+	informers informers.SharedInformerFactory
+	direct    *direct
+	serving   chan struct{}
 }
 
 // New assembles a server; Run serves. New connects to etcd.
@@ -66,8 +68,13 @@ func assemble(config Config, completed options.CompletedOptions, direct *direct)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{chain: chain, loopback: generic.native.Generic.LoopbackClientConfig, direct: direct, serving: make(chan struct{})}
-	err = chain.GenericAPIServer.AddPostStartHook("eastwest-serving", func(genericapiserver.PostStartHookContext) error {
+	s := &Server{
+		chain: chain, loopback: generic.native.Generic.LoopbackClientConfig, informers: generic.native.VersionedInformers,
+		direct: direct, serving: make(chan struct{}),
+	}
+	err = chain.GenericAPIServer.AddPostStartHook("eastwest-serving", func(hook genericapiserver.PostStartHookContext) error {
+		// Kubernetes' own hook does the same, before or after this one.
+		s.informers.Start(hook.Done())
 		close(s.serving)
 		return nil
 	})
@@ -83,6 +90,10 @@ func (s *Server) Serving() <-chan struct{} { return s.serving }
 // Loopback returns the configuration of a client that may do everything, for the controllers in this process. It works
 // once Run serves, and must not leave the process.
 func (s *Server) Loopback() *rest.Config { return rest.CopyConfig(s.loopback) }
+
+// Informers returns the informers that this server has for itself, which drop managed fields and, once Serving is closed,
+// run as long as Run. They are read only: what a caller starts or adds, it adds to the server's own.
+func (s *Server) Informers() informers.SharedInformerFactory { return s.informers }
 
 // Run serves until ctx ends, then lets requests under way finish.
 func (s *Server) Run(ctx context.Context) error {
@@ -112,6 +123,7 @@ func newParts(config Config, completed options.CompletedOptions, direct *direct)
 	if err != nil {
 		return nil, fmt.Errorf("configure API server: %w", err)
 	}
+	keepNoBuilder(generic.OpenAPIV3Config)
 	generic.RESTOptionsGetter = direct.wrap(generic.RESTOptionsGetter)
 	initializers, err := (&kubeadmission.Config{}).New()
 	if err != nil {

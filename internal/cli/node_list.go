@@ -79,7 +79,7 @@ func printNodeTable(s Streams, wide bool, nodes []cluster.NodeStatus) error {
 	}
 	fmt.Fprintln(table, header)
 	for _, n := range nodes {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s", n.Name, n.Status, n.Role, n.Address)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s", n.Name, n.Status, n.Role, joined(n.Addresses))
 		if wide {
 			var processes []string
 			for name, pid := range n.Processes {

@@ -36,7 +36,7 @@ func commands(s Streams) []*cobra.Command {
 		newSibling("cri", "Run the container runtime server alone", nodeProgram),
 		newSibling("explain", "Explain the path that a packet takes from this node", nodeProgram),
 		newSibling("cni", "Run or install the CNI plugins", cniProgram),
-		newServer(s),
+		newSibling("server", "Run a control plane: etcd, API server, controllers and scheduler", serverProgram),
 		newVersion(s),
 	}
 }

@@ -87,7 +87,9 @@ source address of the node's own packets, and who made the route.`,
 			}
 			addresses := map[netip.Addr]string{}
 			for _, node := range nodes {
-				addresses[node.Address] = node.Name
+				for _, address := range node.Addresses {
+					addresses[address] = node.Name
+				}
 			}
 			show.NamePeers(routes, addresses)
 			return errors.Join(usageOf(show.PrintRoutes(s.Out, a.output, routes)), err)

@@ -13,8 +13,9 @@ import (
 
 // The programs beside this one.
 const (
-	nodeProgram = "eastwest-node"
-	cniProgram  = "eastwest-cni"
+	nodeProgram   = "eastwest-node"
+	serverProgram = "eastwest-server"
+	cniProgram    = "eastwest-cni"
 )
 
 // newSibling makes a command that becomes another program of eastwest, so that people learn one name.

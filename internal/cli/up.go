@@ -6,34 +6,42 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/cluster"
 )
 
 func newUp(s Streams) *cobra.Command {
 	options := cluster.DefaultOptions()
 	var where place
-	var node, pod, service string
+	var node, pod, service, pools []string
+	var family string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a cluster on this machine",
 		Long: `Start a cluster on this machine: every node has its own network, file system and host name, joined by a bridge.
 It returns when every node is Ready and DNS answers. The first node is the control plane and takes pods as well.
 The context eastwest-NAME is merged into the usual kubeconfig, or written to the file given by --kubeconfig.`,
-		Example: "  eastwest up\n  eastwest up --name two --nodes 5 --kubeconfig two.kubeconfig\n  eastwest up --cni bridge --overlay vxlan",
+		Example: "  eastwest up\n  eastwest up --name two --nodes 5 --kubeconfig two.kubeconfig\n  eastwest up --cni bridge --overlay vxlan\n  eastwest up --ip-family dual",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			options.IPFamily = cluster.IPFamily(family)
+			var err error
 			for _, r := range []struct {
-				flag, text string
-				prefix     *netip.Prefix
-			}{{"node-cidr", node, &options.NodeCIDR}, {"pod-cidr", pod, &options.PodCIDR}, {"service-cidr", service, &options.ServiceCIDR}} {
-				if err := parseRange(r.flag, r.text, r.prefix); err != nil {
-					return err
+				flag     string
+				texts    []string
+				prefixes *[]netip.Prefix
+			}{{"--node-cidr", node, &options.NodeCIDRs}, {"--pod-cidr", pod, &options.PodCIDRs}, {"--service-cidr", service, &options.ServiceCIDRs}} {
+				if *r.prefixes, err = each(r.flag, r.texts, netip.ParsePrefix); err != nil {
+					return &UsageError{Err: err}
 				}
 			}
-			var err error
+			if options.LoadBalancers, err = each("--load-balancer-pool", pools, addressplan.ParseRange); err != nil {
+				return &UsageError{Err: err}
+			}
 			if options.ResolvConf, err = filepath.Abs(options.ResolvConf); err != nil {
 				return fmt.Errorf("find --resolv-conf: %w", err)
 			}
@@ -44,9 +52,11 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	nameFlag(cmd, &options.Name)
 	flags.IntVar(&options.Nodes, "nodes", options.Nodes, "number of nodes, the control plane among them")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "file to write the context to (default: as kubectl, $KUBECONFIG or ~/.kube/config)")
-	flags.StringVar(&node, "node-cidr", "", "address range of the nodes (default: the first free private range from 172.18.0.0/16 on)")
-	flags.StringVar(&pod, "pod-cidr", options.PodCIDR.String(), "address range of pods")
-	flags.StringVar(&service, "service-cidr", options.ServiceCIDR.String(), "address range of services")
+	flags.StringVar(&family, "ip-family", string(options.IPFamily), "IP families of nodes, pods and services: ipv4, ipv6 or dual, with IPv4 first")
+	flags.StringSliceVar(&node, "node-cidr", nil, "address range of the nodes, with dual one of each family (default: the first free private range from 172.18.0.0/16 on, from fd00:172:18::/64 on)")
+	flags.StringSliceVar(&pod, "pod-cidr", nil, "address range of pods (default: 10.244.0.0/16, fd00:10:244::/56)")
+	flags.StringSliceVar(&service, "service-cidr", nil, "address range of services (default: 10.96.0.0/12, fd00:10:96::/112)")
+	flags.StringSliceVar(&pools, "load-balancer-pool", nil, "addresses of the node range for Services of type LoadBalancer, FIRST-LAST or CIDR (default: the range's last 250)")
 	flags.StringVar(&options.Domain, "cluster-domain", options.Domain, "DNS domain of the cluster")
 	flags.IntVar(&options.APIPort, "api-port", options.APIPort, "port of the API server on the control plane's address")
 	flags.StringVar(&options.CNI, "cni", "", "how pods are attached to their node: ptp, a cable each, or bridge, all on br0 (default ptp)")
@@ -58,16 +68,26 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	return cmd
 }
 
-func parseRange(flag, text string, prefix *netip.Prefix) error {
-	if text == "" {
-		return nil
+// each parses every value of a flag.
+func each[T any](flag string, texts []string, parse func(string) (T, error)) ([]T, error) {
+	var out []T
+	for _, text := range texts {
+		one, err := parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		out = append(out, one)
 	}
-	parsed, err := netip.ParsePrefix(text)
-	if err != nil {
-		return &UsageError{Err: fmt.Errorf("--%s %q is no address range such as 10.0.0.0/16", flag, text)}
+	return out, nil
+}
+
+// joined writes ranges or addresses as flags take them.
+func joined[T fmt.Stringer](list []T) string {
+	texts := make([]string, len(list))
+	for i, one := range list {
+		texts[i] = one.String()
 	}
-	*prefix = parsed
-	return nil
+	return strings.Join(texts, ",")
 }
 
 func runUp(cmd *cobra.Command, s Streams, where *place, options cluster.Options) error {
@@ -88,6 +108,6 @@ func runUp(cmd *cobra.Command, s Streams, where *place, options cluster.Options)
 use it:     kubectl --context %s get nodes -o wide   (or eastwest kubectl …)
 go inside:  eastwest node exec %s
 remove it:  eastwest down --name %s
-`, record.Name, progress.elapsed(), len(record.Nodes), record.NodeCIDR, record.Server(), name, record.Nodes[len(record.Nodes)-1].Name, record.Name)
+`, record.Name, progress.elapsed(), len(record.Nodes), joined(record.NodeCIDRs), record.Server(), name, record.Nodes[len(record.Nodes)-1].Name, record.Name)
 	return nil
 }

@@ -33,7 +33,7 @@ type Config struct {
 	StateDir string
 	// RunDir is the folder for run-time files, below which namespaces are pinned.
 	RunDir string
-	// ProgramDir is the folder that holds eastwest, eastwest-node, eastwest-cni and eastwest-tool.
+	// ProgramDir is the folder that holds eastwest, eastwest-server, eastwest-node, eastwest-cni and eastwest-tool.
 	ProgramDir string
 	// Programs are the command lines of a cluster's processes; the zero value means those of eastwest.
 	Programs Programs
@@ -87,7 +87,9 @@ func (c *Clusters) group(name string) cgroup.Group {
 func (c *Clusters) machine(r *Record, node Node) *machine.Machine {
 	hosts := make([]machine.Host, 0, len(r.Nodes))
 	for _, n := range r.Nodes {
-		hosts = append(hosts, machine.Host{Name: n.Name, Address: n.Address})
+		for _, address := range n.Addresses {
+			hosts = append(hosts, machine.Host{Name: n.Name, Address: address})
+		}
 	}
 	return machine.New(machine.Config{
 		Name:       node.Name,

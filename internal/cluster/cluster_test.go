@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,17 +42,17 @@ func TestNodesAreMachinesOfTheirOwn(t *testing.T) {
 	for _, test := range []struct{ node, script, want string }{
 		{"worker", "hostname", "t1-worker"},
 		{"worker", "cat /etc/hostname", "t1-worker"},
-		{"worker2", "getent hosts t1-control-plane | cut -d' ' -f1", r.ControlPlane().Address.String()},
+		{"worker2", "getent hosts t1-control-plane | cut -d' ' -f1", r.ControlPlane().Address().String()},
 		{"worker", "cat /var/lib/eastwest/agent/token", "token-of-the-server"},
 		{"worker", "touch /etc/mine /opt/mine /tmp/mine /run/mine; ls /etc/mine", "/etc/mine"},
 		{"worker2", "ls /etc/mine /opt/mine /tmp/mine /run/mine 2>/dev/null | wc -l", "0"},
 		{"worker", "ls /sys/class/net | tr '\\n' ' '", "eth0 lo"},
-		{"worker", "ip -4 -o addr show eth0 | awk '{print $4}'", r.Nodes[1].Address.String() + "/16"},
+		{"worker", "ip -4 -o addr show eth0 | awk '{print $4}'", r.Nodes[1].Address().String() + "/16"},
 		{"worker", "ip netns add x && ip netns exec x true && ip netns list && ip netns del x", "x"},
 		{"worker", "ls /etc/cni/net.d | wc -l", "0"},
 		{"worker", "test -e /opt/cni/bin/seen && echo yes", "yes"},
 		{"worker", reach("t1-control-plane"), "yes"},
-		{"worker", reach(r.Gateway().String()), "yes"},
+		{"worker", reach(r.Gateways()[0].String()), "yes"},
 		{"worker", "mkdir /sys/fs/cgroup/pids/x 2>/dev/null || mkdir /sys/fs/cgroup/x; rmdir /sys/fs/cgroup/pids/x 2>/dev/null || rmdir /sys/fs/cgroup/x; echo yes", "yes"},
 	} {
 		if got := b.sh(t, "t1", test.node, test.script); got != test.want {
@@ -60,6 +61,39 @@ func TestNodesAreMachinesOfTheirOwn(t *testing.T) {
 	}
 	if exists("/etc/mine") || exists("/opt/mine") || exists("/run/mine") {
 		t.Error("a node's file shows on the host")
+	}
+}
+
+func TestNodesHaveEveryFamily(t *testing.T) {
+	for family, networks := range map[IPFamily]int{IPv6: 1, IPDual: 2} {
+		t.Run(string(family), func(t *testing.T) {
+			b := newBed(t, standins())
+			o := b.options("t1")
+			o.IPFamily = family
+			t.Cleanup(func() { _, _ = b.Down(context.Background(), "t1") })
+			r, err := b.Up(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.NodeCIDRs) != networks || len(r.Nodes[2].Addresses) != networks {
+				t.Fatalf("node networks %v, addresses %v", r.NodeCIDRs, r.Nodes[2].Addresses)
+			}
+			for i, address := range r.Nodes[2].Addresses {
+				for _, to := range []netip.Addr{address, r.Gateways()[i]} {
+					if got := b.sh(t, "t1", "worker", reach(to.String())); got != "yes" {
+						t.Errorf("%s is not reached from another node: %q", to, got)
+					}
+				}
+				names := b.sh(t, "t1", "worker", "grep worker2 /etc/hosts")
+				if !strings.Contains(names, address.String()) {
+					t.Errorf("a node knows worker2 as %q, not by %s", names, address)
+				}
+			}
+			if _, err := b.Down(t.Context(), "t1"); err != nil {
+				t.Fatal(err)
+			}
+			b.nothingLeft(t)
+		})
 	}
 }
 
@@ -122,8 +156,8 @@ func TestDownWithoutARecord(t *testing.T) {
 func TestTwoClustersSideBySide(t *testing.T) {
 	b := newBed(t, standins())
 	one, two := b.up(t, "t1"), b.up(t, "t2")
-	if one.NodeCIDR.Overlaps(two.NodeCIDR) {
-		t.Errorf("%s and %s overlap", one.NodeCIDR, two.NodeCIDR)
+	if one.NodeCIDRs[0].Overlaps(two.NodeCIDRs[0]) {
+		t.Errorf("%s and %s overlap", one.NodeCIDRs[0], two.NodeCIDRs[0])
 	}
 	if _, err := b.Down(t.Context(), "t1"); err != nil {
 		t.Fatal(err)

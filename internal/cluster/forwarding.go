@@ -11,14 +11,18 @@ import (
 
 // wantForwarding lists the switches of the host's uplinks that have to be on. One that another cluster switched on is
 // recorded here as well, with the value from before that: the last cluster to go restores it.
-func (c *Clusters) wantForwarding() ([]hostnet.Sysctl, error) {
-	uplinks, err := hostnet.Uplinks()
-	if err != nil {
-		return nil, err
-	}
-	wanted, err := hostnet.WantForwarding(uplinks)
-	if err != nil {
-		return nil, err
+func (c *Clusters) wantForwarding(record *Record) ([]hostnet.Sysctl, error) {
+	var wanted []hostnet.Sysctl
+	for _, one := range record.IPFamily.families() {
+		uplinks, err := hostnet.Uplinks(one.ipv6)
+		if err != nil {
+			return nil, err
+		}
+		changes, err := hostnet.WantForwarding(uplinks, one.ipv6)
+		if err != nil {
+			return nil, err
+		}
+		wanted = append(wanted, changes...)
 	}
 	records, err := c.records()
 	if err != nil {

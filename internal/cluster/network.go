@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"eastwest/internal/kernel/hostnet"
 )
@@ -13,36 +14,48 @@ import (
 // ensureNetwork makes the host's side of the node network.
 func ensureNetwork(r *Record) error {
 	bridge := hostnet.BridgeName(r.Name)
-	if err := hostnet.EnsureBridge(bridge, netip.PrefixFrom(r.Gateway(), r.NodeCIDR.Bits())); err != nil {
+	if err := hostnet.EnsureBridge(bridge, onNetworks(r.Gateways(), r.NodeCIDRs)...); err != nil {
 		return err
 	}
-	changes, err := hostnet.WantForwarding([]string{bridge})
-	if err != nil {
-		return err
-	}
+	// The bridge's own switches go with the bridge, so they are not recorded.
 	var errs []error
-	// The bridge's own switch goes with the bridge, so it is not recorded.
-	for _, change := range append(changes, r.Sysctls...) {
+	for _, one := range r.IPFamily.families() {
+		changes, err := hostnet.WantForwarding([]string{bridge}, one.ipv6)
+		errs = append(errs, err)
+		for _, change := range changes {
+			errs = append(errs, change.Apply())
+		}
+	}
+	for _, change := range r.Sysctls {
 		errs = append(errs, change.Apply())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("let the host forward for the nodes: %w", err)
 	}
-	return hostnet.EnsureMasquerade(r.Name, r.NodeCIDR)
+	return hostnet.EnsureMasquerade(r.Name, r.NodeCIDRs...)
+}
+
+// onNetworks are addresses with the lengths of their networks, of which there is one a family.
+func onNetworks(addresses []netip.Addr, networks []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for i, address := range addresses {
+		out = append(out, netip.PrefixFrom(address, networks[i].Bits()))
+	}
+	return out
 }
 
 // attach joins a node to the network.
 func (c *Clusters) attach(r *Record, node Node) error {
 	err := hostnet.Attach(hostnet.Attachment{
-		Bridge:  hostnet.BridgeName(r.Name),
-		Veth:    hostnet.VethName(node.Name),
-		NetNS:   c.machine(r, node).NetNS(),
-		Address: netip.PrefixFrom(node.Address, r.NodeCIDR.Bits()),
-		Gateway: r.Gateway(),
+		Bridge:    hostnet.BridgeName(r.Name),
+		Veth:      hostnet.VethName(node.Name),
+		NetNS:     c.machine(r, node).NetNS(),
+		Addresses: onNetworks(node.Addresses, r.NodeCIDRs),
+		Gateways:  r.Gateways(),
 	})
 	if err == nil {
 		// What a person puts on a node beside its pods, with addresses that only this node knows, gets answers from elsewhere.
-		err = hostnet.MasqueradeStrangers(c.machine(r, node).NetNS(), r.NodeCIDR, r.PodCIDR)
+		err = hostnet.MasqueradeStrangers(c.machine(r, node).NetNS(), slices.Concat(r.NodeCIDRs, r.PodCIDRs)...)
 	}
 	if err != nil {
 		return fmt.Errorf("join node %s to the node network: %w", node.Name, err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 // NodeStatus is a node with what runs of it.
 type NodeStatus struct {
 	Node
+	// Primary is the first of the node's addresses.
+	Primary netip.Addr `json:"address"`
 	// Cluster is the cluster's name.
 	Cluster string `json:"cluster"`
 	// Status is Running, Stopped, or Degraded when only some of its processes run.
@@ -60,7 +63,7 @@ func (c *Clusters) status(r *Record, node Node) (NodeStatus, error) {
 	if err != nil {
 		return NodeStatus{}, err
 	}
-	status := NodeStatus{Node: node, Cluster: r.Name, Status: StatusDegraded, Processes: map[string]int{}}
+	status := NodeStatus{Node: node, Primary: node.Address(), Cluster: r.Name, Status: StatusDegraded, Processes: map[string]int{}}
 	for _, name := range expected(node) {
 		if records[name].Alive() {
 			status.Processes[name] = records[name].PID
@@ -135,7 +138,7 @@ func (c *Clusters) refreshResolvers(r *Record) error {
 	if err != nil {
 		return err
 	}
-	r.ResolvConf, r.Relay = nodeResolvConf(text, r.Gateway())
+	r.ResolvConf, r.Relay = nodeResolvConf(text, r.Gateways())
 	return r.save(c.stateDir(r.Name))
 }
 

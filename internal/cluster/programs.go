@@ -61,15 +61,19 @@ const (
 )
 
 func serverCommand(r *Record) []string {
-	return []string{
-		inNode("eastwest"), "server",
+	command := []string{
+		inNode("eastwest-server"),
 		"--data-dir", serverDataDir,
-		"--advertise-address", r.ControlPlane().Address.String(),
+		"--advertise-address", r.ControlPlane().Address().String(),
 		"--secure-port", strconv.Itoa(r.APIPort),
-		"--cluster-cidr", r.PodCIDR.String(),
-		"--service-cidr", r.ServiceCIDR.String(),
+		"--cluster-cidr", list(r.PodCIDRs),
+		"--service-cluster-ip-range", list(r.ServiceCIDRs),
 		"--cluster-domain", r.Domain,
 	}
+	for _, pool := range r.LoadBalancers {
+		command = append(command, "--load-balancer-pool", pool.String())
+	}
+	return command
 }
 
 func agentCommand(r *Record, node Node) []string {
@@ -78,7 +82,10 @@ func agentCommand(r *Record, node Node) []string {
 		"--server", r.Server(),
 		"--token-file", agentToken,
 		"--node-name", node.Name,
-		"--node-ip", node.Address.String(),
+		"--node-ip", list(node.Addresses),
+		"--cluster-cidr", list(r.PodCIDRs),
+		"--service-cluster-ip-range", list(r.ServiceCIDRs),
+		"--cluster-domain", r.Domain,
 		"--builtin-image", "eastwest.local/tool=" + inNode("eastwest-tool"),
 	}
 	if r.CNI != "" {
@@ -93,7 +100,7 @@ func agentCommand(r *Record, node Node) []string {
 func relayCommand(r *Record, programDir string) []string {
 	return []string{
 		filepath.Join(programDir, "eastwest-node"), "dns",
-		"--listen", netip.AddrPortFrom(r.Gateway(), 53).String(), "--resolv-conf", r.HostResolvConf,
+		"--listen", netip.AddrPortFrom(r.Gateways()[0], 53).String(), "--resolv-conf", r.HostResolvConf,
 	}
 }
 

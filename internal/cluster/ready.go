@@ -52,14 +52,16 @@ func awaitReady(ctx context.Context, target ReadyTarget) error {
 	return awaitNames(ctx, target)
 }
 
-// awaitNames asks for the name of the API's own service from every node, at the cluster's DNS address.
+// awaitNames asks for the name of the API's own service from every node, at every address of the cluster's DNS.
 func awaitNames(ctx context.Context, target ReadyTarget) error {
 	var answered atomic.Int32
 	checks := make([]func() error, 0, len(target.Nodes))
 	for _, node := range target.Nodes {
 		checks = append(checks, func() error {
-			if err := awaitName(ctx, target, node); err != nil {
-				return err
+			for _, address := range target.Record.DNS() {
+				if err := awaitName(ctx, target, node, netip.AddrPortFrom(address, 53)); err != nil {
+					return err
+				}
 			}
 			target.Progress(fmt.Sprintf("DNS answers on %d of %s", answered.Add(1), count(len(target.Nodes), "node")))
 			return nil
@@ -68,11 +70,14 @@ func awaitNames(ctx context.Context, target ReadyTarget) error {
 	return parallel(checks...)
 }
 
-func awaitName(ctx context.Context, target ReadyTarget, node Node) error {
+func awaitName(ctx context.Context, target ReadyTarget, node Node, server netip.AddrPort) error {
 	name := dns.Fqdn("kubernetes.default.svc." + strings.TrimSuffix(target.Record.Domain, "."))
-	server := netip.AddrPortFrom(target.Record.DNS(), 53)
+	kind := dns.TypeA // of the primary family, which is the one that this service has
+	if target.Record.ServiceCIDRs[0].Addr().Is6() {
+		kind = dns.TypeAAAA
+	}
 	for {
-		err := netns.Do(target.NetNS(node), func() error { return ask(ctx, server, name) })
+		err := netns.Do(target.NetNS(node), func() error { return ask(ctx, server, name, kind) })
 		if err == nil {
 			return nil
 		}
@@ -85,13 +90,13 @@ func awaitName(ctx context.Context, target ReadyTarget, node Node) error {
 }
 
 // ask sends one query. It runs in a node's network namespace: the socket is opened on the calling thread.
-func ask(ctx context.Context, server netip.AddrPort, name string) error {
-	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(server))
+func ask(ctx context.Context, server netip.AddrPort, name string, kind uint16) error {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	query := new(dns.Msg).SetQuestion(name, dns.TypeA)
+	query := new(dns.Msg).SetQuestion(name, kind)
 	client := dns.Client{Timeout: 200 * time.Millisecond}
 	answer, _, err := client.ExchangeWithConnContext(ctx, query, &dns.Conn{Conn: conn})
 	if err != nil {

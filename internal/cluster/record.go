@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/kernel/hostnet"
 )
 
@@ -21,11 +22,16 @@ type Record struct {
 	Name string `json:"name"`
 	// Created is when Up began.
 	Created time.Time `json:"created"`
-	// NodeCIDR is the node network; its first address is the host's.
-	NodeCIDR netip.Prefix `json:"nodeCIDR"`
-	// PodCIDR and ServiceCIDR are the ranges of pods and services.
-	PodCIDR     netip.Prefix `json:"podCIDR"`
-	ServiceCIDR netip.Prefix `json:"serviceCIDR"`
+	// IPFamily says which families the cluster has. Of each there is one range of every kind and one address of every node,
+	// the primary family's first.
+	IPFamily IPFamily `json:"ipFamily"`
+	// NodeCIDRs are the node network; its first addresses are the host's.
+	NodeCIDRs []netip.Prefix `json:"nodeCIDRs"`
+	// PodCIDRs and ServiceCIDRs are the ranges of pods and services.
+	PodCIDRs     []netip.Prefix `json:"podCIDRs"`
+	ServiceCIDRs []netip.Prefix `json:"serviceCIDRs"`
+	// LoadBalancers are the addresses of Services of type LoadBalancer, on the node network.
+	LoadBalancers []addressplan.Range `json:"loadBalancers,omitempty"`
 	// Domain is the cluster's DNS domain.
 	Domain string `json:"domain"`
 	// CNI and Overlay say how the agents attach pods and reach those of other nodes; empty for their defaults.
@@ -49,30 +55,33 @@ type Record struct {
 
 // Node is one node of a record.
 type Node struct {
-	Name    string     `json:"name"`
-	Role    string     `json:"role"`
-	Address netip.Addr `json:"address"`
+	Name      string       `json:"name"`
+	Role      string       `json:"role"`
+	Addresses []netip.Addr `json:"addresses"`
 }
+
+// Address is the node's address of the primary family.
+func (n Node) Address() netip.Addr { return n.Addresses[0] }
 
 // ControlPlane is the node that runs the server.
 func (r *Record) ControlPlane() Node { return r.Nodes[0] }
 
-// Gateway is the host's address on the node network.
-func (r *Record) Gateway() netip.Addr { return r.NodeCIDR.Masked().Addr().Next() }
+// Gateways are the host's addresses on the node network.
+func (r *Record) Gateways() []netip.Addr {
+	var out []netip.Addr
+	for _, network := range r.NodeCIDRs {
+		out = append(out, network.Masked().Addr().Next())
+	}
+	return out
+}
 
 // Server is the API server's URL.
 func (r *Record) Server() string {
-	return fmt.Sprintf("https://%s", netip.AddrPortFrom(r.ControlPlane().Address, uint16(r.APIPort)))
+	return fmt.Sprintf("https://%s", netip.AddrPortFrom(r.ControlPlane().Address(), uint16(r.APIPort)))
 }
 
-// DNS is the address of the cluster's DNS service: the tenth of the service range.
-func (r *Record) DNS() netip.Addr {
-	address := r.ServiceCIDR.Masked().Addr()
-	for range 10 {
-		address = address.Next()
-	}
-	return address
-}
+// DNS are the addresses of the cluster's DNS service.
+func (r *Record) DNS() []netip.Addr { return addressplan.DNS(r.ServiceCIDRs) }
 
 // Node finds a node by its name; without the cluster's prefix (worker2) as well.
 func (r *Record) Node(name string) (Node, error) {
@@ -97,10 +106,23 @@ func loadRecord(dir string) (*Record, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return nil, fmt.Errorf("read record %s/%s: %w", dir, recordFile, err)
 	}
-	if len(r.Nodes) == 0 || !r.NodeCIDR.IsValid() || CheckName(r.Name) != nil {
+	if !r.whole() {
 		return nil, fmt.Errorf("record %s/%s is damaged: remove the cluster with eastwest down --name %s", dir, recordFile, filepath.Base(dir))
 	}
 	return &r, nil
+}
+
+// whole reports whether a record that was read is one that was written.
+func (r *Record) whole() bool {
+	families := len(r.IPFamily.families())
+	complete := families > 0 && len(r.Nodes) > 0 && CheckName(r.Name) == nil
+	for _, list := range [][]netip.Prefix{r.NodeCIDRs, r.PodCIDRs, r.ServiceCIDRs} {
+		complete = complete && len(list) == families
+	}
+	for _, node := range r.Nodes {
+		complete = complete && len(node.Addresses) == families
+	}
+	return complete
 }
 
 // save writes the record, whole or not at all.

@@ -17,7 +17,7 @@ import (
 )
 
 // ownPrograms have to be beside each other in Config.ProgramDir.
-var ownPrograms = [...]string{"eastwest", "eastwest-node", "eastwest-cni", "eastwest-tool"}
+var ownPrograms = [...]string{"eastwest", "eastwest-server", "eastwest-node", "eastwest-cni", "eastwest-tool"}
 
 // hostPrograms are needed from the host, with the Debian package that has each.
 var hostPrograms = [...]struct{ program, debian string }{

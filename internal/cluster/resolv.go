@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -26,25 +27,26 @@ func readResolvers(path string) (string, error) {
 	return string(text), nil
 }
 
-// nodeResolvConf makes a node's resolv.conf from the host's: loopback resolvers, which a node cannot reach, are left out.
-// Where no other is named, the node asks the relay at gateway instead, and relay is true.
-func nodeResolvConf(host string, gateway netip.Addr) (text string, relay bool) {
+// nodeResolvConf makes a node's resolv.conf from the host's: resolvers that a node cannot reach, those on loopback and those
+// of a family that the node network does not have, are left out. Where no other is named, the node asks the relay at the first
+// of the gateways instead, and relay is true.
+func nodeResolvConf(host string, gateways []netip.Addr) (text string, relay bool) {
 	var others, servers []string
-	loopback := false
+	hidden := false
 	for line := range strings.Lines(host) {
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) == 0 || strings.HasPrefix(fields[0], "#") || strings.HasPrefix(fields[0], ";"):
 		case fields[0] != "nameserver":
 			others = append(others, strings.Join(fields, " "))
-		case len(fields) > 1 && isLoopback(fields[1]):
-			loopback = true
+		case len(fields) > 1 && !reachable(fields[1], gateways):
+			hidden = true
 		case len(fields) > 1:
 			servers = append(servers, "nameserver "+fields[1])
 		}
 	}
-	if len(servers) == 0 && loopback {
-		servers, relay = []string{"nameserver " + gateway.String()}, true
+	if len(servers) == 0 && hidden {
+		servers, relay = []string{"nameserver " + gateways[0].String()}, true
 	}
 	lines := append(servers, others...)
 	if len(lines) == 0 {
@@ -53,9 +55,15 @@ func nodeResolvConf(host string, gateway netip.Addr) (text string, relay bool) {
 	return strings.Join(lines, "\n") + "\n", relay
 }
 
-func isLoopback(server string) bool {
+// reachable reports whether a node can reach a resolver of the host. What is no address is left to the node's resolver.
+func reachable(server string, gateways []netip.Addr) bool {
 	address, err := netip.ParseAddr(server)
-	return err == nil && (address.Unmap().IsLoopback() || address.IsUnspecified())
+	if err != nil {
+		return true
+	}
+	address = address.Unmap()
+	return !address.IsLoopback() && !address.IsUnspecified() &&
+		slices.ContainsFunc(gateways, func(g netip.Addr) bool { return g.Is6() == address.Is6() })
 }
 
 // nameservers lists the addresses of the resolvers in a resolv.conf.

@@ -30,7 +30,7 @@ const (
 func (c *Clusters) run(ctx context.Context, r *Record, nodes []Node, wait time.Duration) error {
 	limited, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("cluster %s does not serve after %s", r.Name, wait))
 	defer cancel()
-	c.config.Progress(fmt.Sprintf("preparing %s on %s", count(len(nodes), "node"), r.NodeCIDR))
+	c.config.Progress(fmt.Sprintf("preparing %s on %s", count(len(nodes), "node"), list(r.NodeCIDRs)))
 	if err := c.prepare(r); err != nil {
 		return err
 	}
@@ -140,6 +140,15 @@ func parallel(functions ...func() error) error {
 	}
 	group.Wait()
 	return errors.Join(errs...)
+}
+
+// list writes addresses or ranges as flags take them.
+func list[T fmt.Stringer](all []T) string {
+	texts := make([]string, len(all))
+	for i, one := range all {
+		texts[i] = one.String()
+	}
+	return strings.Join(texts, ",")
 }
 
 func count(n int, what string) string {

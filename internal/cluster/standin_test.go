@@ -111,7 +111,7 @@ grep -o '/[^ ]*clusters[^ ]*' /proc/self/mountinfo
 nft list tables | grep eastwest_t
 ls -d /sys/fs/cgroup/*/eastwest/t* /sys/fs/cgroup/eastwest/t* 2>/dev/null
 pgrep -fa 'sleep 100[0-9]\.5'
-cat /proc/sys/net/ipv4/conf/*/forwarding | sort -u
+cat /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/force_forwarding 2>/dev/null | sort -u
 true`
 	out, err := exec.Command("sh", "-c", script).Output()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/kernel/hostnet"
 )
 
@@ -24,13 +25,16 @@ type Options struct {
 	Nodes int
 	// Kubeconfig is the file to write the context to; empty means the usual one.
 	Kubeconfig string
-	// NodeCIDR is the node network; the zero value means the first free private range.
-	NodeCIDR netip.Prefix
-	// PodCIDR, ServiceCIDR, Domain and APIPort are as in Record.
-	PodCIDR     netip.Prefix
-	ServiceCIDR netip.Prefix
-	Domain      string
-	APIPort     int
+	// IPFamily, NodeCIDRs, PodCIDRs, ServiceCIDRs, Domain and APIPort are as in Record. Without NodeCIDRs the node network is
+	// the first private range that is free, without the others they are the families' defaults.
+	IPFamily     IPFamily
+	NodeCIDRs    []netip.Prefix
+	PodCIDRs     []netip.Prefix
+	ServiceCIDRs []netip.Prefix
+	Domain       string
+	APIPort      int
+	// LoadBalancers are as in Record; without any they are the end of the node network.
+	LoadBalancers []addressplan.Range
 	// CNI and Overlay are as in Record.
 	CNI     string
 	Overlay string
@@ -45,19 +49,21 @@ type Options struct {
 // DefaultOptions are the defaults of the command line.
 func DefaultOptions() Options {
 	return Options{
-		Name:        DefaultName,
-		Nodes:       3,
-		PodCIDR:     netip.MustParsePrefix("10.244.0.0/16"),
-		ServiceCIDR: netip.MustParsePrefix("10.96.0.0/12"),
-		Domain:      "cluster.local",
-		APIPort:     6443,
-		ResolvConf:  defaultResolvConf,
-		Wait:        5 * time.Minute,
+		Name:       DefaultName,
+		Nodes:      3,
+		IPFamily:   IPv4,
+		Domain:     "cluster.local",
+		APIPort:    6443,
+		ResolvConf: defaultResolvConf,
+		Wait:       5 * time.Minute,
 	}
 }
 
 func (o Options) check() error {
 	if err := CheckName(o.Name); err != nil {
+		return err
+	}
+	if err := oneOf("--ip-family", string(o.IPFamily), string(IPv4), string(IPv6), string(IPDual)); err != nil {
 		return err
 	}
 	if err := oneOf("--overlay", o.Overlay, "none", "vxlan", "auto"); err != nil {
@@ -144,30 +150,53 @@ func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	network := options.NodeCIDR
-	if !network.IsValid() {
-		reserved := append(used, hostnet.Use{Range: options.PodCIDR}, hostnet.Use{Range: options.ServiceCIDR})
-		if network, err = chooseNodeCIDR(reserved); err != nil {
-			return nil, err
-		}
-	}
-	if err := checkRanges(network, options.PodCIDR, options.ServiceCIDR, used); err != nil {
-		return nil, err
-	}
-	list, err := nodes(options.Name, options.Nodes, network, options.PodCIDR)
-	if err != nil {
-		return nil, err
-	}
 	record := &Record{
-		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), NodeCIDR: network, PodCIDR: options.PodCIDR,
-		ServiceCIDR: options.ServiceCIDR, Domain: options.Domain, APIPort: options.APIPort, Nodes: list,
-		HostResolvConf: options.ResolvConf, CNI: options.CNI, Overlay: options.Overlay,
+		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), IPFamily: options.IPFamily, Domain: options.Domain,
+		APIPort: options.APIPort, HostResolvConf: options.ResolvConf, CNI: options.CNI, Overlay: options.Overlay,
 	}
-	record.ResolvConf, record.Relay = nodeResolvConf(resolvConf, record.Gateway())
-	if record.Sysctls, err = c.wantForwarding(); err != nil {
+	if err := record.chooseRanges(options, used); err != nil {
+		return nil, err
+	}
+	record.ResolvConf, record.Relay = nodeResolvConf(resolvConf, record.Gateways())
+	if record.Sysctls, err = c.wantForwarding(record); err != nil {
 		return nil, err
 	}
 	return record, record.save(c.stateDir(record.Name))
+}
+
+// chooseRanges decides the ranges of every family, and places the nodes in them.
+func (r *Record) chooseRanges(options Options, used []hostnet.Use) error {
+	var err error
+	if r.PodCIDRs, err = r.IPFamily.rangesOf("--pod-cidr", options.PodCIDRs, func(one family) netip.Prefix { return one.pods }); err != nil {
+		return err
+	}
+	if r.ServiceCIDRs, err = r.IPFamily.rangesOf("--service-cidr", options.ServiceCIDRs, func(one family) netip.Prefix { return one.services }); err != nil {
+		return err
+	}
+	families := r.IPFamily.families()
+	if len(options.NodeCIDRs) > 0 {
+		if r.NodeCIDRs, err = r.IPFamily.rangesOf("--node-cidr", options.NodeCIDRs, nil); err != nil {
+			return err
+		}
+	}
+	for i, one := range families {
+		if len(r.NodeCIDRs) == i {
+			reserved := append(slices.Clone(used), hostnet.Use{Range: r.PodCIDRs[i]}, hostnet.Use{Range: r.ServiceCIDRs[i]})
+			network, err := chooseNodeCIDR(one, reserved)
+			if err != nil {
+				return err
+			}
+			r.NodeCIDRs = append(r.NodeCIDRs, network)
+		}
+		if err := checkRanges(one, r.NodeCIDRs[i], r.PodCIDRs[i], r.ServiceCIDRs[i], used); err != nil {
+			return err
+		}
+	}
+	if r.Nodes, err = nodes(r.Name, options.Nodes, families, r.NodeCIDRs, r.PodCIDRs); err != nil {
+		return err
+	}
+	r.LoadBalancers, err = loadBalancers(r, options.LoadBalancers)
+	return err
 }
 
 // used lists the ranges that are taken: by the host, by its resolvers, and by clusters that are planned but not there yet.
@@ -184,7 +213,9 @@ func (c *Clusters) used(resolvConf string) ([]hostnet.Use, error) {
 		return nil, err
 	}
 	for _, r := range records {
-		used = append(used, hostnet.Use{Range: r.NodeCIDR, By: "node network of cluster " + r.Name})
+		for _, network := range r.NodeCIDRs {
+			used = append(used, hostnet.Use{Range: network, By: "node network of cluster " + r.Name})
+		}
 	}
 	return used, nil
 }

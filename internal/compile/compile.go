@@ -5,6 +5,7 @@
 //
 //	snapshot ─▶ Service, Name     one row for each Service, compiled again when it or a slice of it changes
 //	         ─▶ Routes, Tunnels, Egress    from the nodes
+//	         ─▶ Announcement   one row for each load balancer that this node answers for
 package compile
 
 import (
@@ -30,6 +31,7 @@ type Config struct {
 	MasqueradeAll bool
 	NoNames       bool // nobody answers DNS from these tables
 	NamesOnly     bool // compile no services: DNS alone serves none
+	NoAnnounce    bool // somebody else announces load balancers
 }
 
 // Tables is everything that one node applies.
@@ -39,11 +41,13 @@ type Tables struct {
 	Routes   table.Table[table.Route]
 	Tunnels  table.Table[table.Tunnel]
 	Egress   table.Table[table.Egress]
+
+	Announcements table.Table[table.Announcement]
 }
 
 // Keys says which rows of each table differ from the tables before.
 type Keys struct {
-	Services, Names, Routes, Tunnels, Egress table.Keys
+	Services, Names, Routes, Tunnels, Egress, Announcements table.Keys
 }
 
 // Compiler keeps the last tables, so that an update costs what changed. It is not safe for concurrent use.
@@ -52,10 +56,14 @@ type Compiler struct {
 	last   Tables
 	zone   string
 	claims claims
+
+	announced map[string]bool // Services that some node announces
 }
 
 // New makes a compiler for one node.
-func New(config Config) *Compiler { return &Compiler{config: config, claims: newClaims()} }
+func New(config Config) *Compiler {
+	return &Compiler{config: config, claims: newClaims(), announced: map[string]bool{}}
+}
 
 // Update compiles what changed and returns all tables. Rows that came out the same are not among the keys.
 func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tables, Keys) {
@@ -78,6 +86,9 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 		c.last.Routes, keys.Routes = replace(c.last.Routes, Routes(now, c.config))
 		c.last.Tunnels, keys.Tunnels = replace(c.last.Tunnels, Tunnels(now, c.config))
 		c.last.Egress, keys.Egress = replace(c.last.Egress, Egress(now, c.config))
+	}
+	if !c.config.NoAnnounce {
+		c.last.Announcements, keys.Announcements = c.announcements(now, changes)
 	}
 	return c.last, keys
 }

@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/restmapper"
 	"k8s.io/controller-manager/pkg/informerfactory"
 
+	"eastwest/internal/addressplan"
 	"eastwest/internal/join"
 	"eastwest/internal/pki"
 )
@@ -35,10 +36,18 @@ type Config struct {
 	ClusterCIDRs []netip.Prefix
 	NodeCIDRBits NodeCIDRBits
 	DNSAddresses []netip.Addr // virtual IPs of kube-system/kube-dns, one a family
-	Authority    pki.Pair     // signs the certificates of nodes
-	RootCA       []byte       // PEM, published to every namespace as kube-root-ca.crt
-	Token        join.Token   // with which nodes may join
-	Log          *slog.Logger
+
+	// LoadBalancers are the addresses for Services of type LoadBalancer; none leaves them to somebody else. No two overlap.
+	LoadBalancers []addressplan.Range
+
+	Authority pki.Pair   // signs the certificates of nodes
+	RootCA    []byte     // PEM, published to every namespace as kube-root-ca.crt
+	Token     join.Token // with which nodes may join
+	Log       *slog.Logger
+
+	// Informers run already, in the API server of this process, and are used rather than others of the same kinds; nil
+	// where there are none. They must run as long as Run.
+	Informers informers.SharedInformerFactory
 }
 
 // NodeCIDRBits are the lengths of a node's pod CIDRs.
@@ -65,7 +74,7 @@ func newShared(config Config) (*shared, error) {
 		return nil, fmt.Errorf("make controllers' metadata client: %w", err)
 	}
 	s := &shared{Config: config, client: client, metadata: objects, started: make(chan struct{})}
-	s.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(dropManagedFields))
+	s.informers = newInformers(client, config.Informers)
 	s.objects = informerfactory.NewInformerFactory(s.informers, metadatainformer.NewSharedInformerFactory(objects, 0))
 	s.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
 	return s, nil
@@ -76,14 +85,6 @@ func withBudget(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	return config
-}
-
-// dropManagedFields keeps what no controller reads out of the caches: it is half of many objects.
-func dropManagedFields(object any) (any, error) {
-	if accessor, err := meta.Accessor(object); err == nil {
-		accessor.SetManagedFields(nil)
-	}
-	return object, nil
 }
 
 // Run runs all controllers until ctx ends. The API server must serve already.

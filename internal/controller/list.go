@@ -6,6 +6,10 @@ import (
 	"context"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/kubernetes/pkg/controller/cronjob"
 	"k8s.io/kubernetes/pkg/controller/daemon"
@@ -21,6 +25,7 @@ import (
 	"k8s.io/kubernetes/pkg/controller/ttlafterfinished"
 
 	"eastwest/internal/controller/clusterdns"
+	"eastwest/internal/controller/loadbalancer"
 	"eastwest/internal/controller/nodecerts"
 	"eastwest/internal/controller/podcidr"
 )
@@ -62,6 +67,7 @@ func list() []entry {
 		{"endpoint-slices", endpointSlices},
 		{"endpoint-slice-mirroring", endpointSliceMirroring},
 		{"service-cidrs", serviceCIDRs},
+		{"load-balancers", loadBalancers},
 		{"disruption", disruptionBudgets},
 		{"resource-quotas", resourceQuotas},
 		{"cluster-role-aggregation", clusterRoles},
@@ -84,6 +90,22 @@ func dnsService(_ context.Context, s *shared) (func(context.Context), error) {
 
 func servingCertificates(_ context.Context, s *shared) (func(context.Context), error) {
 	return nodecerts.New(s.client, s.informers.Certificates().V1().CertificateSigningRequests(), s.informers.Core().V1().Nodes(), s.Log)
+}
+
+func loadBalancers(_ context.Context, s *shared) (func(context.Context), error) {
+	if len(s.LoadBalancers) == 0 {
+		return func(context.Context) {}, nil
+	}
+	events := record.NewBroadcaster()
+	run, err := loadbalancer.New(loadbalancer.Config{
+		Client: s.client.CoreV1(), Services: s.informers.Core().V1().Services(), Pool: s.LoadBalancers, Log: s.Log,
+		Events: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "service-controller"}),
+	})
+	return func(ctx context.Context) {
+		events.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: s.client.CoreV1().Events("")})
+		defer events.Shutdown()
+		run(ctx)
+	}, err
 }
 
 func deployments(ctx context.Context, s *shared) (func(context.Context), error) {

@@ -43,7 +43,7 @@ func (o *observer) observe(ctx context.Context) Client {
 	} else {
 		o.checkPath(&c)
 	}
-	if err := o.run(ctx, &c.DNS, "resolve", o.service.Name); err != nil {
+	if err := o.run(ctx, &c.DNS, "resolve", "--type", recordType(o.service.Spec.ClusterIP), o.service.Name); err != nil {
 		c.problem("%v", err)
 	} else {
 		o.checkDNS(&c)
@@ -56,6 +56,14 @@ func (o *observer) observe(ctx context.Context) Client {
 		o.checkRequests(&c)
 	}
 	return c
+}
+
+// recordType is what a virtual IP is asked for by.
+func recordType(address string) string {
+	if a, err := netip.ParseAddr(address); err == nil && a.Is6() {
+		return "AAAA"
+	}
+	return "A"
 }
 
 // run executes a command of the tool in the client pod and reads its JSON.

@@ -66,6 +66,7 @@ func New(config Config) (*Kubelet, error) {
 	if k.cri, err = criclient.Dial(config.RuntimeEndpoint, config.ImageEndpoint, k.metrics.Intercept); err != nil {
 		return nil, err
 	}
+	k.cri.IPv6First = config.NodeIPs[0].Is6()
 	k.events = events.New(config.Client, config.NodeName, config.Log)
 	k.node = node.New(node.Config{
 		Name: config.NodeName, IPs: config.NodeIPs, Labels: config.Labels, Taints: config.Taints, MaxPods: config.MaxPods,

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -61,12 +62,31 @@ func (c Config) validate() error {
 		errs = append(errs, errors.New("no node address: give one with --node-ip"))
 	}
 	if len(c.ClusterCIDRs) == 0 || len(c.ServiceCIDRs) == 0 {
-		errs = append(errs, errors.New("the ranges of pods and services are needed: --cluster-cidr and --service-cidr"))
+		errs = append(errs, errors.New("the ranges of pods and services are needed: --cluster-cidr and --service-cluster-ip-range"))
 	}
+	errs = append(errs, c.checkFamilies("pods", "--cluster-cidr", c.ClusterCIDRs), c.checkFamilies("services", "--service-cluster-ip-range", c.ServiceCIDRs))
 	if c.CNI != "" && c.CNI != CNIPTP && c.CNI != CNIBridge {
 		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
 	}
 	return errors.Join(errs...)
+}
+
+// checkFamilies refuses addresses of a family that this node has none of: nobody could reach them, nor they anybody.
+func (c Config) checkFamilies(what, flag string, ranges []netip.Prefix) error {
+	for _, one := range ranges {
+		if !slices.ContainsFunc(c.NodeIPs, func(own netip.Addr) bool { return own.Is6() == one.Addr().Is6() }) {
+			return fmt.Errorf("%s have %s addresses (%s %s), but this node has none: give one more with --node-ip, or other ranges",
+				what, familyName(one), flag, one)
+		}
+	}
+	return nil
+}
+
+func familyName(of netip.Prefix) string {
+	if of.Addr().Is6() {
+		return "IPv6"
+	}
+	return "IPv4"
 }
 
 func (c Config) criSocket() string { return filepath.Join(c.RunDir, "cri.sock") }

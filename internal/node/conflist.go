@@ -145,6 +145,7 @@ type (
 		Bridge           string   `json:"bridge"`
 		IsDefaultGateway bool     `json:"isDefaultGateway"`
 		HairpinMode      bool     `json:"hairpinMode"`
+		IPSpoofCheck     bool     `json:"ipspoofchk"`
 		IPMasq           bool     `json:"ipMasq"`
 		IPAM             ipamPart `json:"ipam"`
 		MTU              int      `json:"mtu,omitempty"`
@@ -168,7 +169,7 @@ type (
 )
 
 // conflist returns the configuration of a node with these pod CIDRs: what kind nodes have, ptp with host-local addresses
-// and portmap chained behind it, or bridge instead of ptp. The agent masquerades, so they do not. mtu 0 leaves it to the
+// and portmap chained behind it, or bridge instead of ptp. Pods send from their own addresses alone, which ptp does by itself. The agent masquerades, so they do not. mtu 0 leaves it to the
 // kernel.
 func conflist(plugin string, mtu int, cidrs []netip.Prefix) ([]byte, error) {
 	ipam := ipamPart{Type: "host-local", DataDir: "/run/cni-ipam-state"}
@@ -182,7 +183,7 @@ func conflist(plugin string, mtu int, cidrs []netip.Prefix) ([]byte, error) {
 	}
 	var attach any = ptpPlugin{Type: CNIPTP, IPAM: ipam, MTU: mtu}
 	if plugin == CNIBridge {
-		attach = bridgePlugin{Type: CNIBridge, Bridge: podBridge, IsDefaultGateway: true, HairpinMode: true, IPAM: ipam, MTU: mtu}
+		attach = bridgePlugin{Type: CNIBridge, Bridge: podBridge, IsDefaultGateway: true, HairpinMode: true, IPSpoofCheck: true, IPAM: ipam, MTU: mtu}
 	}
 	data, err := json.MarshalIndent(networkList{
 		CNIVersion: "1.0.0", Name: "eastwest",

@@ -16,10 +16,12 @@ import (
 	"eastwest/internal/client"
 	"eastwest/internal/compile"
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/announce"
 	"eastwest/internal/dataplane/healthcheck"
 	"eastwest/internal/dataplane/masquerade"
 	"eastwest/internal/dataplane/metrics"
 	"eastwest/internal/dataplane/routes/direct"
+	"eastwest/internal/kernel/neighbour"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/kernel/route"
 	"eastwest/internal/kernel/vxlan"
@@ -72,6 +74,7 @@ type Network struct {
 	routes   *reconcile.Loop[table.Route]
 	tunnels  *reconcile.Loop[table.Tunnel] // nil without an overlay
 	egress   *reconcile.Loop[table.Egress]
+	announce *reconcile.Loop[table.Announcement] // nil where somebody else does
 
 	nodeAddrs atomic.Pointer[map[netip.Addr]bool]
 
@@ -95,7 +98,7 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	n.compiler = compile.New(compile.Config{
 		NodeName: config.NodeName, NodeIPs: config.NodeIPs, ClusterCIDRs: config.ClusterCIDRs,
 		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL, MasqueradeAll: config.MasqueradeAll,
-		Overlay: config.Overlay, NoNames: config.Names == nil, NamesOnly: config.NoServices,
+		Overlay: config.Overlay, NoNames: config.Names == nil, NamesOnly: config.NoServices, NoAnnounce: config.NoRoutes,
 	})
 	return n, n.addDataplanes()
 }
@@ -111,8 +114,9 @@ func (n *Network) addDataplanes() error {
 		n.names = reconcile.NewLoop(reconcile.Config{Name: "names", Resync: math.MaxInt64, Log: n.config.Log}, n.config.Names)
 	}
 	if !n.config.NoRoutes {
-		n.routes = newLoop(n, "routes", direct.New(n.routing))
+		n.routes = newLoop(n, "routes", direct.New(n.routing, n.config.NodeIPs))
 		n.egress = newLoop(n, "egress", masquerade.New(n.tables))
+		n.announce = newLoop(n, "announcements", announce.New(neighbour.New(n.config.Netns), n.tables))
 		n.addOverlay()
 	}
 	return nil
@@ -178,7 +182,7 @@ func (n *Network) readiness() []<-chan struct{} {
 		all = append(all, n.names.Ready())
 	}
 	if n.routes != nil {
-		all = append(all, n.routes.Ready(), n.egress.Ready())
+		all = append(all, n.routes.Ready(), n.egress.Ready(), n.announce.Ready())
 	}
 	if n.tunnels != nil {
 		all = append(all, n.tunnels.Ready())
@@ -217,8 +221,10 @@ func (n *Network) parts() []func(context.Context) error {
 		parts = append(parts, n.names.Run)
 	}
 	if n.routes != nil {
-		mend := func(ctx context.Context) error { return n.routing.Watch(ctx, n.routes.Resync) }
-		parts = append(parts, n.routes.Run, n.egress.Run, mend)
+		mend := func(ctx context.Context) error {
+			return n.routing.Watch(ctx, func() { n.routes.Resync(); n.announce.Resync() })
+		}
+		parts = append(parts, n.routes.Run, n.egress.Run, n.announce.Run, mend)
 	}
 	if n.tunnels != nil {
 		parts = append(parts, n.overlayParts()...)
@@ -268,6 +274,7 @@ func (n *Network) offer(tables compile.Tables, keys compile.Keys) {
 	if n.routes != nil {
 		n.routes.Offer(tables.Routes, keys.Routes)
 		n.egress.Offer(tables.Egress, keys.Egress)
+		n.announce.Offer(tables.Announcements, keys.Announcements)
 	}
 	if n.tunnels != nil {
 		n.tunnels.Offer(tables.Tunnels, keys.Tunnels)

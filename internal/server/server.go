@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"eastwest/internal/addressplan"
 	"eastwest/internal/apiserver"
@@ -34,6 +35,7 @@ type Config struct {
 	NodeCIDRBits     controller.NodeCIDRBits // default 24 and 64
 	NodePorts        apiserver.PortRange     // default 30000-32767
 	ClusterDomain    string                  // default cluster.local
+	LoadBalancers    []addressplan.Range     // for Services of type LoadBalancer; none leaves them to somebody else
 	Names            []string                // more names and addresses for the serving certificate
 	EtcdEndpoints    []string                // default: an etcd in this process
 	Log              *slog.Logger
@@ -49,6 +51,12 @@ type Server struct {
 // which nodes join, and DataDir/admin.kubeconfig, for its administrator.
 func New(config Config) (*Server, error) {
 	config = config.complete()
+	if err := checkFamilies(config.ClusterCIDRs, config.ServiceCIDRs); err != nil {
+		return nil, err
+	}
+	if err := checkLoadBalancers(config.LoadBalancers); err != nil {
+		return nil, err
+	}
 	if err := checkPort(config.BindAddress, config.Port); err != nil {
 		return nil, err
 	}
@@ -82,6 +90,37 @@ func (c Config) complete() Config {
 		c.ClusterDomain = "cluster.local"
 	}
 	return c
+}
+
+// checkFamilies refuses ranges that do not fit together: one, or one of each family, and no service where there are no pods.
+func checkFamilies(pods, services []netip.Prefix) error {
+	for _, list := range [][]netip.Prefix{pods, services} {
+		if len(list) == 0 || len(list) > 2 || len(list) == 2 && list[0].Addr().Is6() == list[1].Addr().Is6() {
+			return fmt.Errorf("ranges %v: give one, or one of each IP family, with --cluster-cidr and --service-cluster-ip-range", list)
+		}
+	}
+	for _, service := range services {
+		if !slices.ContainsFunc(pods, func(pod netip.Prefix) bool { return pod.Addr().Is6() == service.Addr().Is6() }) {
+			family := "IPv4"
+			if service.Addr().Is6() {
+				family = "IPv6"
+			}
+			return fmt.Errorf("services have %s addresses (--service-cluster-ip-range %s), but pods have none: give both ranges or neither", family, service)
+		}
+	}
+	return nil
+}
+
+// checkLoadBalancers refuses ranges that have addresses in common, of which one might be given twice.
+func checkLoadBalancers(pool []addressplan.Range) error {
+	for i, r := range pool {
+		for _, other := range pool[:i] {
+			if r.Overlaps(other) {
+				return fmt.Errorf("--load-balancer-pool: %s and %s have addresses in common", other, r)
+			}
+		}
+	}
+	return nil
 }
 
 // checkPort says early, and in plain words, that somebody else has the port.
@@ -167,8 +206,8 @@ func (s *Server) runControllers(ctx context.Context, api *apiserver.Server) erro
 		return nil // it never served: Run of the API server says why
 	}
 	return controller.Run(ctx, controller.Config{
-		Client: api.Loopback(), ClusterCIDRs: s.config.ClusterCIDRs, NodeCIDRBits: s.config.NodeCIDRBits,
-		DNSAddresses: addressplan.DNS(s.config.ServiceCIDRs), Authority: s.credentials.authorityFiles,
+		Client: api.Loopback(), Informers: api.Informers(), ClusterCIDRs: s.config.ClusterCIDRs, NodeCIDRBits: s.config.NodeCIDRBits,
+		DNSAddresses: addressplan.DNS(s.config.ServiceCIDRs), LoadBalancers: s.config.LoadBalancers, Authority: s.credentials.authorityFiles,
 		RootCA: s.credentials.authority.PEM, Token: s.credentials.token, Log: s.config.Log,
 	})
 }

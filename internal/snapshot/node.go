@@ -12,4 +12,6 @@ type Node struct {
 	PodCIDRs []netip.Prefix // empty until one is assigned
 	Zone     string         // label topology.kubernetes.io/zone
 	Leaving  bool           // being deleted, or about to be by the cluster autoscaler
+	Ready    bool           // condition Ready is True
+	Excluded bool           // label node.kubernetes.io/exclude-from-external-load-balancers
 }

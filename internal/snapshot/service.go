@@ -17,6 +17,7 @@ type Service struct {
 	Ports               []Port
 	ExternalIPs         []netip.Addr
 	LoadBalancerIPs     []netip.Addr // of mode VIP; those of mode Proxy are left out
+	Announced           bool         // LoadBalancerIPs are of the server's pool, so that a node announces them
 	SourceRanges        []netip.Prefix
 	AffinitySeconds     uint32 // 0 is no session affinity
 	InternalLocal       bool   // internalTrafficPolicy Local

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
@@ -19,6 +20,9 @@ const taintLeaving = "ToBeDeletedByClusterAutoscaler"
 
 // labelProxyName marks services that another proxy serves.
 const labelProxyName = "service.kubernetes.io/service-proxy-name"
+
+// conditionFromPool is how internal/controller/loadbalancer marks addresses of the server's pool.
+const conditionFromPool = "eastwest.local/AddressFromPool"
 
 // trimService keeps what a node needs. Addresses that do not parse are left out: the API server has validated them, and
 // one bad address must not take the service away.
@@ -33,6 +37,7 @@ func trimService(in *corev1.Service, names interned) *snapshot.Service {
 		AffinitySeconds: affinity(in),
 		ExternalIPs:     addrs(in.Spec.ExternalIPs),
 		LoadBalancerIPs: loadBalancerIPs(in),
+		Announced:       in.Spec.Type == corev1.ServiceTypeLoadBalancer && meta.IsStatusConditionTrue(in.Status.Conditions, conditionFromPool),
 		InternalLocal:   in.Spec.InternalTrafficPolicy != nil && *in.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		ExternalLocal:   in.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		PublishNotReady: in.Spec.PublishNotReadyAddresses,
@@ -202,6 +207,10 @@ func trimNode(in *corev1.Node) *snapshot.Node {
 	}
 	out.PodCIDRs = prefixes(cidrs)
 	out.Leaving = in.DeletionTimestamp != nil || slices.ContainsFunc(in.Spec.Taints, func(t corev1.Taint) bool { return t.Key == taintLeaving })
+	_, out.Excluded = in.Labels[corev1.LabelNodeExcludeBalancers]
+	out.Ready = slices.ContainsFunc(in.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
 	return out
 }
 

@@ -18,6 +18,7 @@ import (
 var (
 	programs = flag.String("bin", "", "folder of the programs that make build builds")
 	only     = flag.String("script", "*", "names of the scripts to run, without .txtar")
+	kubectl  = flag.String("kubectl", "", "the kubectl to use; eastwest's own without it")
 	running  = flag.String("kubeconfig", "", "use the cluster that is up, with its kubeconfig, and leave it up")
 	// The scripts share one cluster; scripts that need another make their own.
 	name = flag.String("name", "scripts", "name of the cluster; some scripts know the nodes by \"scripts\"")

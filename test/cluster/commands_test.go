@@ -21,7 +21,7 @@ const patience = 3 * time.Minute
 
 // commands are what scripts have besides testscript's own:
 //
-//	kubectl ARG…                        eastwest kubectl
+//	kubectl ARG…                        eastwest kubectl, or the one that -kubectl names
 //	until PATTERN COMMAND ARG…          repeats the command until it succeeds and prints what matches
 //	until-fails PATTERN COMMAND ARG…    repeats the command until it fails and prints what matches
 //	until-not PATTERN COMMAND ARG…      repeats the command until it succeeds and prints nothing that matches
@@ -58,6 +58,9 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 func expand(ts *testscript.TestScript, args []string) []string {
 	switch args[0] {
 	case "kubectl":
+		if *kubectl != "" {
+			return append([]string{*kubectl}, args[1:]...)
+		}
 		return append([]string{"eastwest"}, args...)
 	case "exec-on":
 		return append([]string{"eastwest", "node", "exec", args[1], "--"}, args[2:]...)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cni runs the plugins under real clients: containernetworking's cnitool, and podman from Debian. Each test gets
+// Package cni runs the plugins under real clients: containernetworking's cnitool, and podman and containerd from Debian. Each test gets
 // its client, unpacks it into a folder of its own and installs nothing.
 package cni
 

@@ -34,6 +34,11 @@ var rules = []rule{
 		why:    "the node's program stays small: it uses eastwest/internal/client",
 	},
 	{
+		except: []string{"internal/server", "internal/cli/servercmd", "internal/apiserver", "internal/controller", "cmd/eastwest-server", "test"},
+		banned: []string{"eastwest/internal/server", "eastwest/internal/apiserver", "eastwest/internal/cli/servercmd"},
+		why:    "only the server's program carries the control plane",
+	},
+	{
 		in:     []string{"internal/table", "internal/snapshot", "internal/reconcile"},
 		banned: []string{"k8s.io/", "github.com/", "golang.org/", "google.golang.org/"},
 		why:    "values and loops need nothing but the standard library",

@@ -57,8 +57,8 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringSliceVar(&f.nodeIPs, "node-ip", nil, "address at which other nodes reach this one; two for dual stack (required)")
 	flags.StringVar(&c.StateDir, "state-dir", "/var/lib/eastwest", "folder for what outlives a restart of the machine")
 	flags.StringVar(&c.RunDir, "run-dir", "/run/eastwest", "folder for what does not")
-	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.244.0.0/16"}, "range of pods, as the server has it")
-	flags.StringSliceVar(&f.serviceCIDRs, "service-cidr", []string{"10.96.0.0/12"}, "range of services, as the server has it")
+	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.244.0.0/16"}, "range of pods; two, of both families, for dual stack, as the server has them")
+	flags.StringSliceVar(&f.serviceCIDRs, "service-cluster-ip-range", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack, as the server has them")
 	flags.StringVar(&c.Domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringVar(&c.Runtime, "cri", "", "socket of another container runtime, unix:///run/containerd/containerd.sock say (default: the built-in one)")
 	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
@@ -85,7 +85,7 @@ func (f *agentFlags) parse() error {
 	if f.config.ClusterCIDRs, err = parseEach("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
-	if f.config.ServiceCIDRs, err = parseEach("--service-cidr", f.serviceCIDRs, netip.ParsePrefix); err != nil {
+	if f.config.ServiceCIDRs, err = parseEach("--service-cluster-ip-range", f.serviceCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
 	if f.config.Overlay, err = compile.ParseOverlay(f.overlay); err != nil {

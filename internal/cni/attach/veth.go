@@ -47,6 +47,7 @@ type Pair struct {
 	Owner plugin.Owner
 	MTU   int              // of both ends; 0 leaves it to the kernel
 	MAC   net.HardwareAddr // of the container's end; nil for a random one
+	Group uint32           // link group of the host's end
 	// NoDAD switches duplicate address detection off on the host's end. Until its link-local address has passed it,
 	// the kernel solicits no neighbours for packets that it forwards (1 to 2 s after the link is up).
 	NoDAD bool
@@ -100,7 +101,7 @@ func makePair(host, container *link.Handle, sandbox *os.File, p Pair) (netlink.L
 // describe sets both hardware addresses, so that neither the kernel nor udev chooses later, and none has to be asked.
 func describe(p Pair, name string, sandbox *os.File) (*netlink.Veth, error) {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = name, p.MTU
+	attrs.Name, attrs.MTU, attrs.Group = name, p.MTU, p.Group
 	attrs.HardwareAddr = randomMAC()
 	mac := p.MAC
 	if mac == nil {

@@ -80,10 +80,7 @@ func connect(ctx context.Context, c *config, args *skel.CmdArgs, ns *attach.Name
 	}
 	if err := setUp(ctx, c, args, host, ns, br, ends, result); err != nil {
 		err = errors.Join(err, attach.Disconnect(host, owner, args.Netns))
-		if c.MacSpoofCheck {
-			err = errors.Join(err, releaseMAC(owner))
-		}
-		return err
+		return errors.Join(err, unguard(c, owner))
 	}
 	return describe(host, c, args, ends, result)
 }
@@ -93,10 +90,8 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 		return err
 	}
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	if c.MacSpoofCheck {
-		if err := guardMAC(ends.Host.Attrs().Name, ends.Container.Attrs().HardwareAddr, owner); err != nil {
-			return err
-		}
+	if err := guard(c, owner, ends, result); err != nil {
+		return err
 	}
 	own := gateways(c, result)
 	for _, address := range own {

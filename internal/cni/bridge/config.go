@@ -15,7 +15,7 @@ import (
 
 const defaultBridge = "cni0"
 
-// config holds the keys of the reference plugin.
+// config holds the keys of the reference plugin, and one more.
 type config struct {
 	types.PluginConf
 	Bridge                    string `json:"bridge"`
@@ -33,6 +33,7 @@ type config struct {
 	Vlan                      int    `json:"vlan"`
 	VlanTrunk                 []any  `json:"vlanTrunk"`
 	MacSpoofCheck             bool   `json:"macspoofchk"`
+	IPSpoofCheck              bool   `json:"ipspoofchk"` // not one of the reference plugin
 	Args                      struct {
 		CNI struct {
 			MAC string `json:"mac"`
@@ -58,6 +59,8 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 		return nil, plugin.ConfigError("cannot set hairpin mode and promiscuous mode at the same time")
 	case c.DisableContainerInterface && c.IPAM.Type != "":
 		return nil, plugin.ConfigError("cannot use IPAM when DisableContainerInterface flag is set")
+	case c.IPSpoofCheck && c.IPAM.Type == "":
+		return nil, plugin.ConfigError("ipspoofchk needs an IPAM plugin: without one the container has no address that it could send from")
 	case c.MTU < 0:
 		return nil, plugin.ConfigError("mtu %d is negative", c.MTU)
 	}

@@ -45,8 +45,14 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 		if err != nil {
 			return fmt.Errorf("look up %s: %w", i.Name, err)
 		}
-		if port.Type() == "veth" && port.Attrs().MasterIndex != br.Attrs().Index {
+		if port.Type() != "veth" {
+			continue
+		}
+		if port.Attrs().MasterIndex != br.Attrs().Index {
 			return fmt.Errorf("%s is not a port of bridge %s", i.Name, c.Bridge)
+		}
+		if err := checkGuard(c, args, i.Name, prev); err != nil {
+			return err
 		}
 	}
 	return attach.Check(args, prev, "veth")
@@ -64,9 +70,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		err = attach.Disconnect(host, owner, args.Netns)
 		host.Close()
 	}
-	if c.MacSpoofCheck {
-		err = errors.Join(err, releaseMAC(owner))
-	}
+	err = errors.Join(err, unguard(c, owner))
 	if c.IPMasq {
 		err = errors.Join(err, masquerade.Delete(ctx, c.IPMasqBackend, owner))
 	}
@@ -82,19 +86,8 @@ func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	alive := plugin.Valid(c.Name, c.ValidAttachments)
 	_, err = attach.Sweep(alive)
 	err = errors.Join(err, masquerade.Sweep(ctx, alive))
-	if c.MacSpoofCheck {
-		err = errors.Join(err, sweepGuards())
-	}
+	err = errors.Join(err, sweepGuards(c, alive))
 	return errors.Join(err, p.ipam.GC(ctx, c.IPAM.Type, args))
-}
-
-func sweepGuards() error {
-	host, err := link.Open()
-	if err != nil {
-		return err
-	}
-	defer host.Close()
-	return sweepMACs(host)
 }
 
 // Status asks the IPAM plugin, if there is one.

@@ -45,7 +45,7 @@ func TestKilledPluginsLeaveNothing(t *testing.T) {
 	ports := result + `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}, {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]}`
 	for name, keys := range map[string]string{
 		"ptp":      `"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}`,
-		"bridge":   `"isGateway": true, "macspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}`,
+		"bridge":   `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}`,
 		"portmap":  ports,
 		"firewall": `"backend": "iptables", ` + result,
 	} {

@@ -20,6 +20,7 @@ import (
 	"eastwest/internal/cni/ipam"
 	"eastwest/internal/cni/masquerade"
 	"eastwest/internal/cni/plugin"
+	"eastwest/internal/cni/sourceguard"
 	"eastwest/internal/kernel/link"
 )
 
@@ -88,7 +89,7 @@ func (p *Plugin) connect(ctx context.Context, c *config, args *skel.CmdArgs, ns 
 	}
 	defer host.Close()
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	ends, err := attach.Connect(host, ns.Link, ns.File, attach.Pair{Owner: owner, MTU: c.MTU, NoDAD: true})
+	ends, err := attach.Connect(host, ns.Link, ns.File, attach.Pair{Owner: owner, MTU: c.MTU, Group: sourceguard.Group, NoDAD: true})
 	if err != nil {
 		return err
 	}

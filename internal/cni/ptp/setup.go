@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
@@ -14,8 +13,8 @@ import (
 
 	"eastwest/internal/cni/attach"
 	"eastwest/internal/cni/forwarding"
+	"eastwest/internal/cni/sourceguard"
 	"eastwest/internal/kernel/link"
-	"eastwest/internal/kernel/sysctl"
 )
 
 // setUpContainer gives the container's end its addresses and routes. An address keeps the subnet's prefix, but the
@@ -66,12 +65,19 @@ func throughGateway(h *link.Handle, l netlink.Link, ip *current.IPConfig) error 
 // come from the container's own addresses.
 func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
 	name := l.Attrs().Name
-	if err := guardSource(name); err != nil {
-		return err
-	}
 	v4, v6 := false, false
 	for _, ip := range ips {
-		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway)}
+		if attach.IsV4(ip.Address.IP) {
+			v4 = true
+		} else {
+			v6 = true
+		}
+	}
+	if err := sourceguard.Routed(name, v4, v6); err != nil {
+		return err
+	}
+	for _, ip := range ips {
+		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway) | unix.IFA_F_NOPREFIXROUTE}
 		if err := h.AddrAdd(l, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add gateway address %s to %s: %w", ip.Gateway, name, err)
 		}
@@ -79,23 +85,8 @@ func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
 		if err := h.RouteReplace(route); err != nil {
 			return fmt.Errorf("add route to %s dev %s: %w", ip.Address.IP, name, err)
 		}
-		if attach.IsV4(ip.Address.IP) {
-			v4 = true
-		} else {
-			v6 = true
-		}
 	}
 	return forwarding.Enable(v4, v6)
-}
-
-// guardSource drops what comes with a source address that the route back does not lead to (strict reverse path,
-// RFC 3704): addresses that are not the container's own do not leave its veth.
-func guardSource(name string) error {
-	err := sysctl.Ensure("net/ipv4/conf/"+name+"/rp_filter", "1")
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 func noDAD(ip net.IP) int {

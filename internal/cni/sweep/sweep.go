@@ -18,6 +18,7 @@ import (
 	"eastwest/internal/cni/masquerade"
 	"eastwest/internal/cni/plugin"
 	"eastwest/internal/cni/portmap"
+	"eastwest/internal/cni/sourceguard"
 	"eastwest/internal/kernel/netns"
 )
 
@@ -54,7 +55,7 @@ func Sweep(ctx context.Context, c Config) error {
 		for _, o := range gone {
 			c.Log.Info("freed interface of a container that is gone", "network", o.Network, "container", o.ContainerID, "interface", o.IfName)
 		}
-		return errors.Join(err, portmap.Sweep(ctx, alive), masquerade.Sweep(ctx, alive), firewall.Sweep(ctx, alive))
+		return errors.Join(err, portmap.Sweep(ctx, alive), masquerade.Sweep(ctx, alive), firewall.Sweep(ctx, alive), sourceguard.Sweep(alive))
 	})
 	return errors.Join(err, c.addresses())
 }

@@ -64,7 +64,10 @@ func TestFollowWaitsForTheFile(t *testing.T) {
 		defer close(done)
 		Follow(ctx, path, func(c Config) { applied <- c.QueryLog }, slog.New(slog.DiscardHandler))
 	}()
-	if err := os.WriteFile(path, []byte("queryLog: all"), 0o600); err != nil {
+	if err := os.WriteFile(path+".new", []byte("queryLog: all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil { // it is never there in part
 		t.Fatal(err)
 	}
 	if got := <-applied; got != "all" {

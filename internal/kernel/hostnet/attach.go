@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/netns"
 )
 
 // NodeLink is the name of a node's link to the node network, as the node sees it.
@@ -21,17 +23,20 @@ type Attachment struct {
 	Bridge, Veth string
 	// NetNS is the path of the node's network namespace.
 	NetNS string
-	// Address is the node's address with its network's length.
-	Address netip.Prefix
-	// Gateway is the bridge's address.
-	Gateway netip.Addr
+	// Addresses are the node's, one a family, each with its network's length.
+	Addresses []netip.Prefix
+	// Gateways are the bridge's addresses, in the same order.
+	Gateways []netip.Addr
 }
 
-// Attach joins the node to the bridge: eth0 with its address and a default route, and loopback, up. What is there already
+// Attach joins the node to the bridge: eth0 with its addresses and default routes, and loopback, up. What is there already
 // is completed.
 func Attach(a Attachment) error {
 	if err := a.addPair(); err != nil {
 		return err
+	}
+	if err := netns.Do(a.NetNS, func() error { return prepareIPv6(NodeLink, a.Addresses) }); err != nil {
+		return fmt.Errorf("prepare the node's link: %w", err)
 	}
 	ns, err := os.Open(a.NetNS)
 	if err != nil {
@@ -82,15 +87,19 @@ func (a Attachment) configure(node *netlink.Handle) error {
 	if err != nil {
 		return fmt.Errorf("find the node's link %s: %w", NodeLink, err)
 	}
-	if err := node.AddrReplace(eth, &netlink.Addr{IPNet: ipNet(a.Address)}); err != nil {
-		return fmt.Errorf("give the node its address %s: %w", a.Address, err)
+	for _, address := range a.Addresses {
+		if err := node.AddrReplace(eth, addressOf(address)); err != nil {
+			return fmt.Errorf("give the node its address %s: %w", address, err)
+		}
 	}
 	if err := errors.Join(node.LinkSetUp(lo), node.LinkSetUp(eth)); err != nil {
 		return fmt.Errorf("bring the node's links up: %w", err)
 	}
-	route := &netlink.Route{LinkIndex: eth.Attrs().Index, Gw: a.Gateway.AsSlice()}
-	if err := node.RouteReplace(route); err != nil {
-		return fmt.Errorf("route the node's traffic by %s: %w", a.Gateway, err)
+	for _, gateway := range a.Gateways {
+		route := &netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gateway.AsSlice()}
+		if err := node.RouteReplace(route); err != nil {
+			return fmt.Errorf("route the node's traffic by %s: %w", gateway, err)
+		}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // maxLinkName is the kernel's longest link name (IFNAMSIZ less the final zero).
@@ -43,9 +44,9 @@ func hardwareAddress(text string) net.HardwareAddr {
 	return net.HardwareAddr{0x02, sum[0], sum[1], sum[2], sum[3], sum[4]}
 }
 
-// EnsureBridge makes the bridge, gives it the address (with its network's length) and brings it up. A bridge that is
+// EnsureBridge makes the bridge, gives it the addresses (with their networks' lengths) and brings it up. A bridge that is
 // there already is completed.
-func EnsureBridge(name string, address netip.Prefix) error {
+func EnsureBridge(name string, addresses ...netip.Prefix) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr = name, hardwareAddress(name)
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !isExist(err) {
@@ -55,8 +56,13 @@ func EnsureBridge(name string, address netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", name, err)
 	}
-	if err := netlink.AddrReplace(bridge, &netlink.Addr{IPNet: ipNet(address)}); err != nil {
-		return fmt.Errorf("give bridge %s the address %s: %w", name, address, err)
+	if err := prepareIPv6(name, addresses); err != nil {
+		return fmt.Errorf("prepare bridge %s: %w", name, err)
+	}
+	for _, address := range addresses {
+		if err := netlink.AddrReplace(bridge, addressOf(address)); err != nil {
+			return fmt.Errorf("give bridge %s the address %s: %w", name, address, err)
+		}
 	}
 	if err := netlink.LinkSetUp(bridge); err != nil {
 		return fmt.Errorf("bring bridge %s up: %w", name, err)
@@ -83,6 +89,15 @@ func RemoveLink(name string) error {
 		return fmt.Errorf("delete link %s: %w", name, err)
 	}
 	return nil
+}
+
+// addressOf is an address to give to a link. They come from a plan, so no duplicates are looked for.
+func addressOf(prefix netip.Prefix) *netlink.Addr {
+	address := &netlink.Addr{IPNet: ipNet(prefix)}
+	if prefix.Addr().Is6() {
+		address.Flags = unix.IFA_F_NODAD
+	}
+	return address
 }
 
 func ipNet(prefix netip.Prefix) *net.IPNet {

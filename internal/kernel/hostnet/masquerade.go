@@ -9,7 +9,6 @@ import (
 	"net/netip"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -22,36 +21,48 @@ func TableName(cluster string) string { return "eastwest_" + cluster }
 // strangersTable is the name of a node's own nftables table, beside those of its agent.
 const strangersTable = "eastwest_node"
 
-// EnsureMasquerade writes the cluster's table: packets from the node network to anywhere else leave the host with the
-// host's address. The table is replaced in one transaction.
-func EnsureMasquerade(cluster string, network netip.Prefix) error {
-	rule := inNetwork(sourceOffset, network, expr.CmpOpEq)
-	rule = append(rule, inNetwork(destinationOffset, network, expr.CmpOpNeq)...)
-	return replaceTable(TableName(cluster), append(rule, &expr.Counter{}, &expr.Masq{}))
+// EnsureMasquerade writes the cluster's table: packets from a node network, of which there is one a family, to anywhere
+// else leave the host with the host's address. What goes from node to node passes here as well, where the host has bridges
+// ask nftables (br_netfilter), and is left alone, pods' addresses among it. The table is replaced in one transaction.
+func EnsureMasquerade(cluster string, networks ...netip.Prefix) error {
+	var rules [][]expr.Any
+	for _, network := range networks {
+		rule := append(ofFamily(network), outBy(expr.CmpOpNeq, BridgeName(cluster))...)
+		rule = append(rule, inNetwork(network, source, expr.CmpOpEq)...)
+		rules = append(rules, append(rule, inNetwork(network, destination, expr.CmpOpNeq)...))
+	}
+	return replaceTable(TableName(cluster), rules)
 }
 
 // MasqueradeStrangers makes the node whose network namespace is at path give its own address to packets that it forwards
 // to the node network from addresses outside the given networks: nobody else knows a way back to them.
 func MasqueradeStrangers(path string, networks ...netip.Prefix) error {
-	rule := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName(NodeLink)},
-	}
+	byFamily := map[bool][]netip.Prefix{}
 	for _, network := range networks {
-		rule = append(rule, inNetwork(sourceOffset, network, expr.CmpOpNeq)...)
+		if network.Addr().Is6() && byFamily[true] == nil {
+			byFamily[true] = []netip.Prefix{netip.MustParsePrefix("fe80::/10")} // what the node says of itself
+		}
+		byFamily[network.Addr().Is6()] = append(byFamily[network.Addr().Is6()], network)
 	}
-	return netns.Do(path, func() error {
-		return replaceTable(strangersTable, append(rule, &expr.Counter{}, &expr.Masq{}))
-	})
+	var rules [][]expr.Any
+	for _, known := range byFamily {
+		rule := append(ofFamily(known[0]), outBy(expr.CmpOpEq, NodeLink)...)
+		for _, network := range known {
+			rule = append(rule, inNetwork(network, source, expr.CmpOpNeq)...)
+		}
+		rules = append(rules, rule)
+	}
+	return netns.Do(path, func() error { return replaceTable(strangersTable, rules) })
 }
 
-// replaceTable writes a table with one rule for packets that leave, in the calling thread's network namespace.
-func replaceTable(name string, rule []expr.Any) error {
+// replaceTable writes a table with rules for packets that leave, which end in masquerading, in the calling thread's network
+// namespace.
+func replaceTable(name string, rules [][]expr.Any) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: name}
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: name}
 	// Adding before deleting makes the deletion of a table that may not exist succeed.
 	conn.AddTable(table)
 	conn.DelTable(table)
@@ -60,11 +71,21 @@ func replaceTable(name string, rule []expr.Any) error {
 		Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
-	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: rule})
+	for _, rule := range rules {
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(rule, &expr.Counter{}, &expr.Masq{})})
+	}
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("write nftables table %s: %w", table.Name, err)
 	}
 	return nil
+}
+
+// outBy compares the link by which a packet leaves.
+func outBy(op expr.CmpOp, link string) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: op, Register: 1, Data: interfaceName(link)},
+	}
 }
 
 // interfaceName is a name as the kernel compares it: 16 bytes (IFNAMSIZ), filled with zeros.
@@ -74,19 +95,39 @@ func interfaceName(name string) []byte {
 	return field
 }
 
-// Offsets of the addresses in an IPv4 header (RFC 791).
+// Which address of a packet is compared.
 const (
-	sourceOffset      = 12
-	destinationOffset = 16
+	source = iota
+	destination
 )
 
-// inNetwork compares an address of the packet with a network.
-func inNetwork(offset uint32, network netip.Prefix, op expr.CmpOp) []expr.Any {
-	address := network.Masked().Addr().As4()
+// offsets of both addresses in a header of IPv4 (RFC 791) or IPv6 (RFC 8200).
+func offsets(ipv6 bool) [2]uint32 {
+	if ipv6 {
+		return [2]uint32{source: 8, destination: 24}
+	}
+	return [2]uint32{source: 12, destination: 16}
+}
+
+// ofFamily is "meta nfproto".
+func ofFamily(network netip.Prefix) []expr.Any {
+	family := byte(unix.NFPROTO_IPV4)
+	if network.Addr().Is6() {
+		family = unix.NFPROTO_IPV6
+	}
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: net.CIDRMask(network.Bits(), 32), Xor: binaryutil.NativeEndian.PutUint32(0)},
-		&expr.Cmp{Op: op, Register: 1, Data: address[:]},
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
+	}
+}
+
+// inNetwork compares an address of the packet with a network.
+func inNetwork(network netip.Prefix, which int, op expr.CmpOp) []expr.Any {
+	bytes := uint32(network.Addr().BitLen() / 8)
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offsets(network.Addr().Is6())[which], Len: bytes},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: bytes, Mask: net.CIDRMask(network.Bits(), network.Addr().BitLen()), Xor: make([]byte, bytes)},
+		&expr.Cmp{Op: op, Register: 1, Data: network.Masked().Addr().AsSlice()},
 	}
 }
 
@@ -96,7 +137,7 @@ func HasTable(cluster string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("open nftables: %w", err)
 	}
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return false, fmt.Errorf("list nftables tables: %w", err)
 	}
@@ -114,7 +155,7 @@ func RemoveMasquerade(cluster string) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName(cluster)})
+	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: TableName(cluster)})
 	if err := conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("delete nftables table %s: %w", TableName(cluster), err)
 	}

@@ -19,13 +19,13 @@ type Use struct {
 	By string
 }
 
-// Occupied lists the IPv4 ranges that the host's addresses and routes use, in any table; default routes are left out.
+// Occupied lists the ranges of both families that the host's addresses and routes use, in any table; default routes are left out.
 func Occupied() ([]Use, error) {
 	names, err := linkNames()
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := netlink.AddrList(nil, unix.AF_INET)
+	addresses, err := netlink.AddrList(nil, unix.AF_UNSPEC)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list the host's addresses: %w", err)
 	}
@@ -35,7 +35,7 @@ func Occupied() ([]Use, error) {
 			uses = append(uses, Use{Range: prefix, By: "address of " + names[a.LinkIndex]})
 		}
 	}
-	routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+	routes, err := netlink.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{}, netlink.RT_FILTER_TABLE)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list the host's routes: %w", err)
 	}
@@ -72,13 +72,17 @@ func prefixOf(network *net.IPNet) (netip.Prefix, bool) {
 	return prefix, err == nil
 }
 
-// Uplinks names the links that the host's routes by a gateway use: replies from outside come in by them.
-func Uplinks() ([]string, error) {
+// Uplinks names the links that the host's routes of a family by a gateway use: replies from outside come in by them.
+func Uplinks(ipv6 bool) ([]string, error) {
 	names, err := linkNames()
 	if err != nil {
 		return nil, err
 	}
-	routes, err := netlink.RouteList(nil, unix.AF_INET)
+	family := unix.AF_INET
+	if ipv6 {
+		family = unix.AF_INET6
+	}
+	routes, err := netlink.RouteList(nil, family)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list the host's routes: %w", err)
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -20,15 +22,24 @@ type Sysctl struct {
 	Set    string `json:"set"`
 }
 
-// forwardingFor is the switch that lets packets that come in by a link be forwarded.
-func forwardingFor(link string) string { return filepath.Join("net/ipv4/conf", link, "forwarding") }
+// forwardingFor is the switch that lets packets of a family that come in by a link be forwarded. For IPv6 it came with Linux
+// 6.17; before, there is one for the whole host, which makes a router of it, and that is left to its administrator.
+func forwardingFor(link string, ipv6 bool) string {
+	if ipv6 {
+		return filepath.Join("net/ipv6/conf", link, "force_forwarding")
+	}
+	return filepath.Join("net/ipv4/conf", link, "forwarding")
+}
 
-// WantForwarding lists what has to change so that the host forwards packets that come in by the links.
-func WantForwarding(links []string) ([]Sysctl, error) {
+// WantForwarding lists what has to change so that the host forwards packets of a family that come in by the links.
+func WantForwarding(links []string, ipv6 bool) ([]Sysctl, error) {
 	var changes []Sysctl
 	for _, link := range links {
-		path := forwardingFor(link)
+		path := forwardingFor(link, ipv6)
 		now, err := readSysctl(path)
+		if ipv6 && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -52,14 +63,29 @@ func (s Sysctl) Restore() error {
 	if err != nil {
 		return err
 	}
-	all, err := readSysctl("net/ipv4/ip_forward")
-	if err != nil {
-		return err
-	}
-	if now != s.Set || all == "1" {
+	if now != s.Set {
 		return nil
 	}
+	if strings.HasPrefix(s.Path, "net/ipv4/") {
+		if all, err := readSysctl("net/ipv4/ip_forward"); err != nil || all == "1" {
+			return err
+		}
+	}
 	return writeSysctl(s.Path, s.Before)
+}
+
+// prepareIPv6 prepares a link in the calling thread's network namespace for the addresses: it takes what it is told by
+// nobody, and uses what it is given at once, its link-local address too, from which neighbours are looked for.
+func prepareIPv6(link string, addresses []netip.Prefix) error {
+	if !slices.ContainsFunc(addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		return nil
+	}
+	for _, s := range [][2]string{{"disable_ipv6", "0"}, {"accept_ra", "0"}, {"accept_dad", "0"}} {
+		if err := writeSysctl(filepath.Join("net/ipv6/conf", link, s[0]), s[1]); err != nil {
+			return fmt.Errorf("this host has no IPv6, or it is read-only: %w", err)
+		}
+	}
+	return nil
 }
 
 func readSysctl(path string) (string, error) {

@@ -169,8 +169,12 @@ func add(h *link.Handle, want Device) error {
 	if err != nil {
 		return err
 	}
-	// What comes in may have been sent from an address that this node reaches without the overlay, the peer's own say.
-	for _, parameter := range [][2]string{{"net/ipv4/conf/" + Name + "/rp_filter", "2"}, {"net/ipv6/conf/" + Name + "/accept_dad", "0"}} {
+	// What comes in may have been sent from an address that this node reaches without the overlay, the peer's own say, and is
+	// for pods. (IPv6 is forwarded link by link since Linux 6.17; before, it is for the whole node.)
+	for _, parameter := range [][2]string{
+		{"net/ipv4/conf/" + Name + "/rp_filter", "2"}, {"net/ipv4/conf/" + Name + "/forwarding", "1"},
+		{"net/ipv6/conf/" + Name + "/accept_dad", "0"}, {"net/ipv6/conf/" + Name + "/force_forwarding", "1"},
+	} {
 		if err := sysctl.Ensure(parameter[0], parameter[1]); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

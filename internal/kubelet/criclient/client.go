@@ -22,7 +22,9 @@ const maxMessage = 16 << 20
 type Client struct {
 	Runtime runtimeapi.RuntimeServiceClient
 	Images  runtimeapi.ImageServiceClient
-	conns   []*grpc.ClientConn
+	// IPv6First puts a pod's IPv6 address first, on a node whose own first address is one. Runtimes put IPv4 first.
+	IPv6First bool
+	conns     []*grpc.ClientConn
 }
 
 // Dial prepares connections to the endpoints (unix:///path). It does not wait for the runtime: calls fail until it answers, and

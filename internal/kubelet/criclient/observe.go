@@ -5,6 +5,8 @@ package criclient
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,7 +60,7 @@ func (c *Client) addSandbox(ctx context.Context, state *podstate.State, item *ru
 		Ready:       s.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY,
 		HostNetwork: s.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE,
 	}
-	sandbox.IPs = SandboxIPs(s)
+	sandbox.IPs = primaryFirst(SandboxIPs(s), c.IPv6First)
 	state.Sandboxes = append(state.Sandboxes, sandbox)
 	return nil
 }
@@ -72,6 +74,18 @@ func SandboxIPs(s *runtimeapi.PodSandboxStatus) []string {
 	for _, more := range s.GetNetwork().GetAdditionalIps() {
 		ips = append(ips, more.GetIp())
 	}
+	return ips
+}
+
+// primaryFirst puts the addresses of the primary family first, each family's in their order.
+func primaryFirst(ips []string, ipv6 bool) []string {
+	rank := func(text string) int {
+		if ip, err := netip.ParseAddr(text); err == nil && ip.Is6() == ipv6 {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(ips, func(a, b string) int { return rank(a) - rank(b) })
 	return ips
 }
 

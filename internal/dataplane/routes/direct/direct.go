@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -21,17 +22,21 @@ type Kernel interface {
 	List(ctx context.Context) ([]route.Route, error)
 	Put(ctx context.Context, r route.Route) error
 	Delete(ctx context.Context, r route.Route) error
+	Forward(ctx context.Context, addresses []netip.Addr) error
 }
 
 // Backend is the routes dataplane without encapsulation.
-type Backend struct{ kernel Kernel }
+type Backend struct {
+	kernel Kernel
+	own    []netip.Addr
+}
 
 var _ dataplane.Dataplane[table.Route] = (*Backend)(nil)
 
-// New makes a backend; it touches nothing before the first Apply.
-func New(kernel Kernel) *Backend { return &Backend{kernel: kernel} }
+// New makes a backend for a node with these addresses; it touches nothing before the first Apply.
+func New(kernel Kernel, own []netip.Addr) *Backend { return &Backend{kernel: kernel, own: own} }
 
-// Apply makes our routes equal to want. Nodes come and go rarely, so that it always compares with the kernel. A route
+// Apply makes our routes equal to want, and lets what comes to the node's own addresses take them. Nodes come and go rarely, so that it always compares with the kernel. A route
 // that cannot be added does not keep the others from being added.
 func (b *Backend) Apply(ctx context.Context, want table.Table[table.Route], _ table.Keys) error {
 	have, err := b.kernel.List(ctx)
@@ -44,7 +49,7 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Route], _ ta
 	}
 	wanted := map[route.Route]bool{}
 	destinations := map[string]bool{}
-	var errs []error
+	errs := []error{b.kernel.Forward(ctx, b.own)}
 	for _, row := range want.All() {
 		r := route.Route{Destination: row.Destination, Via: row.Via}
 		wanted[r] = true
@@ -65,9 +70,9 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Route], _ ta
 	return errors.Join(errs...)
 }
 
-// Remove deletes every route of ours.
+// Remove deletes every route of ours. Forwarding stays on: it may have been before.
 func (b *Backend) Remove(ctx context.Context) error {
-	return b.Apply(ctx, table.Table[table.Route]{}, table.Keys{All: true})
+	return New(b.kernel, nil).Apply(ctx, table.Table[table.Route]{}, table.Keys{All: true})
 }
 
 // Dump returns our routes, one a line.
