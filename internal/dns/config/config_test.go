@@ -82,6 +82,15 @@ func TestFollowWaitsForTheFile(t *testing.T) {
 	}
 }
 
+func TestConvertKnowsAutopath(t *testing.T) {
+	for line, left := range map[string]int{"autopath @kubernetes": 0, "autopath cluster.local @kubernetes": 0, "autopath /etc/resolv.conf": 1} {
+		c, err := Convert(".:53 {\n " + line + "\n}\n")
+		if err != nil || len(c.Left) != left {
+			t.Errorf("%s: left %v, err %v", line, c.Left, err)
+		}
+	}
+}
+
 func TestConvertSaysWhatServesTLS(t *testing.T) {
 	c, err := Convert("tls://.:853 {\n tls cert.pem key.pem\n forward . 192.0.2.1\n}\n")
 	if err != nil || len(c.Config.Upstreams) != 0 || len(c.Left) != 1 || !strings.Contains(c.Left[0], "line 1: tls://.:853: say --listen-tls") {
