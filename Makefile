@@ -7,6 +7,7 @@
 #   make cni-test    the CNI plugins under cnitool, podman and containerd
 #   make cni-bench   the CNI plugins beside the reference ones
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
+#   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
@@ -27,7 +28,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test cni-test cni-bench conformance bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test cni-test cni-bench conformance bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -76,6 +77,15 @@ kubectl-test: build packages
 	  (cd test/kubectl/v$$version && $(GO) build -ldflags "-X $(KUBERNETES_VERSION).gitVersion=v$$version.0" -o $(CURDIR)/bin/kubectl-$$version .) && \
 	  $(GO) test -vet=off -count=1 -timeout 10m ./test/cluster -args -bin $(CURDIR)/bin -script '30-kubectl' -kubectl $(CURDIR)/bin/kubectl-$$version || exit 1; \
 	done
+
+# What other people's clients do: client-go, controller-runtime, helm, @kubernetes/client-node.
+clients-test: build packages
+	@scripts/require.sh test
+	@command -v node >/dev/null || { echo 'Node.js is missing: install nodejs and npm'; exit 1; }
+	cd test/clients/controllerruntime && $(GO) test -vet=off -c -o $(CURDIR)/bin/clients/controllerruntime.test .
+	cd test/clients/helm && $(GO) build -o $(CURDIR)/bin/clients/helm helm.sh/helm/v4/cmd/helm
+	cd test/clients/node && npm install --no-package-lock --no-audit --no-fund --silent
+	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/clients -script '8[5-9]*'
 
 # Kubernetes' own specs on a fresh cluster; it compiles them first, which takes long.
 # ARGS go to the runner: make conformance ARGS='-focus=DNS -procs=2'

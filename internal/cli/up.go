@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"eastwest/internal/addressplan"
+	"eastwest/internal/cli/flagvalue"
 	"eastwest/internal/cluster"
 )
 
@@ -35,11 +36,11 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 				texts    []string
 				prefixes *[]netip.Prefix
 			}{{"--node-cidr", node, &options.NodeCIDRs}, {"--pod-cidr", pod, &options.PodCIDRs}, {"--service-cidr", service, &options.ServiceCIDRs}} {
-				if *r.prefixes, err = each(r.flag, r.texts, netip.ParsePrefix); err != nil {
+				if *r.prefixes, err = flagvalue.Each(r.flag, r.texts, netip.ParsePrefix); err != nil {
 					return &UsageError{Err: err}
 				}
 			}
-			if options.LoadBalancers, err = each("--load-balancer-pool", pools, addressplan.ParseRange); err != nil {
+			if options.LoadBalancers, err = flagvalue.Each("--load-balancer-pool", pools, addressplan.ParseRange); err != nil {
 				return &UsageError{Err: err}
 			}
 			if options.ResolvConf, err = filepath.Abs(options.ResolvConf); err != nil {
@@ -66,19 +67,6 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	flags.BoolVar(&options.Retain, "retain", false, "keep a cluster that did not come up, to look at it")
 	where.flags(cmd)
 	return cmd
-}
-
-// each parses every value of a flag.
-func each[T any](flag string, texts []string, parse func(string) (T, error)) ([]T, error) {
-	var out []T
-	for _, text := range texts {
-		one, err := parse(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", flag, err)
-		}
-		out = append(out, one)
-	}
-	return out, nil
 }
 
 // joined writes ranges or addresses as flags take them.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,6 +175,31 @@ func TestRestartOfTheKubeletStartsNothingTwice(t *testing.T) {
 	}
 	if n := w.cri.Calls("RunPodSandbox"); n != 2 {
 		t.Errorf("%d sandboxes were made for 2 pods", n)
+	}
+}
+
+// A runtime that does not say its name at first has nothing reported of its containers under another one.
+func TestContainerIDsNameTheRuntime(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.create(newPod("web", nil))
+	before := w.ready("web")
+	w.stop()
+	asked := w.cri.Calls("Version")
+	w.cri.SetFail(func(_ context.Context, call string) error {
+		if call == "Version" && w.cri.Calls("Version") <= asked+5 {
+			return errors.New("still starting")
+		}
+		return nil
+	})
+	w.start()
+	w.create(newPod("second", nil))
+	second, after := w.ready("second"), w.ready("web")
+	if !strings.HasPrefix(second.Status.ContainerStatuses[0].ContainerID, "double://") {
+		t.Errorf("the id of a container is %s", second.Status.ContainerStatuses[0].ContainerID)
+	}
+	if diff := cmp.Diff(before.Status.ContainerStatuses[0].ContainerID, after.Status.ContainerStatuses[0].ContainerID); diff != "" {
+		t.Errorf("the container changed: %s", diff)
 	}
 }
 

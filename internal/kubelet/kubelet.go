@@ -108,7 +108,7 @@ func (k *Kubelet) assemble(ctx context.Context) {
 	k.volumes = volume.New(volume.Config{RootDir: c.RootDir, Objects: cache, Tokens: volume.NewTokens(c.Client), Facts: k.facts})
 	capacity := k.node.Capacity()
 	k.pods = pod.NewManager(ctx, pod.Config{
-		CRI: k.cri, Runtime: k.node.RuntimeName, Allocatable: k.node.Allocatable,
+		CRI: k.cri, Runtime: k.cri.RuntimeName, Allocatable: k.node.Allocatable,
 		Node: render.Node{Name: c.NodeName, IPs: c.NodeIPs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, LogDir: c.LogDir,
 			CgroupRoot: c.CgroupRoot, MemoryBytes: capacity.Memory().Value(), CPUs: capacity.Cpu().Value()},
 		Resolver:  func() render.Resolver { return render.ParseResolver(text(c.ResolvConf)) },

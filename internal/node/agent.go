@@ -34,7 +34,7 @@ type Config struct {
 	Server       string     // https://HOST:PORT of the API server
 	Token        join.Token // used once, to get the node's own certificate
 	NodeName     string
-	NodeIPs      []netip.Addr // at which the other nodes reach this one; the primary family first
+	NodeIPs      []netip.Addr // at which the other nodes reach this one; the primary family first. Empty follows default routes
 	StateDir     string       // /var/lib/eastwest
 	RunDir       string       // /run/eastwest
 	ClusterCIDRs []netip.Prefix
@@ -58,13 +58,12 @@ func (c Config) validate() error {
 	if problems := validation.IsDNS1123Subdomain(c.NodeName); len(problems) > 0 {
 		errs = append(errs, fmt.Errorf("node name %q: %s", c.NodeName, problems[0]))
 	}
-	if len(c.NodeIPs) == 0 {
-		errs = append(errs, errors.New("no node address: give one with --node-ip"))
-	}
 	if len(c.ClusterCIDRs) == 0 || len(c.ServiceCIDRs) == 0 {
 		errs = append(errs, errors.New("the ranges of pods and services are needed: --cluster-cidr and --service-cluster-ip-range"))
 	}
-	errs = append(errs, c.checkFamilies("pods", "--cluster-cidr", c.ClusterCIDRs), c.checkFamilies("services", "--service-cluster-ip-range", c.ServiceCIDRs))
+	if len(c.NodeIPs) > 0 {
+		errs = append(errs, c.checkFamilies("pods", "--cluster-cidr", c.ClusterCIDRs), c.checkFamilies("services", "--service-cluster-ip-range", c.ServiceCIDRs))
+	}
 	if c.CNI != "" && c.CNI != CNIPTP && c.CNI != CNIBridge {
 		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
 	}
@@ -104,6 +103,14 @@ func Run(ctx context.Context, config Config) error {
 			return fmt.Errorf("make folder of the agent: %w", err)
 		}
 	}
+	if len(config.NodeIPs) == 0 {
+		return follow(ctx, config)
+	}
+	return run(ctx, config)
+}
+
+// run runs the node at its addresses.
+func run(ctx context.Context, config Config) error {
 	a := &agent{Config: config}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -116,6 +123,10 @@ func Run(ctx context.Context, config Config) error {
 		cancel(err)
 	}
 	a.running.Wait()
+	if a.identity != nil {
+		// Connections from an address that the node no longer has would be used again until they time out.
+		a.identity.dialer.CloseAll()
+	}
 	return failure(ctx)
 }
 

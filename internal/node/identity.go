@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/connrotation"
 
 	"eastwest/internal/client"
 	"eastwest/internal/join"
@@ -33,8 +35,15 @@ type identity struct {
 	client  pki.Pair
 	pool    *x509.CertPool
 	serving *serving
+	dialer  *connrotation.Dialer // of every connection to the API server
 	log     *slog.Logger
 }
+
+// As in net/http's default transport, which a dialer of our own replaces.
+const (
+	dialTimeout = 30 * time.Second
+	keepAlive   = 30 * time.Second
+)
 
 // retryJoin is the pause between attempts to reach a server that may still be starting.
 const retryJoin = 50 * time.Millisecond
@@ -45,6 +54,7 @@ func joinCluster(ctx context.Context, dir string, config Config) (*identity, err
 	id := &identity{
 		node: config.NodeName, ips: config.NodeIPs, server: config.Server, caFile: filepath.Join(dir, "ca.crt"),
 		client: pki.Pair{Certificate: filepath.Join(dir, "client.crt"), Key: filepath.Join(dir, "client.key")},
+		dialer: connrotation.NewDialer((&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}).DialContext),
 		log:    config.Log.With("part", "identity"),
 	}
 	if err := id.trust(ctx, config.Token); err != nil {
@@ -165,7 +175,7 @@ func (id *identity) enroll(ctx context.Context, token join.Token) error {
 // they change.
 func (id *identity) restConfig() *rest.Config {
 	return &rest.Config{
-		Host: id.server, UserAgent: "eastwest-node", QPS: -1,
+		Host: id.server, UserAgent: "eastwest-node", QPS: -1, Dial: id.dialer.DialContext,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: id.caFile, CertFile: id.client.Certificate, KeyFile: id.client.Key},
 	}
 }

@@ -19,6 +19,7 @@ var (
 	programs = flag.String("bin", "", "folder of the programs that make build builds")
 	only     = flag.String("script", "*", "names of the scripts to run, without .txtar")
 	kubectl  = flag.String("kubectl", "", "the kubectl to use; eastwest's own without it")
+	clients  = flag.String("clients", "", "folder of the clients that make clients-test builds; without it their scripts are skipped")
 	running  = flag.String("kubeconfig", "", "use the cluster that is up, with its kubeconfig, and leave it up")
 	// The scripts share one cluster; scripts that need another make their own.
 	name = flag.String("name", "scripts", "name of the cluster; some scripts know the nodes by \"scripts\"")
@@ -110,6 +111,9 @@ func environment(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	if *clients != "" {
+		programs += ":" + *clients
+	}
 	env.Setenv("PATH", programs+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"))
 	env.Setenv("KUBECONFIG", os.Getenv("SCRIPTS_KUBECONFIG"))
 	env.Setenv("CLUSTER", *name)
@@ -125,10 +129,13 @@ func environment(env *testscript.Env) error {
 
 // installed says whether a client is here that scripts use and that no step of the build installs.
 func installed(client string) (bool, error) {
-	if client != "python3-kubernetes" {
-		return false, fmt.Errorf("unknown condition %q", client)
+	switch client {
+	case "python3-kubernetes":
+		return exec.Command("/usr/bin/python3", "-c", "import kubernetes").Run() == nil, nil
+	case "clients":
+		return *clients != "", nil
 	}
-	return exec.Command("/usr/bin/python3", "-c", "import kubernetes").Run() == nil, nil
+	return false, fmt.Errorf("unknown condition %q", client)
 }
 
 // diagnose prints what a person would look at first.

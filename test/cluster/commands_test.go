@@ -101,7 +101,7 @@ func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir = ts.Getenv("WORK")
 	cmd.Env = []string{"HOME=" + ts.Getenv("WORK"), "TERM=dumb"}
-	for _, key := range []string{"PATH", "KUBECONFIG", "CLUSTER", "EASTWEST", "EASTWEST_ARTICLE_NODES", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
+	for _, key := range []string{"PATH", "KUBECONFIG", "CLUSTER", "EASTWEST", "EASTWEST_ARTICLE_NODES", "EASTWEST_CLIENTS", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
 	}
 	return cmd

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"eastwest/internal/cli/flagvalue"
 	"eastwest/internal/compile"
 	"eastwest/internal/join"
 	"eastwest/internal/node"
@@ -31,7 +32,7 @@ type agentFlags struct {
 func newAgent(s Streams) *cobra.Command {
 	f := &agentFlags{}
 	cmd := &cobra.Command{
-		Use:   "agent --server URL --token-file FILE --node-ip ADDRESS",
+		Use:   "agent --server URL --token-file FILE",
 		Short: "Run a node: kubelet, container runtime, service proxy, routes and DNS",
 		Long: `Run everything of one node in one process. The first time, the node joins with the token that the server wrote to
 its data folder and gets a certificate of its own; later it needs no token. Pods go on when the agent stops.`,
@@ -54,7 +55,7 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringVar(&f.token, "token", "", "join token; better in a file, for a command line can be seen by others")
 	flags.StringVar(&f.tokenFile, "token-file", "", "file with the join token")
 	flags.StringVar(&c.NodeName, "node-name", strings.ToLower(hostname), "name of the Node")
-	flags.StringSliceVar(&f.nodeIPs, "node-ip", nil, "address at which other nodes reach this one; two for dual stack (required)")
+	flags.StringSliceVar(&f.nodeIPs, "node-ip", nil, "address at which other nodes reach this one; two for dual stack (default: that of the default route, followed when it changes)")
 	flags.StringVar(&c.StateDir, "state-dir", "/var/lib/eastwest", "folder for what outlives a restart of the machine")
 	flags.StringVar(&c.RunDir, "run-dir", "/run/eastwest", "folder for what does not")
 	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.244.0.0/16"}, "range of pods; two, of both families, for dual stack, as the server has them")
@@ -79,13 +80,13 @@ func (f *agentFlags) parse() error {
 		return errors.New("--server is required: the URL of the API server")
 	}
 	var err error
-	if f.config.NodeIPs, err = parseEach("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
+	if f.config.NodeIPs, err = flagvalue.Each("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
 		return err
 	}
-	if f.config.ClusterCIDRs, err = parseEach("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
+	if f.config.ClusterCIDRs, err = flagvalue.Each("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
-	if f.config.ServiceCIDRs, err = parseEach("--service-cluster-ip-range", f.serviceCIDRs, netip.ParsePrefix); err != nil {
+	if f.config.ServiceCIDRs, err = flagvalue.Each("--service-cluster-ip-range", f.serviceCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
 	if f.config.Overlay, err = compile.ParseOverlay(f.overlay); err != nil {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"eastwest/internal/cli/flagvalue"
 	"eastwest/internal/client"
 	"eastwest/internal/dns"
 	"eastwest/internal/dns/config"
@@ -106,10 +107,10 @@ func (f *dnsFlags) run(ctx context.Context, s Streams) error {
 	var err error
 	collectAt(gcServing)
 	f.server.Log = logger(s, f.verbose)
-	if f.server.Allow, err = parseEach("--allow", f.allow, netip.ParsePrefix); err != nil {
+	if f.server.Allow, err = flagvalue.Each("--allow", f.allow, netip.ParsePrefix); err != nil {
 		return usageError{err}
 	}
-	if f.server.Upstreams, err = parseEach("--upstream", f.upstreams, forward.ParseServer); err != nil {
+	if f.server.Upstreams, err = flagvalue.Each("--upstream", f.upstreams, forward.ParseServer); err != nil {
 		return usageError{err}
 	}
 	if err := f.readCertificate(); err != nil {
@@ -172,7 +173,7 @@ func apiClient(kubeconfig string) (*client.Client, error) {
 func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) error {
 	var err error
 	f.zone.Log = f.server.Log
-	if f.zone.Reverse, err = parseEach("--reverse", f.ranges, netip.ParsePrefix); err != nil {
+	if f.zone.Reverse, err = flagvalue.Each("--reverse", f.ranges, netip.ParsePrefix); err != nil {
 		return usageError{err}
 	}
 	api, err := apiClient(f.kubeconfig)

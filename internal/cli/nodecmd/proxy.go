@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"eastwest/internal/cli/flagvalue"
 	"eastwest/internal/client"
 	"eastwest/internal/node"
 )
@@ -110,20 +111,20 @@ func (f *proxyFlags) parse() error {
 func (f *proxyFlags) parseRanges() error {
 	c := &f.config
 	var err error
-	if c.NodeIPs, err = parseEach("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
+	if c.NodeIPs, err = flagvalue.Each("--node-ip", f.nodeIPs, netip.ParseAddr); err != nil {
 		return err
 	}
-	if c.ClusterCIDRs, err = parseEach("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
+	if c.ClusterCIDRs, err = flagvalue.Each("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
-	if c.ServiceCIDRs, err = parseEach("--service-cidr", f.serviceCIDRs, netip.ParsePrefix); err != nil {
+	if c.ServiceCIDRs, err = flagvalue.Each("--service-cidr", f.serviceCIDRs, netip.ParsePrefix); err != nil {
 		return err
 	}
 	if slices.Equal(f.nodePorts, []string{"primary"}) {
 		c.PrimaryNodePort = true
 		return nil
 	}
-	c.NodePortAddresses, err = parseEach("--nodeport-addresses", f.nodePorts, netip.ParsePrefix)
+	c.NodePortAddresses, err = flagvalue.Each("--nodeport-addresses", f.nodePorts, netip.ParsePrefix)
 	return err
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"eastwest/internal/addressplan"
 	"eastwest/internal/apiserver"
+	"eastwest/internal/cli/flagvalue"
 	"eastwest/internal/server"
 )
 
@@ -116,13 +117,13 @@ func (f *serverFlags) parse() (server.Config, error) {
 			return c, fmt.Errorf("--bind-address: %w", err)
 		}
 	}
-	if c.ClusterCIDRs, err = each("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
+	if c.ClusterCIDRs, err = flagvalue.Each("--cluster-cidr", f.clusterCIDRs, netip.ParsePrefix); err != nil {
 		return c, err
 	}
-	if c.ServiceCIDRs, err = each("--service-cluster-ip-range", f.serviceCIDRs, netip.ParsePrefix); err != nil {
+	if c.ServiceCIDRs, err = flagvalue.Each("--service-cluster-ip-range", f.serviceCIDRs, netip.ParsePrefix); err != nil {
 		return c, err
 	}
-	if c.LoadBalancers, err = each("--load-balancer-pool", f.loadBalancers, addressplan.ParseRange); err != nil {
+	if c.LoadBalancers, err = flagvalue.Each("--load-balancer-pool", f.loadBalancers, addressplan.ParseRange); err != nil {
 		return c, err
 	}
 	if _, err = fmt.Sscanf(f.nodePorts, "%d-%d", &c.NodePorts.First, &c.NodePorts.Last); err != nil {
@@ -132,19 +133,6 @@ func (f *serverFlags) parse() (server.Config, error) {
 		return c, fmt.Errorf("--service-node-port-range %q: holds no port", f.nodePorts)
 	}
 	return c, nil
-}
-
-// each parses every value of a flag.
-func each[T any](flag string, texts []string, parse func(string) (T, error)) ([]T, error) {
-	var out []T
-	for _, text := range texts {
-		one, err := parse(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", flag, err)
-		}
-		out = append(out, one)
-	}
-	return out, nil
 }
 
 func run(ctx context.Context, config server.Config, out io.Writer, verbose bool) error {

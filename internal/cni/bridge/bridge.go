@@ -104,7 +104,7 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 			return err
 		}
 	}
-	if err := forward(own); err != nil {
+	if err := forward(c.Bridge, own); err != nil {
 		return err
 	}
 	if !c.IPMasq || len(result.IPs) == 0 {
@@ -113,12 +113,12 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 	return masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))
 }
 
-func forward(own []net.IPNet) error {
+func forward(bridge string, own []net.IPNet) error {
 	v4, v6 := false, false
 	for _, a := range own {
 		v4, v6 = v4 || attach.IsV4(a.IP), v6 || !attach.IsV4(a.IP)
 	}
-	return forwarding.Enable(v4, v6)
+	return forwarding.Enable(bridge, v4, v6)
 }
 
 // describe writes the three devices into the result. The bridge is read again: its address can change with its ports.

@@ -4,18 +4,74 @@
 package forwarding
 
 import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/link"
 	"eastwest/internal/kernel/sysctl"
 )
 
-// Enable lets packets of the wanted families be forwarded.
-func Enable(v4, v6 bool) error {
+// Enable lets packets of the wanted families be forwarded that come in by a link of containers, and the answers to them.
+//
+// For IPv6 that is the link itself and the one of the default route, where the kernel has a switch for each (force_forwarding,
+// Linux 6.17). As a whole, which is how it is before, it makes a router of the host: one that no longer listens to routers,
+// and so loses a default route that it has from them.
+func Enable(name string, v4, v6 bool) error {
 	if v4 {
 		if err := sysctl.Ensure("net/ipv4/ip_forward", "1"); err != nil {
 			return err
 		}
 	}
-	if v6 {
-		return sysctl.Ensure("net/ipv6/conf/all/forwarding", "1")
+	if !v6 {
+		return nil
 	}
-	return nil
+	const whole = "net/ipv6/conf/all/forwarding"
+	if have, err := sysctl.Get(whole); err == nil && have == "1" {
+		return nil
+	}
+	err := force(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return sysctl.Set(whole, "1")
+	}
+	if err != nil {
+		return err
+	}
+	uplink, err := uplink()
+	if err != nil || uplink == "" {
+		return err
+	}
+	return force(uplink)
+}
+
+func force(name string) error {
+	return sysctl.Ensure("net/ipv6/conf/"+name+"/force_forwarding", "1")
+}
+
+// uplink names the link that packets to the rest of the world take; empty for none.
+func uplink() (string, error) {
+	h, err := link.Open()
+	if err != nil {
+		return "", err
+	}
+	defer h.Close()
+	anywhere := net.ParseIP("2000::") // global unicast (RFC 4291, 2.4)
+	routes, err := h.RouteGet(anywhere)
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || err == nil && len(routes) == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the default route: %w", err)
+	}
+	l, err := h.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return "", fmt.Errorf("find the link of the default route: %w", err)
+	}
+	if l.Attrs().Flags&net.FlagLoopback != 0 {
+		return "", nil
+	}
+	return l.Attrs().Name, nil
 }

@@ -44,8 +44,8 @@ func TestKilledPluginsLeaveNothing(t *testing.T) {
 	const result = `"prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.244.1.2/24", "interface": 0}]}`
 	ports := result + `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}, {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]}`
 	for name, keys := range map[string]string{
-		"ptp":      `"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}`,
-		"bridge":   `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}`,
+		"ptp":      `"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
+		"bridge":   `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
 		"portmap":  ports,
 		"firewall": `"backend": "iptables", ` + result,
 	} {

@@ -117,30 +117,42 @@ func TestAddressesOfABridgeAreNotTaken(t *testing.T) {
 }
 
 func TestCheckFindsMissingGuards(t *testing.T) {
-	node := cnitest.NewNode(t)
-	list := cnitest.List(t, guardedBridge(t))
-	a, b := cnitest.Pod(t, "a"), cnitest.Pod(t, "b")
-	node.Add(list, a)
-	node.Add(list, b)
-	err := sweep.Sweep(t.Context(), sweep.Config{
-		Network: "podman", DataDir: t.TempDir(), NetNS: node.NS, Containers: []string{"a", "b"}, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := node.Check(list, a); err != nil {
-		t.Errorf("CHECK after a sweep that knew the container: %v", err)
-	}
-	node.Run("nft", "flush", "set", "bridge", "eastwest_source", "from6")
-	if err := node.Check(list, a); err == nil || !strings.Contains(err.Error(), "from6") {
-		t.Errorf("CHECK without a guard: %v", err)
-	}
-	if err := node.Del(list, a); err != nil {
-		t.Errorf("DEL without a guard: %v", err)
-	}
-	node.Add(list, a) // the set is filled again
-	if err := node.Check(list, a); err != nil {
-		t.Errorf("CHECK: %v", err)
+	for family, conf := range map[string]string{"bridge": guardedBridge(t), "ip6": dualStack(t, "1.1.0")} {
+		t.Run(family, func(t *testing.T) {
+			node := cnitest.NewNode(t)
+			list := cnitest.List(t, conf)
+			a, b := cnitest.Pod(t, "a"), cnitest.Pod(t, "b")
+			node.Add(list, a)
+			node.Add(list, b)
+			err := sweep.Sweep(t.Context(), sweep.Config{
+				Network: list.Name, DataDir: t.TempDir(), NetNS: node.NS, Containers: []string{"a", "b"}, Log: slog.New(slog.DiscardHandler),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := node.Check(list, a); err != nil {
+				t.Errorf("CHECK after a sweep that knew the container: %v", err)
+			}
+			node.Run("nft", "flush", "set", family, "eastwest_source", "from6")
+			if err := node.Check(list, a); err == nil || !strings.Contains(err.Error(), "from6") {
+				t.Errorf("CHECK without a guard: %v", err)
+			}
+			if err := node.Del(list, a); err != nil {
+				t.Errorf("DEL without a guard: %v", err)
+			}
+			node.Add(list, a) // the set is filled again
+			if err := node.Check(list, a); err != nil {
+				t.Errorf("CHECK: %v", err)
+			}
+			node.Run("nft", "delete", "table", family, "eastwest_source")
+			if err := node.Del(list, a); err != nil {
+				t.Errorf("DEL without a table: %v", err)
+			}
+			node.Add(list, a) // the table is made again
+			if err := node.Check(list, a); err != nil {
+				t.Errorf("CHECK: %v", err)
+			}
+		})
 	}
 }
 

@@ -96,13 +96,13 @@ func (p *Plugin) connect(ctx context.Context, c *config, args *skel.CmdArgs, ns 
 	describe(result, ends, args)
 	err = setUpContainer(ns.Link, ends.Container, args.Netns, result)
 	if err == nil {
-		err = setUpHost(host, ends.Host, result.IPs)
+		err = setUpHost(host, ends.Host, owner, result)
 	}
 	if err == nil && c.IPMasq {
 		err = masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))
 	}
 	if err != nil {
-		return errors.Join(err, attach.Disconnect(host, owner, args.Netns))
+		return errors.Join(err, attach.Disconnect(host, owner, args.Netns), sourceguard.Remove(owner))
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	err = disconnect(owner, args.Netns)
+	err = errors.Join(disconnect(owner, args.Netns), sourceguard.Remove(owner))
 	if c.IPMasq {
 		err = errors.Join(err, masquerade.Delete(ctx, c.IPMasqBackend, owner))
 	}
@@ -162,7 +162,7 @@ func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 	}
 	alive := plugin.Valid(c.Name, c.ValidAttachments)
 	_, err = attach.Sweep(alive)
-	return errors.Join(err, masquerade.Sweep(ctx, alive), p.ipam.GC(ctx, c.IPAM.Type, args))
+	return errors.Join(err, masquerade.Sweep(ctx, alive), sourceguard.Sweep(alive), p.ipam.GC(ctx, c.IPAM.Type, args))
 }
 
 // Status asks the IPAM plugin.

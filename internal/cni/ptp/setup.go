@@ -13,6 +13,7 @@ import (
 
 	"eastwest/internal/cni/attach"
 	"eastwest/internal/cni/forwarding"
+	"eastwest/internal/cni/plugin"
 	"eastwest/internal/cni/sourceguard"
 	"eastwest/internal/kernel/link"
 )
@@ -63,7 +64,8 @@ func throughGateway(h *link.Handle, l netlink.Link, ip *current.IPConfig) error 
 
 // setUpHost gives the host's end the gateway addresses and a route to the container, and lets packets through that
 // come from the container's own addresses.
-func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
+func setUpHost(h *link.Handle, l netlink.Link, owner plugin.Owner, result *current.Result) error {
+	ips := result.IPs
 	name := l.Attrs().Name
 	v4, v6 := false, false
 	for _, ip := range ips {
@@ -73,11 +75,14 @@ func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
 			v6 = true
 		}
 	}
-	if err := sourceguard.Routed(name, v4, v6); err != nil {
+	if err := (sourceguard.Routed{Owner: owner, Link: name, Addresses: addresses(result)}).Add(); err != nil {
 		return err
 	}
 	for _, ip := range ips {
-		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway) | unix.IFA_F_NOPREFIXROUTE}
+		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway)}
+		if !attach.IsV4(ip.Gateway) {
+			gateway.Flags |= unix.IFA_F_NOPREFIXROUTE // else there is a route to the gateway over each container's link
+		}
 		if err := h.AddrAdd(l, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("add gateway address %s to %s: %w", ip.Gateway, name, err)
 		}
@@ -86,7 +91,7 @@ func setUpHost(h *link.Handle, l netlink.Link, ips []*current.IPConfig) error {
 			return fmt.Errorf("add route to %s dev %s: %w", ip.Address.IP, name, err)
 		}
 	}
-	return forwarding.Enable(v4, v6)
+	return forwarding.Enable(name, v4, v6)
 }
 
 func noDAD(ip net.IP) int {

@@ -3,8 +3,6 @@
 package sourceguard
 
 import (
-	"errors"
-	"fmt"
 	"net"
 
 	"golang.org/x/sys/unix"
@@ -23,79 +21,35 @@ type Bridged struct {
 }
 
 // Add lets the port send what it may, and nothing else.
-func (g Bridged) Add() error {
-	err := g.write(false)
-	if errors.Is(err, unix.ENOENT) {
-		if err = nftset.Locked(ensureBridgeTable); err == nil {
-			err = g.write(false)
-		}
-	}
-	if errors.Is(err, unix.EEXIST) {
-		// The port's name is made from the container's, so what has it is left of the same one.
-		err = nftset.Locked(func() error { return g.write(true) })
-	}
-	if err != nil {
-		return fmt.Errorf("guard source addresses of %s: %w", g.Port, err)
-	}
-	return nil
-}
-
-func (g Bridged) write(replace bool) error {
-	var b nftset.Batch
-	for name, list := range g.elements() {
-		for _, e := range list {
-			if replace {
-				_, found, err := nftset.Get(bridgeSet(name), e.Key)
-				if err != nil {
-					return err
-				}
-				if found {
-					b.Delete(bridgeSet(name), e)
-				}
-			}
-			b.Add(bridgeSet(name), e)
-		}
-	}
-	return b.Commit()
-}
+func (g Bridged) Add() error { return add(g.Port, g.entries(), ensureBridgeTable) }
 
 // Check fails when the guard is not whole.
-func (g Bridged) Check() error {
-	for name, list := range g.elements() {
-		for _, e := range list {
-			have, found, err := nftset.Get(bridgeSet(name), e.Key)
-			if err != nil {
-				return err
-			}
-			if !found || have.Comment != e.Comment {
-				return fmt.Errorf("the nftables set %s of table bridge %s does not hold what %s may send from", name, tableName, g.Port)
-			}
-		}
-	}
-	return nil
-}
+func (g Bridged) Check() error { return check(g.Port, g.entries()) }
 
-// elements are those of each set. The unspecified address is that of duplicate address detection, and the link-local
-// address is what the container's kernel makes of its hardware address.
-func (g Bridged) elements() map[string][]nftset.Element {
+// entries are the port and what it may send from. The unspecified address is that of duplicate address detection, and the
+// link-local address is what the container's kernel makes of its hardware address.
+func (g Bridged) entries() []entry {
 	comment := g.Owner.String()
-	out := map[string][]nftset.Element{setPorts: {{Key: portKey(g.Port), Comment: comment}}}
-	add := func(set string, ip net.IP) {
-		out[set] = append(out[set], nftset.Element{Key: sourceKey(g.Port, g.MAC, ip), Comment: comment})
+	out := []entry{{setOf(unix.NFPROTO_BRIDGE, setPorts), nftset.Element{Key: linkKey(g.Port), Comment: comment}}}
+	had := map[string]bool{}
+	from := func(name string, addresses ...net.IP) {
+		for _, ip := range addresses {
+			out = append(out, entry{setOf(unix.NFPROTO_BRIDGE, name), nftset.Element{Key: sourceKey(g.Port, g.MAC, ip), Comment: comment}})
+		}
+		had[name] = true
 	}
 	for _, a := range g.Addresses {
 		if v4 := a.IP.To4(); v4 != nil {
-			if len(out[setV4]) == 0 {
-				add(setV4, net.IPv4zero.To4())
+			if !had[setV4] {
+				from(setV4, net.IPv4zero.To4())
 			}
-			add(setV4, v4)
+			from(setV4, v4)
 			continue
 		}
-		if len(out[setV6]) == 0 {
-			add(setV6, net.IPv6zero)
-			add(setV6, linkLocal(g.MAC))
+		if !had[setV6] {
+			from(setV6, net.IPv6zero, linkLocal(g.MAC))
 		}
-		add(setV6, a.IP.To16())
+		from(setV6, a.IP.To16())
 	}
 	return out
 }
@@ -107,40 +61,4 @@ func linkLocal(mac net.HardwareAddr) net.IP {
 	copy(ip[13:], mac[3:])
 	ip[8] ^= 2
 	return ip
-}
-
-// Remove removes what an owner's port may send.
-func Remove(o plugin.Owner) error {
-	text := o.String()
-	return removeIf(func(comment string) bool { return comment == text })
-}
-
-// Sweep removes what ports of owners that are not alive may send.
-func Sweep(alive func(plugin.Owner) bool) error {
-	return removeIf(func(comment string) bool {
-		o, ok := plugin.ParseOwner(comment)
-		return ok && !alive(o)
-	})
-}
-
-func removeIf(unwanted func(comment string) bool) error {
-	names, err := nftset.Names(unix.NFPROTO_BRIDGE, tableName)
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	return nftset.Locked(func() error {
-		var b nftset.Batch
-		for _, name := range []string{setPorts, setV4, setV6} {
-			all, err := nftset.List(bridgeSet(name))
-			if err != nil {
-				return err
-			}
-			for _, e := range all {
-				if unwanted(e.Comment) {
-					b.Delete(bridgeSet(name), e)
-				}
-			}
-		}
-		return b.Commit()
-	})
 }

@@ -18,6 +18,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	certificatesinformers "k8s.io/client-go/informers/certificates/v1"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -55,6 +56,10 @@ func New(client kubernetes.Interface, requests certificatesinformers.Certificate
 	if err != nil {
 		return nil, fmt.Errorf("watch certificate signing requests: %w", err)
 	}
+	// A node that has moved may ask for its new address before its Node says that it has it.
+	if _, err := nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: c.addressesChanged}); err != nil {
+		return nil, fmt.Errorf("watch nodes: %w", err)
+	}
 	c.synced = []cache.InformerSynced{registration.HasSynced, nodes.Informer().HasSynced}
 	return c.run, nil
 }
@@ -63,6 +68,24 @@ func New(client kubernetes.Interface, requests certificatesinformers.Certificate
 func open(request *certificatesv1.CertificateSigningRequest) bool {
 	return request.Spec.SignerName == certificatesv1.KubeletServingSignerName &&
 		len(request.Status.Certificate) == 0 && len(request.Status.Conditions) == 0
+}
+
+// addressesChanged looks at a node's open requests again when it has other addresses than before.
+func (c *controller) addressesChanged(before, now any) {
+	old, isOld := before.(*corev1.Node)
+	node, isNode := now.(*corev1.Node)
+	if !isOld || !isNode || slices.Equal(old.Status.Addresses, node.Status.Addresses) {
+		return
+	}
+	requests, err := c.lister.List(labels.Everything())
+	if err != nil {
+		c.log.Error("list certificate signing requests", "err", err)
+	}
+	for _, request := range requests {
+		if open(request) && request.Spec.Username == nodePrefix+node.Name {
+			c.queue.Add(request.Name)
+		}
+	}
 }
 
 func (c *controller) run(ctx context.Context) {

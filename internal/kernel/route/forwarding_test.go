@@ -19,7 +19,7 @@ func TestForwardByLinks(t *testing.T) {
 		{"near", near, "192.0.2.", "2001:db8:1::"}, {"far", far, "198.51.100.", "2001:db8:2::"}, {"other", other, "203.0.113.", "2001:db8:3::"},
 	} {
 		if i == 0 {
-			run(t, node, "sysctl -qw net.ipv6.conf.default.accept_dad=0")
+			run(t, node, "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv4.ip_forward=0") // which is inherited from the machine
 		}
 		run(t, node, "ip link add "+link.name+" type veth peer name eth0 netns "+link.ns)
 		for _, end := range []struct{ ns, name, host string }{{node, link.name, "1"}, {link.ns, "eth0", "2"}} {

@@ -5,8 +5,10 @@
 package criclient
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,6 +27,30 @@ type Client struct {
 	// IPv6First puts a pod's IPv6 address first, on a node whose own first address is one. Runtimes put IPv4 first.
 	IPv6First bool
 	conns     []*grpc.ClientConn
+	name      atomic.Pointer[string]
+}
+
+// RuntimeName is what the runtime calls itself, the scheme of container ids in pods' statuses; "unknown" before the first
+// Observe.
+func (c *Client) RuntimeName() string {
+	if name := c.name.Load(); name != nil {
+		return *name
+	}
+	return "unknown"
+}
+
+// identify asks the runtime for its name, once.
+func (c *Client) identify(ctx context.Context) error {
+	if c.name.Load() != nil {
+		return nil
+	}
+	version, err := c.Runtime.Version(ctx, &runtimeapi.VersionRequest{})
+	if err != nil {
+		return fmt.Errorf("ask the container runtime for its name: %w", err)
+	}
+	name := version.GetRuntimeName()
+	c.name.Store(&name)
+	return nil
 }
 
 // Dial prepares connections to the endpoints (unix:///path). It does not wait for the runtime: calls fail until it answers, and

@@ -19,6 +19,9 @@ import (
 
 // Observe asks the runtime for all sandboxes and containers of one pod. Things that vanish while it asks are left out.
 func (c *Client) Observe(ctx context.Context, uid string) (*podstate.State, error) {
+	if err := c.identify(ctx); err != nil {
+		return nil, err
+	}
 	selector := map[string]string{podstate.LabelPodUID: uid}
 	state := &podstate.State{UID: uid}
 	sandboxes, err := c.Runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{

@@ -72,7 +72,7 @@ func pressure(kind corev1.NodeConditionType, is bool, what, message string) core
 func (r *Reporter) problem(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	if r.RuntimeName() == "unknown" {
+	if r.runtimeName() == "unknown" {
 		version, err := r.config.Runtime.Version(ctx, &runtimeapi.VersionRequest{})
 		if err != nil {
 			return "container runtime is down: " + err.Error()

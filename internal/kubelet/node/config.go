@@ -56,8 +56,8 @@ func (r *Reporter) Capacity() corev1.ResourceList { return r.capacity }
 // Allocatable returns what pods may use. Callers must not change it.
 func (r *Reporter) Allocatable() corev1.ResourceList { return r.capacity }
 
-// RuntimeName returns the runtime's name as it gave it, "unknown" before it answered for the first time.
-func (r *Reporter) RuntimeName() string {
+// runtimeName returns the runtime's name as it gave it, "unknown" before it answered for the first time.
+func (r *Reporter) runtimeName() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.runtime

@@ -15,55 +15,20 @@ import (
 	"eastwest/internal/cni/nftset"
 )
 
-// The table for bridges is constant, but for the elements of its sets:
-//
-//	table bridge eastwest_source {
-//		set ports { port }
-//		set from4 { port . hardware address . IPv4 address }
-//		set from6 { port . hardware address . IPv6 address }
-//		chain prerouting {
-//			iifname != @ports accept
-//			icmpv6 type { nd-router-advert, nd-redirect } drop
-//			icmpv6 type nd-neighbor-advert iifname . ether saddr . target != @from6 drop
-//			iifname . ether saddr . ip saddr @from4 accept
-//			iifname . ether saddr . ip6 saddr @from6 accept
-//			iifname . ether saddr . arp saddr ip @from4 accept
-//			drop
-//		}
-//	}
-//
-// ARP and neighbour advertisements say whose an address is, router advertisements and redirects where packets go next:
-// with them a container would get what is for others. Frames of any other kind, and those with VLAN tags, are dropped.
-const (
-	setPorts = "ports"
-	setV4    = "from4"
-	setV6    = "from6"
-)
-
-func bridgeSet(name string) nftset.Set {
-	return nftset.Set{Family: unix.NFPROTO_BRIDGE, Table: tableName, Name: name}
-}
-
-func portKey(port string) []byte {
-	key := make([]byte, unix.IFNAMSIZ)
-	copy(key, port)
-	return key
-}
-
 // sourceKey is a concatenation, each part of which is padded to four bytes.
 func sourceKey(port string, mac net.HardwareAddr, ip net.IP) []byte {
-	key := append(portKey(port), make([]byte, etherPadded)...)
+	key := append(linkKey(port), make([]byte, etherPadded)...)
 	copy(key[unix.IFNAMSIZ:], mac)
 	return append(key, ip...)
 }
 
 const etherPadded = 8
 
-// Registers that hold a concatenation: the port's name fills the first of 16 bytes; the second begins with the hardware
-// address, and goes on with the other address.
+// Registers that hold a concatenation: the link's name fills the first of 16 bytes, and the next takes what follows. On a bridge
+// that is the hardware address, with the other address behind it.
 const (
-	regPort    = unix.NFT_REG_1
-	regEther   = unix.NFT_REG_2
+	regLink    = unix.NFT_REG_1
+	regNext    = unix.NFT_REG_2
 	regAddress = unix.NFT_REG32_00 + (unix.IFNAMSIZ+etherPadded)/4
 )
 
@@ -82,7 +47,26 @@ const (
 	redirect       = 137
 )
 
-// ensureBridgeTable makes the table if it is not there. The caller holds the lock.
+// ensureBridgeTable makes the table for bridges if it is not there; the caller holds the lock:
+//
+//	table bridge eastwest_source {
+//		set ports { port }
+//		set from4 { port . hardware address . IPv4 address }
+//		set from6 { port . hardware address . IPv6 address }
+//		chain prerouting {
+//			iifname . ether saddr . ip saddr @from4 accept
+//			meta l4proto != icmpv6 iifname . ether saddr . ip6 saddr @from6 accept
+//			iifname != @ports accept
+//			icmpv6 type { nd-router-advert, nd-redirect } drop
+//			icmpv6 type nd-neighbor-advert iifname . ether saddr . target != @from6 drop
+//			iifname . ether saddr . ip6 saddr @from6 accept
+//			iifname . ether saddr . arp saddr ip @from4 accept
+//			drop
+//		}
+//	}
+//
+// ARP and neighbour advertisements say whose an address is, router advertisements and redirects where packets go next:
+// with them a container would get what is for others. Frames of any other kind, and those with VLAN tags, are dropped.
 func ensureBridgeTable() error {
 	names, err := nftset.Names(unix.NFPROTO_BRIDGE, tableName)
 	if err != nil || len(names) > 0 {
@@ -93,7 +77,7 @@ func ensureBridgeTable() error {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	t := c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyBridge})
-	ports := &nftables.Set{Table: t, Name: setPorts, KeyType: nftables.TypeIFName}
+	ports := &nftables.Set{Table: t, Name: setPorts, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
 	v4, v6 := sourceSet(t, setV4, nftables.TypeIPAddr), sourceSet(t, setV6, nftables.TypeIP6Addr)
 	for _, s := range []*nftables.Set{ports, v4, v6} {
 		if err := c.AddSet(s, nil); err != nil {
@@ -120,19 +104,18 @@ func sourceSet(t *nftables.Table, name string, address nftables.SetDatatype) *nf
 
 func bridgeRules(ports, v4, v6 *nftables.Set) [][]expr.Any {
 	accept, drop := nftrule.Verdict(expr.VerdictAccept, ""), nftrule.Verdict(expr.VerdictDrop, "")
-	known := func(protocol uint16, base expr.PayloadBase, offset, length uint32, set *nftables.Set) []expr.Any {
-		return nftrule.Rule(ofType(protocol), source(base, offset, length), in(set, false), accept)
-	}
-	header := expr.PayloadBaseNetworkHeader
+	const header, transport = expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
 	f4, f6 := nftrule.V4(), nftrule.V6()
-	return [][]expr.Any{
-		{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: regPort}, &expr.Lookup{SourceRegister: regPort, SetName: ports.Name, SetID: ports.ID, Invert: true}, accept[0]},
-		nftrule.Rule(icmp6(routerAdvert), drop),
-		nftrule.Rule(icmp6(redirect), drop),
-		nftrule.Rule(icmp6(neighborAdvert), source(expr.PayloadBaseTransportHeader, ndTarget, f6.Len), in(v6, true), drop),
-		known(unix.ETH_P_IP, header, f4.Source, f4.Len, v4),
-		known(unix.ETH_P_IPV6, header, f6.Source, f6.Len, v6),
-		known(unix.ETH_P_ARP, header, arpSender, f4.Len, v4),
+	own6 := nftrule.Rule(source(header, f6.Source, f6.Len), in(v6, false), accept)
+	return [][]expr.Any{ // what is most comes first
+		nftrule.Rule(ofType(unix.ETH_P_IP), source(header, f4.Source, f4.Len), in(v4, false), accept),
+		nftrule.Rule(ofType(unix.ETH_P_IPV6), icmp6(expr.CmpOpNeq), own6),
+		{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: regLink}, &expr.Lookup{SourceRegister: regLink, SetName: ports.Name, SetID: ports.ID, Invert: true}, accept[0]},
+		nftrule.Rule(discovery(routerAdvert), drop),
+		nftrule.Rule(discovery(redirect), drop),
+		nftrule.Rule(discovery(neighborAdvert), source(transport, ndTarget, f6.Len), in(v6, true), drop),
+		nftrule.Rule(ofType(unix.ETH_P_IPV6), own6),
+		nftrule.Rule(ofType(unix.ETH_P_ARP), source(header, arpSender, f4.Len), in(v4, false), accept),
 		nftrule.Rule([]expr.Any{&expr.Counter{}}, drop),
 	}
 }
@@ -145,10 +128,16 @@ func ofType(protocol uint16) []expr.Any {
 	}
 }
 
-func icmp6(kind byte) []expr.Any {
-	return nftrule.Rule(ofType(unix.ETH_P_IPV6), []expr.Any{
+func icmp6(op expr.CmpOp) []expr.Any {
+	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
+		&expr.Cmp{Op: op, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
+	}
+}
+
+// discovery matches messages of neighbour discovery of one kind.
+func discovery(kind byte) []expr.Any {
+	return nftrule.Rule(ofType(unix.ETH_P_IPV6), icmp6(expr.CmpOpEq), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{kind}},
 	})
@@ -157,12 +146,12 @@ func icmp6(kind byte) []expr.Any {
 // source puts "iifname . ether saddr . ADDRESS" into the registers.
 func source(base expr.PayloadBase, offset, length uint32) []expr.Any {
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: regPort},
-		&expr.Payload{DestRegister: regEther, Base: expr.PayloadBaseLLHeader, Offset: etherSource, Len: 6},
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: regLink},
+		&expr.Payload{DestRegister: regNext, Base: expr.PayloadBaseLLHeader, Offset: etherSource, Len: 6},
 		&expr.Payload{DestRegister: regAddress, Base: base, Offset: offset, Len: length},
 	}
 }
 
 func in(s *nftables.Set, not bool) []expr.Any {
-	return []expr.Any{&expr.Lookup{SourceRegister: regPort, SetName: s.Name, SetID: s.ID, Invert: not}}
+	return []expr.Any{&expr.Lookup{SourceRegister: regLink, SetName: s.Name, SetID: s.ID, Invert: not}}
 }
