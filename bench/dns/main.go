@@ -72,6 +72,11 @@ func (o *options) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if o.endpoints > 0 {
+		if err := printTimes(api, servers); err != nil {
+			return err
+		}
+	}
 	return printMemory(servers)
 }
 

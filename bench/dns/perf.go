@@ -39,7 +39,10 @@ func (w workload) queries(services int) string {
 }
 
 // result is what one run of dnsperf measured.
-type result struct{ perSecond, latency, lost float64 } // queries, milliseconds, per cent
+type result struct{ perSecond, latency, lost, late float64 } // queries, milliseconds, per cent, milliseconds
+
+// steady is how many queries a second are asked to see how late the latest are: what all can answer.
+const steady = 10_000
 
 func ask(ctx context.Context, s *server, w workload, file string, length time.Duration) (result, error) {
 	out, err := exec.CommandContext(ctx, "dnsperf", "-s", "127.0.0.1", "-p", strconv.Itoa(s.port), "-d", file, "-m", w.transport,
@@ -47,11 +50,34 @@ func ask(ctx context.Context, s *server, w workload, file string, length time.Du
 	if err != nil {
 		return result{}, fmt.Errorf("run dnsperf against %s: %w\n%s", s.name, err, out)
 	}
-	r := result{number(out, "Queries per second:"), 1000 * number(out, "Average Latency (s):"), 0}
+	r := result{perSecond: number(out, "Queries per second:"), latency: 1000 * number(out, "Average Latency (s):")}
 	if sent := number(out, "Queries sent:"); sent > 0 {
 		r.lost = 100 * number(out, "Queries lost:") / sent
 	}
-	return r, nil
+	r.late, err = latest(ctx, s, w, file)
+	return r, err
+}
+
+// latest returns the 99th percentile of the latency at a steady rate, in milliseconds.
+func latest(ctx context.Context, s *server, w workload, file string) (float64, error) {
+	out, err := exec.CommandContext(ctx, "dnsperf", "-s", "127.0.0.1", "-p", strconv.Itoa(s.port), "-d", file, "-m", w.transport,
+		"-l", "2", "-c", "8", "-T", "1", "-Q", strconv.Itoa(steady), "-v").Output()
+	if err != nil {
+		return 0, fmt.Errorf("run dnsperf against %s: %w", s.name, err)
+	}
+	var latencies []float64
+	for line := range strings.Lines(string(out)) {
+		if fields := strings.Fields(line); len(fields) == 5 && fields[0] == ">" {
+			if v, err := strconv.ParseFloat(fields[4], 64); err == nil {
+				latencies = append(latencies, 1000*v)
+			}
+		}
+	}
+	if len(latencies) == 0 {
+		return 0, fmt.Errorf("dnsperf says nothing about the latency of %s", s.name)
+	}
+	slices.Sort(latencies)
+	return latencies[len(latencies)*99/100], nil
 }
 
 func number(out []byte, label string) float64 {
@@ -80,5 +106,6 @@ func summary(all, ours []result) string {
 	_, own, _ := median(ours, rate)
 	_, latency, _ := median(all, func(r result) float64 { return r.latency })
 	_, lost, _ := median(all, func(r result) float64 { return r.lost })
-	return fmt.Sprintf("%7.0f q/s (%.0f–%.0f), eastwest is %.2f×, %.2f ms, %.3f %% lost", middle, least, most, own/middle, latency, lost)
+	_, late, _ := median(all, func(r result) float64 { return r.late })
+	return fmt.Sprintf("%7.0f q/s (%.0f–%.0f), eastwest is %.2f×, %.2f ms, %.3f %% lost; p99 %.2f ms at %d q/s", middle, least, most, own/middle, latency, lost, late, steady)
 }

@@ -71,5 +71,8 @@ func sliceOf(service, endpoints int) *discoveryv1.EndpointSlice {
 			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint(name, "-7c5b9d6f8-", i), UID: types.UID(fmt.Sprintf("0a1bb7f2-9d5c-4a37-8a3b-%012d", n))},
 		})
 	}
+	if service == 0 {
+		s.Endpoints[0].Addresses = []string{clientAddress}
+	}
 	return s
 }

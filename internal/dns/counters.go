@@ -5,6 +5,9 @@ package dns
 import (
 	"net/netip"
 	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"eastwest/internal/dns/wire"
 )
@@ -70,6 +73,23 @@ type counters struct {
 	prefetch  atomic.Uint64
 	rejected  atomic.Uint64 // queries that found no place to wait
 	dropped   atomic.Uint64 // queries of a client that floods
+
+	durations [countedDurations + 1]atomic.Uint64 // answers by how long they took; the last is longer than all buckets
+	duration  atomic.Uint64                       // of all answers together, in nanoseconds
+}
+
+// durationBuckets are the upper bounds of the buckets that durations are counted in, in seconds: CoreDNS's.
+var durationBuckets = prometheus.ExponentialBuckets(0.00025, 2, countedDurations)
+
+const countedDurations = 16
+
+// took counts how long n answers took.
+func (c *counters) took(d time.Duration, n int) {
+	at := 0
+	for seconds := d.Seconds(); at < countedDurations && seconds > durationBuckets[at]; at++ {
+	}
+	c.durations[at].Add(uint64(n))
+	c.duration.Add(uint64(n) * uint64(max(d, 0)))
 }
 
 func (c *counters) request(udp bool, client netip.Addr, qtype uint16) {

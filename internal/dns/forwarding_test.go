@@ -253,12 +253,12 @@ func TestFastPathDoesNotAllocate(t *testing.T) {
 // FuzzFast: no packet breaks the server, and every reply can be read and is no longer than it may be.
 func FuzzFast(f *testing.F) {
 	z := testZone(f, testRows()...)
-	s, err := NewServer(ServerConfig{Zone: z, Listen: []string{"127.0.0.1:0"}, Workers: 1})
+	s, err := NewServer(ServerConfig{Zone: z, Listen: []string{"127.0.0.1:0"}, Workers: 1, NamespaceOf: inDefault})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(s.Close)
-	for _, name := range []string{"web.default.svc.cluster.local.", "20.0.96.10.in-addr.arpa.", "fd00--1.default.pod.cluster.local."} {
+	for _, name := range []string{"web.default.svc.cluster.local.", "20.0.96.10.in-addr.arpa.", "fd00--1.default.pod.cluster.local.", "www.example.com.default.svc.cluster.local."} {
 		packet, err := new(mdns.Msg).SetQuestion(name, mdns.TypeSRV).SetEdns0(1400, true).Pack()
 		if err != nil {
 			f.Fatal(err)

@@ -21,6 +21,9 @@ var (
 	descRequests = desc("coredns_dns_requests_total", "Queries by transport, family and type.", "server", "zone", "view", "proto", "family", "type")
 	descReplies  = desc("coredns_dns_responses_total", "Answers by code, and by what gave them.", "server", "zone", "view", "rcode", "plugin")
 	descEntries  = desc("coredns_cache_entries", "Entries of the cache, positive and negative ones.", "server", "type", "zones", "view")
+	descDuration = desc("coredns_dns_request_duration_seconds", "How long answers took.", "server", "zone", "view")
+	descLookups  = desc("coredns_cache_requests_total", "Queries that the cache was asked about.", "server", "zones", "view")
+	descHits     = desc("coredns_cache_hits_total", "Queries answered from the cache, by code: success is NOERROR, denial all others.", "server", "type", "zones", "view")
 	descMisses   = desc("coredns_cache_misses_total", "Queries that the cache could not answer.", "server", "zones", "view")
 	descStale    = desc("coredns_cache_served_stale_total", "Queries answered with an expired entry, because no upstream answered.", "server", "zones", "view")
 	descPrefetch = desc("coredns_cache_prefetch_total", "Entries fetched anew before they expired.", "server", "zones", "view")
@@ -40,7 +43,7 @@ var _ prometheus.Collector = (*Server)(nil)
 
 // Describe sends what can be collected.
 func (s *Server) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descReplies, descEntries, descMisses, descStale, descPrefetch, descRejects, descDropped, descReady, descAge, descMended, descUpstream} {
+	for _, d := range []*prometheus.Desc{descRequests, descReplies, descDuration, descEntries, descLookups, descHits, descMisses, descStale, descPrefetch, descRejects, descDropped, descReady, descAge, descMended, descUpstream} {
 		out <- d
 	}
 }
@@ -68,12 +71,33 @@ func (s *Server) Collect(out chan<- prometheus.Metric) {
 			}
 		}
 	}
+	success, all := s.sum(func(c *counters) *atomic.Uint64 { return &c.responses[fromCached][mdns.RcodeSuccess] }), uint64(0)
+	for rcode := range countedRcodes {
+		all += s.sum(func(c *counters) *atomic.Uint64 { return &c.responses[fromCached][rcode] })
+	}
+	count(descHits, success, server, "success", anywhere, view)
+	count(descHits, all-success, server, "denial", anywhere, view)
+	count(descLookups, all+s.sum(func(c *counters) *atomic.Uint64 { return &c.misses }), server, anywhere, view)
+	out <- s.durations(server, anywhere, view)
 	count(descMisses, s.sum(func(c *counters) *atomic.Uint64 { return &c.misses }), server, anywhere, view)
 	count(descStale, s.sum(func(c *counters) *atomic.Uint64 { return &c.stale }), server, anywhere, view)
 	count(descPrefetch, s.sum(func(c *counters) *atomic.Uint64 { return &c.prefetch }), server, anywhere, view)
 	count(descRejects, s.sum(func(c *counters) *atomic.Uint64 { return &c.rejected }))
 	count(descDropped, s.sum(func(c *counters) *atomic.Uint64 { return &c.dropped }))
 	s.collectState(out, server)
+}
+
+// durations is the histogram of all sockets.
+func (s *Server) durations(labels ...string) prometheus.Metric {
+	below, total := map[float64]uint64{}, uint64(0)
+	for i := range countedDurations + 1 {
+		total += s.sum(func(c *counters) *atomic.Uint64 { return &c.durations[i] })
+		if i < countedDurations {
+			below[durationBuckets[i]] = total
+		}
+	}
+	nanoseconds := s.sum(func(c *counters) *atomic.Uint64 { return &c.duration })
+	return prometheus.MustNewConstHistogram(descDuration, total, float64(nanoseconds)/1e9, below, labels...)
 }
 
 // age is since when the zone's names may be old.

@@ -58,8 +58,15 @@ func TestMetricsHaveCoreDNSNames(t *testing.T) {
 	}
 	web := httptest.NewServer(s.Handler())
 	defer web.Close()
-	_, metrics := get(t, web.URL+"/metrics")
 	server := s.Addrs()[0].String()
+	// How long an answer took is known when it was sent, which may be a moment after it was read here.
+	all, metrics := `request_duration_seconds_count{server="dns://`+server+`",view="",zone="."} 5`, ""
+	for range 500 {
+		if _, metrics = get(t, web.URL+"/metrics"); strings.Contains(metrics, all) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	for _, want := range []string{
 		`coredns_dns_requests_total{family="1",proto="udp",server="dns://` + server + `",type="A",view="",zone="."} 4`,
 		`coredns_dns_requests_total{family="1",proto="tcp",server="dns://` + server + `",type="SRV",view="",zone="."} 1`,
@@ -68,6 +75,10 @@ func TestMetricsHaveCoreDNSNames(t *testing.T) {
 		`coredns_dns_responses_total{plugin="forward",rcode="NOERROR",server="dns://` + server + `",view="",zone="."} 1`,
 		`coredns_dns_responses_total{plugin="cache",rcode="NOERROR",server="dns://` + server + `",view="",zone="."} 2`,
 		`coredns_cache_misses_total{server="dns://` + server + `",view="",zones="."} 1`,
+		`coredns_cache_hits_total{server="dns://` + server + `",type="success",view="",zones="."} 2`,
+		`coredns_cache_requests_total{server="dns://` + server + `",view="",zones="."} 3`,
+		`coredns_dns_request_duration_seconds_bucket{server="dns://` + server + `",view="",zone=".",le="+Inf"} 5`,
+		`coredns_dns_request_duration_seconds_count{server="dns://` + server + `",view="",zone="."} 5`,
 		`eastwest_dns_ready 1`,
 		`eastwest_dns_upstream_up{to="` + u.addr.String() + `"} 1`,
 	} {

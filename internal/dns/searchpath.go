@@ -46,13 +46,8 @@ func (s *Server) searched(q *wire.Query, client netip.Addr) int {
 // alongPath answers a search from the answers that were found before. Names of the cluster come first, and may have been
 // made since.
 func (s *Server) alongPath(c *session, packet, buf []byte, limit int, found int, client netip.Addr, now time.Time) ([]byte, verdict) {
-	if rec := s.cfg.Zone.records.Load(); rec != nil {
-		for _, end := range []int{found + 1, found + 2} {
-			c.query.Without(&c.other, found, end)
-			if n := s.cfg.Zone.locate(rec, &c.other); n.kind != missing && n.kind != elsewhere {
-				return nil, later
-			}
-		}
+	if s.inCluster(c, found) {
+		return nil, later
 	}
 	e := s.paths.Get(cacheKey(c.key[:0], &c.query), now)
 	if e == nil || e.Expired(now) {
@@ -64,6 +59,21 @@ func (s *Server) alongPath(c *session, packet, buf []byte, limit int, found int,
 	return s.finish(c, e, now), reply
 }
 
+// inCluster reports whether the name that is looked for is one of the cluster, in the entries of the path behind the first.
+func (s *Server) inCluster(c *session, found int) bool {
+	rec := s.cfg.Zone.records.Load()
+	if rec == nil {
+		return true // who knows
+	}
+	for _, end := range [...]int{found + 1, found + 2} {
+		c.query.Without(&c.other, found, end)
+		if n := s.cfg.Zone.locate(rec, &c.other); n.kind != missing && n.kind != elsewhere {
+			return true
+		}
+	}
+	return false
+}
+
 // walkPath finds the first name of a search path that exists and answers with it, or says that none does; c.reply says so
 // already. It is nil when that cannot be said: then the pod goes through its path itself.
 func (s *Server) walkPath(ctx context.Context, c *session, packet []byte, limit, found int) []byte {
@@ -71,7 +81,11 @@ func (s *Server) walkPath(ctx context.Context, c *session, packet []byte, limit,
 	if asked.Unpack(packet) != nil {
 		return nil
 	}
-	for _, name := range s.candidates(q, found) {
+	names := s.candidates(q, found)
+	if !s.inCluster(c, found) {
+		names = names[2:]
+	}
+	for _, name := range names {
 		m := new(mdns.Msg).SetReply(asked)
 		m.Authoritative, m.RecursionAvailable, m.Compress = true, true, true
 		if err := s.chase(ctx, q, m, name); err != nil {

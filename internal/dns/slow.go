@@ -21,7 +21,7 @@ const stalePatience = 1800 * time.Millisecond
 // that has too many such queries under way gets SERVFAIL at once. packet is not kept.
 func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]byte)) {
 	packet = append([]byte(nil), packet...)
-	count := s.counters[0]
+	count, began := s.counters[0], time.Now()
 	count.misses.Add(1)
 	if !s.slow.take(client) {
 		count.rejected.Add(1)
@@ -40,6 +40,7 @@ func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]b
 			s.logs(client, &q, rcode)
 		}
 		send(message)
+		count.took(time.Since(began), 1)
 	})
 }
 
@@ -100,23 +101,22 @@ func (s *Server) fetch(ctx context.Context, q *wire.Query) (*cache.Entry, error)
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, stalePatience)
 		defer cancel()
-	} else {
-		old = nil
+	} else { // there is nothing to wait for but the answer, and that takes less time than the client has
+		v, err, _ := s.flights.Do(key, func() (any, error) { return s.exchange(key, question(q)) })
+		e, _ := v.(*cache.Entry)
+		return e, err
 	}
 	select {
 	case got := <-s.flight(key, question(q)):
 		e, _ := got.Val.(*cache.Entry)
-		if old != nil && (got.Err != nil || e.Failed()) {
+		if got.Err != nil || e.Failed() {
 			s.counters[0].stale.Add(1)
 			return old, nil
 		}
-		return e, got.Err
+		return e, nil
 	case <-ctx.Done():
-		if old != nil {
-			s.counters[0].stale.Add(1)
-			return old, nil
-		}
-		return nil, ctx.Err()
+		s.counters[0].stale.Add(1)
+		return old, nil
 	}
 }
 

@@ -83,7 +83,8 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, client netip.Addr
 			_ = st.flush()
 			return
 		}
-		message, v := s.fast(c, query, buf, client, false, time.Now())
+		now := time.Now()
+		message, v := s.fast(c, query, buf, client, false, now)
 		switch v {
 		case drop:
 			return
@@ -92,6 +93,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, client netip.Addr
 				return
 			}
 			buf = message
+			c.count.took(time.Since(now), 1)
 		case later:
 			pending.Add(1)
 			s.later(query, client, false, func(message []byte) {

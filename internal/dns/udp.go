@@ -53,9 +53,11 @@ func (s *Server) answerBatch(ctx context.Context, conn *net.UDPConn, b *batch, c
 		}
 		s.answerUDP(ctx, conn, b, c, i, now)
 	}
+	replies := b.replied
 	if err := b.flush(); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
+	c.count.took(time.Since(now), replies)
 	return nil
 }
 

@@ -4,7 +4,8 @@
 //
 //	API server ──list, watch──▶ reflector ──trim──▶ mirror ──▶ snapshot.Store
 //
-// Objects are trimmed to what a node needs as soon as they arrive; nothing else of them is kept.
+// Objects are trimmed to what a node needs as soon as they arrive; nothing else of them is kept. A second, short watch now
+// and then finds what the first one lost.
 package watch
 
 import (

@@ -24,6 +24,12 @@ import (
 // startAPI serves one service with a virtual IP, one headless with a pod behind it, and returns a kubeconfig.
 func startAPI(t *testing.T) (kubeconfig string) {
 	t.Helper()
+	_, kubeconfig = startWorld(t)
+	return kubeconfig
+}
+
+func startWorld(t *testing.T) (api *apidouble.Server, kubeconfig string) {
+	t.Helper()
 	api, err := apidouble.New()
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +52,7 @@ func startAPI(t *testing.T) (kubeconfig string) {
 	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return kubeconfig
+	return api, kubeconfig
 }
 
 func run(ctx context.Context, args ...string) (status int, stdout, stderr string) {
@@ -130,4 +136,22 @@ func TestDNSAloneServesAnyCluster(t *testing.T) {
 	await(t, listen, "web.default.svc.cluster.local.", mdns.TypeA, "NOERROR 10.96.0.20")
 	await(t, listen, "db-0.db.default.svc.cluster.local.", mdns.TypeA, "NOERROR 10.244.1.5")
 	await(t, listen, "none.default.svc.cluster.local.", mdns.TypeA, "NXDOMAIN")
+}
+
+// A pod that a Service selects gets what is at the end of its search path at once; an address of a node is nobody's.
+func TestDNSAloneKnowsPodsOfServices(t *testing.T) {
+	api, kubeconfig := startWorld(t)
+	slice := api.Get("endpointslices", "default", "db-x").(*discoveryv1.EndpointSlice)
+	slice.Endpoints[0].Addresses = []string{"127.0.0.1"}
+	api.Put("endpointslices", slice)
+	file, listen := filepath.Join(t.TempDir(), "dns.yaml"), freeAddress(t)
+	if err := os.WriteFile(file, []byte("hosts: [{address: 192.0.2.7, names: [a.example]}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startDNS(t, "--kubeconfig", kubeconfig, "--listen", listen, "--resolv-conf", "", "--config", file)
+	const search = "a.example.default.svc.cluster.local."
+	await(t, listen, search, mdns.TypeA, "NOERROR a.example. 192.0.2.7")
+	api.Put("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "one"}, Status: corev1.NodeStatus{
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}}})
+	await(t, listen, search, mdns.TypeA, "NXDOMAIN")
 }

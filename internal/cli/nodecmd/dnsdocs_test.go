@@ -3,6 +3,12 @@
 package nodecmd
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,6 +30,29 @@ func fenced(t *testing.T, page, kind string) string {
 	return text
 }
 
+// writeCertificate writes cert.pem and key.pem.
+func writeCertificate(t *testing.T, dir string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: certificate}, "key.pem": {Type: "PRIVATE KEY", Bytes: key}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestCommandsOfThePage runs every command that docs/dns.md shows, on its files.
 func TestCommandsOfThePage(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/dns.md")
@@ -36,6 +65,7 @@ func TestCommandsOfThePage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	writeCertificate(t, dir)
 	commands := 0
 	for line := range strings.Lines(page) {
 		command, ok := strings.CutPrefix(line, "    eastwest ")
@@ -44,7 +74,8 @@ func TestCommandsOfThePage(t *testing.T) {
 		}
 		commands++
 		listen, metrics := freeAddress(t), freeAddress(t)
-		command = strings.NewReplacer("~/.kube/config", kubeconfig, "127.0.0.1:5353", listen, "127.0.0.1:9153", metrics,
+		command = strings.NewReplacer("~/.kube/config", kubeconfig, "127.0.0.1:5353", listen, "127.0.0.1:9153", metrics, "127.0.0.1:8853", freeAddress(t),
+			"cert.pem", filepath.Join(dir, "cert.pem"), "key.pem", filepath.Join(dir, "key.pem"),
 			"dns.yaml", filepath.Join(dir, "dns.yaml"), "Corefile", filepath.Join(dir, "Corefile")).Replace(command)
 		args := strings.Fields(command)
 		t.Run(strings.TrimSpace(line), func(t *testing.T) {
@@ -67,7 +98,7 @@ func TestCommandsOfThePage(t *testing.T) {
 			}
 		})
 	}
-	if commands < 5 {
+	if commands < 6 {
 		t.Errorf("found %d commands", commands)
 	}
 }

@@ -64,7 +64,10 @@ func TestFollowWaitsForTheFile(t *testing.T) {
 		defer close(done)
 		Follow(ctx, path, func(c Config) { applied <- c.QueryLog }, slog.New(slog.DiscardHandler))
 	}()
-	if err := os.WriteFile(path, []byte("queryLog: all"), 0o600); err != nil {
+	if err := os.WriteFile(path+".new", []byte("queryLog: all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil { // it is never there in part
 		t.Fatal(err)
 	}
 	if got := <-applied; got != "all" {
@@ -76,6 +79,15 @@ func TestFollowWaitsForTheFile(t *testing.T) {
 	go Follow(ctx, path, func(c Config) { applied <- c.QueryLog; cancel() }, slog.New(slog.DiscardHandler))
 	if got := <-applied; got != "all" {
 		t.Errorf("at start: got %q", got)
+	}
+}
+
+func TestConvertKnowsAutopath(t *testing.T) {
+	for line, left := range map[string]int{"autopath @kubernetes": 0, "autopath cluster.local @kubernetes": 0, "autopath /etc/resolv.conf": 1} {
+		c, err := Convert(".:53 {\n " + line + "\n}\n")
+		if err != nil || len(c.Left) != left {
+			t.Errorf("%s: left %v, err %v", line, c.Left, err)
+		}
 	}
 }
 

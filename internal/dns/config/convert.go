@@ -77,6 +77,10 @@ func (c *Converted) directive(d directive) {
 				c.leave(o, "no counterpart")
 			}
 		}
+	case "autopath":
+		if len(d.words) < 2 || d.words[len(d.words)-1] != "@kubernetes" {
+			c.leave(d, "only @kubernetes is known, which is how search paths are answered anyway")
+		}
 	case "log":
 		c.Config.QueryLog = "all"
 	case "prometheus":

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	mdns "github.com/miekg/dns"
@@ -73,12 +74,12 @@ func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg) (*
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	conn := &mdns.Conn{Conn: raw, UDPSize: mdns.MaxMsgSize}
+	conn := &mdns.Conn{Conn: raw}
 	if err := conn.WriteMsg(q); err != nil {
 		return nil, err
 	}
 	for {
-		response, err := conn.ReadMsg()
+		response, err := receive(conn, network)
 		var netErr net.Error
 		switch {
 		case err == nil && answers(q, response):
@@ -91,6 +92,26 @@ func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg) (*
 			return nil, err
 		}
 	}
+}
+
+// maxDatagram is how long a response over UDP may be: far longer than we ask for.
+const maxDatagram = 8192
+
+var datagrams = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
+
+// receive reads one message. One that is cut short cannot be read, and is an error.
+func receive(conn *mdns.Conn, network string) (*mdns.Msg, error) {
+	if network == "tcp" {
+		return conn.ReadMsg()
+	}
+	buf := datagrams.Get().(*[maxDatagram]byte)
+	defer datagrams.Put(buf)
+	n, err := conn.Conn.Read(buf[:])
+	if err != nil {
+		return nil, err
+	}
+	m := new(mdns.Msg)
+	return m, m.Unpack(buf[:n])
 }
 
 // answers reports whether a message is the response to q.

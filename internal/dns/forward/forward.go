@@ -102,8 +102,42 @@ type result struct {
 	err error
 }
 
+// run asks the first server, and the others when it fails or takes long. As long as nobody else is asked, nothing runs beside.
 func (a *attempt) run() (*mdns.Msg, error) {
-	var last result
+	if a.atOnce > 1 {
+		return a.askMore(result{})
+	}
+	first := a.servers[0]
+	a.next, a.left = 1, a.left-1
+	ctx, cancel := context.WithCancel(a.ctx)
+	defer cancel()
+	others := make(chan result, 1)
+	late := time.AfterFunc(first.patience(), func() {
+		m, err := a.askMore(result{})
+		others <- result{m, err}
+		if err == nil && good(m) {
+			cancel() // the first one need not answer any more
+		}
+	})
+	m, err := first.exchange(ctx, a.m)
+	switch onTime := late.Stop(); {
+	case err == nil && good(m):
+		return m, nil
+	case onTime:
+		return a.askMore(result{m, err})
+	}
+	r := <-others
+	if r.m == nil && err == nil {
+		return m, nil // a bad response is better than none
+	}
+	return r.m, r.err
+}
+
+// askMore asks the servers that were not asked yet, and knows the last response of those that were.
+func (a *attempt) askMore(last result) (*mdns.Msg, error) {
+	if a.left <= 0 || a.next >= len(a.servers) && last.m != nil {
+		return last.m, last.err
+	}
 	wait := a.ask()
 	for a.atOnce > 1 && a.next < len(a.servers) && a.left > 0 {
 		a.atOnce--
@@ -154,7 +188,8 @@ func good(m *mdns.Msg) bool {
 	return m.Rcode == mdns.RcodeSuccess || m.Rcode == mdns.RcodeNameError
 }
 
-// SetUpstreams puts other given servers in the place of Config.Upstreams, and another policy in that of Config.Policy. Servers that stay keep what is known about them.
+// SetUpstreams puts other given servers in the place of Config.Upstreams, and another policy in that of Config.Policy. Servers
+// that stay keep what is known about them.
 func (f *Forwarder) SetUpstreams(servers []Server, policy Policy) {
 	f.mu.Lock()
 	f.cfg.Upstreams, f.seen = servers, fileState{}

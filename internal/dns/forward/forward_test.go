@@ -133,6 +133,10 @@ func TestExchange(t *testing.T) {
 		{"wrong id and wrong question are passed over", Plain(startFake(t, liar).addr), "NOERROR " + good},
 		{"nobody there, then good", Plain(dead(t), right), "NOERROR " + good},
 		{"silent, then good", Plain(startFake(t, silent).addr, right), "NOERROR " + good},
+		{"slow, then failing", Plain(startFake(t, func(w mdns.ResponseWriter, q *mdns.Msg) {
+			time.Sleep(600 * time.Millisecond) // the next one is asked meanwhile, and is of no help
+			says(good)(w, q)
+		}).addr, startFake(t, fails).addr), "NOERROR " + good},
 		{"failing, then good", Plain(startFake(t, fails).addr, right), "NOERROR " + good},
 		{"all failing", Plain(startFake(t, fails).addr), "SERVFAIL "},
 		{"records about others are dropped", Plain(startFake(t, says(

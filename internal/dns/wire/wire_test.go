@@ -141,3 +141,32 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A query without some labels is the query that asks without them.
+func TestWithout(t *testing.T) {
+	ask := func(name string) (q Query) {
+		p, err := new(mdns.Msg).SetQuestion(name, mdns.TypeAAAA).Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Parse(p)
+		return q
+	}
+	full := ask("a.bcd.Ns.svc.cluster.local.")
+	for _, tt := range []struct {
+		from, to int
+		want     string
+	}{{2, 3, "a.bcd.svc.cluster.local."}, {2, 4, "a.bcd.cluster.local."}, {2, 6, "a.bcd."}, {0, 2, "ns.svc.cluster.local."}, {0, 6, "."}, {3, 3, "a.bcd.ns.svc.cluster.local."}} {
+		got := ask("something.else.that.is.longer.than.what.comes.now.example.")
+		full.Without(&got, tt.from, tt.to)
+		want := ask(tt.want)
+		if !bytes.Equal(got.Name(), want.Name()) || got.Labels != want.Labels || got.Type != want.Type || got.Class != want.Class {
+			t.Errorf("without %d to %d: got %s with %d labels, want %s", tt.from, tt.to, Text(got.Name()), got.Labels, tt.want)
+		}
+		for i := range want.Labels {
+			if !bytes.Equal(got.Label(i), want.Label(i)) || !bytes.Equal(got.From(i), want.From(i)) {
+				t.Errorf("without %d to %d: label %d is %s", tt.from, tt.to, i, got.Label(i))
+			}
+		}
+	}
+}

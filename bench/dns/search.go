@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"time"
+
+	mdns "github.com/miekg/dns"
+)
+
+// clientAddress is where a pod of the first namespace asks from: an endpoint of the first service has this address.
+const clientAddress = "127.0.0.9"
+
+// searchNames is how many names are looked for.
+const searchNames = 300
+
+// search looks outside names up as the C library of a pod does, with ndots:5, and returns the median time for one.
+func search(s *server) (time.Duration, error) {
+	namespace, _, _ := serviceOf(0)
+	times := make([]time.Duration, 0, searchNames)
+	run := rand.Uint32() // names that nobody asked about before
+	for i := range searchNames {
+		name := fmt.Sprintf("search-%d-%d.example.com.", run, i)
+		began := time.Now()
+		if err := lookFor(s, name, []string{namespace + ".svc.cluster.local.", "svc.cluster.local.", "cluster.local.", ""}); err != nil {
+			return 0, err
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
+}
+
+func lookFor(s *server, name string, path []string) error {
+	c := mdns.Client{Timeout: 5 * time.Second, Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(clientAddress)}}}
+	for _, suffix := range path {
+		m, _, err := c.Exchange(new(mdns.Msg).SetQuestion(name+suffix, mdns.TypeA), fmt.Sprint("127.0.0.1:", s.port))
+		if err != nil {
+			return err
+		}
+		if m.Rcode == mdns.RcodeSuccess && len(m.Answer) > 0 {
+			return nil
+		}
+	}
+	return errors.New(s.name + " does not find " + name)
+}
+
+// changes is how many changes are made.
+const changes = 100
+
+// change moves an endpoint and returns the median time until answers say so; what the API server takes to tell is in it.
+func change(api *api, s *server) (time.Duration, error) {
+	namespace, name, _ := serviceOf(0)
+	times := make([]time.Duration, 0, changes)
+	c := mdns.Client{Timeout: time.Second}
+	for i := range changes {
+		slice := sliceOf(0, 2)
+		host, addr := "moving", fmt.Sprintf("10.250.%d.%d", i>>8, i&255)
+		slice.Endpoints[1].Hostname, slice.Endpoints[1].Addresses = &host, []string{addr}
+		began := time.Now()
+		if err := api.change("endpointslices", slice); err != nil {
+			return 0, err
+		}
+		q := new(mdns.Msg).SetQuestion(host+"."+name+"."+namespace+".svc.cluster.local.", mdns.TypeA)
+		for got := ""; got != addr; {
+			if time.Since(began) > 10*time.Second {
+				return 0, fmt.Errorf("%s does not answer with %s", s.name, addr)
+			}
+			m, _, err := c.Exchange(q, fmt.Sprint("127.0.0.1:", s.port))
+			if err != nil {
+				return 0, err
+			}
+			if len(m.Answer) == 1 {
+				got = m.Answer[0].(*mdns.A).A.String()
+			}
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
+}
+
+// printTimes prints what takes a client's time, for those that know the cluster.
+func printTimes(api *api, servers []*server) error {
+	for _, what := range []struct {
+		name    string
+		measure func(*server) (time.Duration, error)
+	}{
+		{"outside name through the search path, cold", search},
+		{"changed endpoint, until it is in answers", func(s *server) (time.Duration, error) { return change(api, s) }},
+	} {
+		fmt.Println(what.name + ", median")
+		var ours time.Duration
+		for _, s := range servers {
+			if s.name == "knot" {
+				continue // serves a file
+			}
+			took, err := what.measure(s)
+			if err != nil {
+				return err
+			}
+			if ours == 0 {
+				ours = took
+			}
+			fmt.Printf("  %-9s %7.3f ms, eastwest takes %.2f of it\n", s.name, float64(took.Microseconds())/1000, float64(ours)/float64(took))
+		}
+	}
+	return nil
+}
