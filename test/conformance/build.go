@@ -25,6 +25,7 @@ func build(ctx context.Context, out string) error {
 		{"sample-apiserver", "k8s.io/sample-apiserver"},
 		{"etcd", "go.etcd.io/etcd/server/v3"},
 		{"regression-issue-74839", "k8s.io/kubernetes/test/images/regression-issue-74839"},
+		{"nnp", "k8s.io/kubernetes/test/images/nonewprivs"},
 		{"ginkgo", "github.com/onsi/ginkgo/v2/ginkgo"},
 		{"kubectl", "./kubectl"},
 	}
