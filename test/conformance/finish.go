@@ -65,6 +65,7 @@ func copyPrograms(ctx context.Context, out, root string) error {
 	source := strings.TrimSpace(string(folder))
 	for from, mode := range map[string]os.FileMode{
 		filepath.Join(out, "agnhost"): 0o755, filepath.Join(out, "regression-issue-74839"): 0o755,
+		filepath.Join(out, "coredns"):          0o755,
 		filepath.Join(source, "localhost.crt"): 0o644, filepath.Join(source, "localhost.key"): 0o644,
 	} {
 		if err := copyFile(from, filepath.Join(root, filepath.Base(from)), mode); err != nil {

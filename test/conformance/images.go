@@ -63,7 +63,7 @@ func named(name string, tags ...string) []string {
 // buildImagesOnce builds the archive unless it is there already, made in the way that this program would make it.
 func buildImagesOnce(ctx context.Context, out string) error {
 	archive, madeBy := filepath.Join(out, "images.tar"), filepath.Join(out, "images.key")
-	key := fmt.Sprintf("%x\n", sha256.Sum256(fmt.Append(nil, catalogue(), tools, accounts, alternatives, files)))
+	key := fmt.Sprintf("%x\n", sha256.Sum256(fmt.Append(nil, catalogue(), programs(), tools, accounts, alternatives, files)))
 	have, _ := os.ReadFile(madeBy) // none is another
 	if _, err := os.Stat(archive); err == nil && string(have) == key {
 		return nil
