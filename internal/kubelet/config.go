@@ -46,6 +46,7 @@ type Config struct {
 	MaxPods            int               // 110 when 0
 	StaticPodPath      string            // folder of manifests; none when empty
 	CgroupRoot         string            // pods' groups are made below <root>/kubepods; the hierarchy's root when empty
+	UnsafeSysctls      []string          // that pods may set beside the safe ones
 	CgroupMount        string            // /sys/fs/cgroup when empty
 	Log                *slog.Logger
 }

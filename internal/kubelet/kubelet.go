@@ -116,7 +116,7 @@ func (k *Kubelet) assemble(ctx context.Context) {
 		Volumes:   k.volumes, Objects: cache, Services: k.services, Events: k.events, Client: c.Client, Cgroups: k.cgroups, Log: c.Log,
 		Images: image.New(k.cri.Images, k.events),
 		Probes: probe.New(ctx, k.cri.Exec, k.events, func(uid string) { k.pods.Wake(uid) }),
-		Status: status.NewPublisher(ctx, c.Client, c.Log),
+		Status: status.NewPublisher(ctx, c.Client, c.Log), UnsafeSysctls: c.UnsafeSysctls,
 	})
 }
 

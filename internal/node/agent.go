@@ -31,26 +31,27 @@ import (
 
 // Config says what an agent needs to know.
 type Config struct {
-	Server       string     // https://HOST:PORT of the API server
-	Token        join.Token // used once, to get the node's own certificate
-	NodeName     string
-	NodeIPs      []netip.Addr // at which the other nodes reach this one; the primary family first. Empty follows default routes
-	StateDir     string       // /var/lib/eastwest
-	RunDir       string       // /run/eastwest
-	ClusterCIDRs []netip.Prefix
-	ServiceCIDRs []netip.Prefix
-	Domain       string
-	Runtime      string            // CRI socket unix:///…; empty for the runtime in this process
-	Images       map[string]string // built-in images: name → static program
-	CNI          string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
-	Overlay      compile.Overlay   // how the pods of other nodes are reached
-	CNIConfDir   string            // /etc/cni/net.d
-	CNIBinDirs   []string          // /opt/cni/bin
-	ResolvConf   string            // /etc/resolv.conf
-	DNSConfig    string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
-	CgroupRoot   string            // pods' cgroups are made below it
-	Labels       map[string]string
-	Log          *slog.Logger
+	Server        string     // https://HOST:PORT of the API server
+	Token         join.Token // used once, to get the node's own certificate
+	NodeName      string
+	NodeIPs       []netip.Addr // at which the other nodes reach this one; the primary family first. Empty follows default routes
+	StateDir      string       // /var/lib/eastwest
+	RunDir        string       // /run/eastwest
+	ClusterCIDRs  []netip.Prefix
+	ServiceCIDRs  []netip.Prefix
+	Domain        string
+	Runtime       string            // CRI socket unix:///…; empty for the runtime in this process
+	Images        map[string]string // built-in images: name → static program
+	CNI           string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
+	Overlay       compile.Overlay   // how the pods of other nodes are reached
+	CNIConfDir    string            // /etc/cni/net.d
+	CNIBinDirs    []string          // /opt/cni/bin
+	ResolvConf    string            // /etc/resolv.conf
+	DNSConfig     string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
+	CgroupRoot    string            // pods' cgroups are made below it
+	UnsafeSysctls []string          // that pods may set beside the safe ones
+	Labels        map[string]string
+	Log           *slog.Logger
 }
 
 func (c Config) validate() error {

@@ -41,4 +41,6 @@ type Config struct {
 	Cgroups     *cgroup.Manager
 	Client      *client.Client
 	Log         *slog.Logger
+
+	UnsafeSysctls []string // that pods may set beside the safe ones; a name that ends in * stands for all that begin so
 }

@@ -26,7 +26,7 @@ const (
 func (w *worker) report() {
 	input := status.Input{
 		Pod: w.pod, Last: &w.last, State: w.state, Probes: w.m.config.Probes, Waiting: w.waiting, Starting: w.starting,
-		Ended: w.stage >= stopped, Reason: w.reason, Message: w.message, HostIPs: w.hostIPs(),
+		Ended: w.over(), Reason: w.reason, Message: w.message, HostIPs: w.hostIPs(),
 		Runtime: w.m.config.Runtime(), Now: time.Now(),
 	}
 	if w.leaving() {
@@ -128,4 +128,10 @@ func head(path string) string {
 	buffer := make([]byte, maxMessage)
 	n, _ := f.Read(buffer) // nothing to read is nothing said
 	return string(buffer[:n])
+}
+
+// over reports that nothing of the pod will be started again. A pod that is being deleted, and of which nothing is left, was
+// here before: something else, a finalizer say, keeps its object. The caller holds the lock.
+func (w *worker) over() bool {
+	return w.stage >= stopped || w.leaving() && len(w.state.Containers) == 0
 }

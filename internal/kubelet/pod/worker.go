@@ -39,6 +39,7 @@ type worker struct {
 	mu       sync.Mutex
 	pod      *corev1.Pod
 	gone     bool // no object in the API any more
+	admitted bool // whether this node may run it was looked at
 	reason   string
 	message  string
 	stage    stage
@@ -171,6 +172,7 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 		return errorPause, false
 	}
 	w.state = state
+	w.admit()
 	w.expire(time.Now())
 	w.probes()
 	w.report()

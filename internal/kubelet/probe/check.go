@@ -37,7 +37,7 @@ type Target struct {
 	Exec        Exec
 }
 
-// Check asks once. It returns nil when the answer is good, else what was wrong.
+// Check asks once. It returns nil when the answer is good, a warning when it is good but strange, else what was wrong.
 func Check(ctx context.Context, t Target, h corev1.ProbeHandler, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -154,11 +154,21 @@ func httpCheck(request *http.Request) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, maxOutput)); err != nil {
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxOutput))
+	if err != nil {
 		return err
 	}
 	if response.StatusCode < http.StatusOK || response.StatusCode >= http.StatusBadRequest {
 		return fmt.Errorf("HTTP probe failed with statuscode: %d", response.StatusCode)
 	}
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return warning(fmt.Sprintf("Probe terminated redirects, Response body: %s", body))
+	}
 	return nil
 }
+
+// warning is an answer that is good, and about which somebody should know.
+type warning string
+
+// Error implements error.
+func (w warning) Error() string { return string(w) }

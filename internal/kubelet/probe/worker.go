@@ -4,6 +4,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -72,7 +73,12 @@ func (p *worker) eager(ctx context.Context) bool {
 }
 
 func (p *worker) check(ctx context.Context) error {
-	return Check(ctx, p.target, p.spec.ProbeHandler, seconds(p.spec.TimeoutSeconds, time.Second))
+	err := Check(ctx, p.target, p.spec.ProbeHandler, seconds(p.spec.TimeoutSeconds, time.Second))
+	if w := warning(""); errors.As(err, &w) {
+		p.m.events.Pod(p.pod, p.target.Spec.Name, corev1.EventTypeWarning, "ProbeWarning", "%s probe warning: %s", title(p.kind), w)
+		return nil
+	}
+	return err
 }
 
 // once asks and counts; true means that this probe has nothing more to find out.
