@@ -44,6 +44,7 @@ type Config struct {
 	Images       map[string]string // built-in images: name → static program
 	CNI          string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
 	Overlay      compile.Overlay   // how the pods of other nodes are reached
+	Backend      string            // of services, one of Backends; empty for the first
 	CNIConfDir   string            // /etc/cni/net.d
 	CNIBinDirs   []string          // /opt/cni/bin
 	ResolvConf   string            // /etc/resolv.conf
@@ -66,6 +67,9 @@ func (c Config) validate() error {
 	}
 	if c.CNI != "" && c.CNI != CNIPTP && c.CNI != CNIBridge {
 		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
+	}
+	if c.Backend != "" {
+		errs = append(errs, CheckBackend(c.Backend))
 	}
 	return errors.Join(errs...)
 }

@@ -88,6 +88,9 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	if config.NodeName == "" || config.Log == nil {
 		return nil, errors.New("make the network: NodeName and Log are required")
 	}
+	if config.Backend == "" {
+		config.Backend = Backends()[0]
+	}
 	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns), overlay: vxlan.New(config.Netns), tables: nft.New(config.Netns)}
 	var err error
 	if n.watcher, err = watch.New(watch.Config{

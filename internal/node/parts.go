@@ -38,12 +38,13 @@ func (a *agent) startNetwork() (*Network, error) {
 	}
 	network, err := NewNetwork(NetworkConfig{
 		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
-		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Log: a.Log.With("part", "network"),
+		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, Log: a.Log.With("part", "network"),
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.start("network", network.Run)
+	a.running.Go(func() { network.removeOthers(a.ctx) })
 	a.start("dns", func(ctx context.Context) error {
 		// Until names are known, pods are served by another node's agent, which knows them: an address that nobody serves
 		// here leads there. Where the API server is away, outside names are worth more than waiting.

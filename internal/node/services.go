@@ -4,12 +4,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"eastwest/internal/dataplane"
@@ -30,6 +32,17 @@ import (
 
 // Backends names the services backends, the default first.
 func Backends() []string { return []string{"nftables", "iptables"} }
+
+// CheckBackend says what is wrong with the name of a services backend.
+func CheckBackend(name string) error {
+	switch {
+	case slices.Contains(Backends(), name):
+		return nil
+	case name == "ipvs":
+		return errors.New("--backend ipvs: there is no IPVS backend; nftables serves any number of services in constant time, as IPVS does")
+	}
+	return fmt.Errorf("--backend %s: use one of %s", name, strings.Join(Backends(), ", "))
+}
 
 // newBackend makes the services dataplane of a name.
 func newBackend(name string, tables *nft.Conn, config NetworkConfig) (dataplane.Dataplane[table.Service], error) {

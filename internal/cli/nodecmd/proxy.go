@@ -84,16 +84,15 @@ func (f *proxyFlags) parse() error {
 		return nil
 	case f.kubeconfig == "" && f.master == "":
 		return errors.New("--kubeconfig is required")
-	case c.Backend == "ipvs":
-		return errors.New("--backend ipvs: there is no IPVS backend; nftables serves any number of services in constant time, as IPVS does")
-	case !slices.Contains(node.Backends(), c.Backend):
-		return fmt.Errorf("--backend %s: use one of %s", c.Backend, strings.Join(node.Backends(), ", "))
 	case c.Detect == node.DetectBridge && c.PodBridge == "":
 		return errors.New("--detect-local-mode BridgeInterface needs --pod-bridge-interface")
 	case c.Detect == node.DetectInterfacePrefix && c.PodPrefix == "":
 		return errors.New("--detect-local-mode InterfaceNamePrefix needs --pod-interface-name-prefix")
 	case !slices.Contains([]string{node.DetectClusterCIDR, node.DetectNodeCIDR, node.DetectBridge, node.DetectInterfacePrefix}, c.Detect):
 		return fmt.Errorf("--detect-local-mode %s: use ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix", c.Detect)
+	}
+	if err := node.CheckBackend(c.Backend); err != nil {
+		return err
 	}
 	for flag, addr := range map[string]string{"--healthz-bind-address": c.HealthzAddress, "--metrics-bind-address": c.MetricsAddress} {
 		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
