@@ -228,3 +228,22 @@ func TestRoutesAndEgress(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A source range within another one is not there twice: no backend has to know what overlaps.
+func TestSourceRangesWithinOthers(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"10.0.0.0/8 10.1.0.0/16", "10.0.0.0/8"},
+		{"10.1.0.0/16 10.0.0.0/8 10.1.2.0/24 192.0.2.0/24", "10.0.0.0/8 192.0.2.0/24"},
+		{"192.0.2.0/24 0.0.0.0/0", "0.0.0.0/0"},
+		{"10.9.9.9/8 10.1.0.0/16 10.1.0.0/16", "10.0.0.0/8"},
+		{"10.0.0.0/9 10.128.0.0/9", "10.0.0.0/9 10.128.0.0/9"},
+	} {
+		var in []netip.Prefix
+		for _, text := range strings.Fields(c.in) {
+			in = append(in, netip.MustParsePrefix(text))
+		}
+		if got := strings.Trim(fmt.Sprint(rangesOf(in, false)), "[]"); got != c.want {
+			t.Errorf("ranges %s: got %s, want %s", c.in, got, c.want)
+		}
+	}
+}

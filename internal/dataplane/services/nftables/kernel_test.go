@@ -137,3 +137,29 @@ func TestConformance(t *testing.T) {
 		return backend
 	})
 }
+
+// Source ranges may change to any others, also to some that overlap them.
+func TestSourceRangesChange(t *testing.T) {
+	backend, _ := newBackend(t, netnstest.New(t))
+	row := func(ranges ...string) table.Service {
+		s := nginx("10.244.0.2:80")
+		s.Frontends[0].SourceRanges = []netip.Prefix{}
+		for _, text := range ranges {
+			s.Frontends[0].SourceRanges = append(s.Frontends[0].SourceRanges, netip.MustParsePrefix(text))
+		}
+		return s
+	}
+	lists := [][]string{{}, {"192.0.0.0/16"}, {"192.0.2.0/24"}, {"0.0.0.0/0"}, {"192.0.2.0/25", "192.0.2.128/25"}, {"192.0.0.0/17", "192.0.128.0/17"}}
+	for _, from := range lists {
+		for _, to := range lists {
+			for i, ranges := range [][]string{from, to} {
+				if err := backend.Apply(t.Context(), tableOf(row(ranges...)), table.Keys{All: i == 0, Names: []string{"default/nginx"}}); err != nil {
+					t.Fatalf("from %v to %v: %v", from, to, err)
+				}
+			}
+			if err := backend.Remove(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
