@@ -51,6 +51,8 @@ type Config struct {
 	DNSConfig    string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot   string            // pods' cgroups are made below it
 	Labels       map[string]string
+	Healthz      string // where the service proxy serves /healthz and /livez; empty for nowhere
+	Metrics      string // the same of /metrics and /proxyMode
 	Log          *slog.Logger
 }
 

@@ -25,6 +25,7 @@ import (
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/kernel/route"
 	"eastwest/internal/kernel/vxlan"
+	"eastwest/internal/kubelet/events"
 	"eastwest/internal/reconcile"
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
@@ -47,6 +48,7 @@ type NetworkConfig struct {
 	NoLocal           bool                            // do not tell pods from others at all
 	NodePortAddresses []netip.Prefix                  // where node ports are served; empty is everywhere but on loopback
 	MasqueradeAll     bool                            // every connection to a service
+	Tracking          Tracking                        // of connections
 	Metrics           *metrics.Metrics                // of the services dataplane; may be nil
 	Names             dataplane.Dataplane[table.Name] // the DNS server's zone
 	Pods              bool                            // watch pods, with which pod records are verified
@@ -68,6 +70,7 @@ type Network struct {
 
 	services []*reconcile.Loop[table.Service]
 	mend     func(context.Context) error // notices that others changed what services wrote
+	events   *events.Recorder
 	checks   *healthcheck.Backend
 	checking *reconcile.Loop[table.Service]
 	names    *reconcile.Loop[table.Name]
@@ -218,7 +221,7 @@ func (n *Network) parts() []func(context.Context) error {
 		parts = append(parts, loop.Run)
 	}
 	if len(n.services) > 0 {
-		parts = append(parts, n.mend, n.check)
+		parts = append(parts, n.mend, n.check, n.track, n.sendEvents)
 	}
 	if n.names != nil {
 		parts = append(parts, n.names.Run)

@@ -208,3 +208,39 @@ func kernelText(t *testing.T, ns string) string {
 }
 
 const nftTable = "eastwest"
+
+// A Service that the kernel refuses is told of in an event and counted; the others are served, and it is as soon as it can.
+func TestRefusedService(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
+	ns, api := netnstest.New(t), newCluster(t)
+	// The API would never let such a name in.
+	api.Put("services", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: `bad"name`, UID: "1"}, Spec: corev1.ServiceSpec{
+		ClusterIP: "10.96.0.9", ClusterIPs: []string{"10.96.0.9"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+		Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
+	}})
+	scrape := freePort(t)
+	config := ProxyConfig{Detect: DetectNodeCIDR, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
+		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "iptables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- RunProxy(ctx, config) }()
+	eventually(t, "an event", func() bool { return len(api.Events(`bad"name`)[refusedReason]) > 0 })
+	if text := kernelText(t, ns); !strings.Contains(text, "default/nginx") || strings.Contains(text, "10.96.0.9") {
+		t.Errorf("the kernel has:\n%s", text)
+	}
+	metric := func(line string) bool {
+		_, body := request("", scrape, "/metrics")
+		return strings.Contains(body, "\n"+line+"\n")
+	}
+	if !metric("eastwest_proxy_refused_services 1") {
+		t.Error("the refused service is not counted")
+	}
+	api.Drop("services", "default", `bad"name`)
+	eventually(t, "it is not counted any more", func() bool { return metric("eastwest_proxy_refused_services 0") })
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("the proxy ended with %v", err)
+	}
+}

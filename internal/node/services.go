@@ -17,6 +17,7 @@ import (
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/dataplane/healthcheck"
+	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/dataplane/services/iptables"
 	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
 	"eastwest/internal/dataplane/services/nftables"
@@ -25,6 +26,7 @@ import (
 	"eastwest/internal/kernel/loopback"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kubelet/events"
 	"eastwest/internal/reconcile"
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
@@ -44,8 +46,14 @@ func CheckBackend(name string) error {
 	return fmt.Errorf("--backend %s: use one of %s", name, strings.Join(Backends(), ", "))
 }
 
+// carrier is a services backend.
+type carrier interface {
+	dataplane.Dataplane[table.Service]
+	quarantine.Prober
+}
+
 // newBackend makes the services dataplane of a name.
-func newBackend(name string, tables *nft.Conn, config NetworkConfig) (dataplane.Dataplane[table.Service], error) {
+func newBackend(name string, tables *nft.Conn, config NetworkConfig) (carrier, error) {
 	local := config.Local
 	if !local.Known() && !config.NoLocal {
 		local.CIDRs = config.ClusterCIDRs
@@ -67,10 +75,11 @@ func newBackend(name string, tables *nft.Conn, config NetworkConfig) (dataplane.
 
 // addServices adds the backend, with connections that follow it, and what else serves Services.
 func (n *Network) addServices(tables *nft.Conn) error {
-	backend, err := newBackend(n.config.Backend, tables, n.config)
+	carrier, err := newBackend(n.config.Backend, tables, n.config)
 	if err != nil {
 		return err
 	}
+	backend := dataplane.Dataplane[table.Service](carrier)
 	clearing := connections.Config{Kernel: conntrack.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs}
 	if n.config.Metrics != nil {
 		clearing.Observe = n.config.Metrics.Connections
@@ -79,7 +88,12 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	if n.config.Metrics != nil {
 		backend = n.config.Metrics.Observe(backend)
 	}
-	loop := newLoop(n, "services", backend)
+	n.events = events.New(n.config.Client, eventSource, n.config.NodeName, n.config.Log)
+	kept := quarantine.Around(backend, quarantine.Config{Prober: carrier, Report: n.refused})
+	if n.config.Metrics != nil {
+		n.config.Metrics.KeptOut(kept.Out)
+	}
+	loop := newLoop(n, "services", dataplane.Dataplane[table.Service](kept))
 	n.services = append(n.services, loop)
 	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, loop) }
 	n.checks = healthcheck.New(healthcheck.Config{

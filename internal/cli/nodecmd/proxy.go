@@ -70,6 +70,12 @@ func (f *proxyFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&c.PodPrefix, "pod-interface-name-prefix", "", "beginning of the names of such interfaces, with InterfaceNamePrefix")
 	flags.StringSliceVar(&f.nodePorts, "nodeport-addresses", nil, "ranges of the node's addresses at which node ports are served, or \"primary\" for the Node's own (default: all but loopback's)")
 	flags.BoolVar(&c.MasqueradeAll, "masquerade-all", false, "give every connection to a service this node's address as its source")
+	c.Tracking = node.DefaultTracking()
+	flags.DurationVar(&c.Tracking.TCPEstablished, "conntrack-tcp-timeout-established", c.Tracking.TCPEstablished, "how long the kernel remembers an idle connection; 0 leaves what it has")
+	flags.DurationVar(&c.Tracking.TCPCloseWait, "conntrack-tcp-timeout-close-wait", c.Tracking.TCPCloseWait, "the same of one that one side has closed")
+	flags.DurationVar(&c.Tracking.UDP, "conntrack-udp-timeout", 0, "the same of UDP without an answer")
+	flags.DurationVar(&c.Tracking.UDPStream, "conntrack-udp-timeout-stream", 0, "the same of UDP with answers")
+	flags.BoolVar(&c.Tracking.TCPLiberal, "conntrack-tcp-be-liberal", false, "TCP packets outside their window are not invalid")
 	flags.StringVar(&c.HealthzAddress, "healthz-bind-address", "127.0.0.1:10256", "where to serve /healthz and /livez; load balancers need 0.0.0.0:10256; empty for nowhere")
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", "127.0.0.1:10249", "where to serve /metrics and /proxyMode; empty for nowhere")
 	flags.BoolVar(&c.Profiling, "profiling", false, "serve /debug/pprof beside the metrics")
@@ -95,8 +101,8 @@ func (f *proxyFlags) parse() error {
 		return err
 	}
 	for flag, addr := range map[string]string{"--healthz-bind-address": c.HealthzAddress, "--metrics-bind-address": c.MetricsAddress} {
-		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
-			return fmt.Errorf("%s: %w", flag, err)
+		if err := checkListen(flag, addr); err != nil {
+			return err
 		}
 	}
 	if c.NodeName == "" {
@@ -104,6 +110,14 @@ func (f *proxyFlags) parse() error {
 		c.NodeName = strings.ToLower(hostname)
 	}
 	return f.parseRanges()
+}
+
+// checkListen says what is wrong with an address to listen at; empty is none.
+func checkListen(flag, addr string) error {
+	if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
 }
 
 func (f *proxyFlags) parseRanges() error {

@@ -11,6 +11,7 @@ import (
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/conformance"
+	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
@@ -160,6 +161,39 @@ func TestSourceRangesChange(t *testing.T) {
 			if err := backend.Remove(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// What the kernel refuses of one service, here ranges within each other, keeps that service out and no other, when it comes
+// and when everything is written at start.
+func TestRefusedByTheKernel(t *testing.T) {
+	bad := nginx("10.244.0.3:80")
+	bad.Object.Name, bad.Addresses = "bad", []netip.Addr{netip.MustParseAddr("10.96.0.8")}
+	bad.Frontends = bad.Frontends[:1]
+	bad.Frontends[0].Addr = bad.Addresses[0]
+	bad.Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16")}
+	good, ns := nginx("10.244.0.2:80"), netnstest.New(t)
+	for _, first := range []table.Table[table.Service]{tableOf(good), tableOf(good, bad)} {
+		inner, _ := newBackend(t, ns)
+		var reported []string
+		backend := quarantine.Around(inner, quarantine.Config{Prober: inner, Report: func(row table.Service, _ error) { reported = append(reported, row.Key()) }})
+		changed := table.Keys{All: true}
+		for _, want := range []table.Table[table.Service]{first, tableOf(good, bad)} {
+			for try := 0; backend.Apply(t.Context(), want, changed) != nil; try++ {
+				if try > 3 {
+					t.Fatal("the good service is held up by the bad one")
+				}
+				changed.All = true
+			}
+			changed = table.Keys{Names: []string{"default/bad"}}
+		}
+		text, err := backend.Dump(t.Context())
+		if err != nil || !strings.Contains(text, "default/nginx") || strings.Contains(text, "default/bad") {
+			t.Errorf("%v, the kernel has:\n%s", err, text)
+		}
+		if len(reported) == 0 || reported[0] != "default/bad" {
+			t.Errorf("reported: %v", reported)
 		}
 	}
 }
