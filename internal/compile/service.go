@@ -22,7 +22,7 @@ func Service(now snapshot.Snapshot, config Config, key string) (table.Service, b
 		localReady: map[netip.Addr]bool{},
 		row:        table.Service{Object: table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}},
 	}
-	b.slices, _ = now.Slices.Get(key)
+	b.slices = proxied(now, key)
 	for _, port := range service.Ports {
 		b.port(port)
 	}
@@ -33,6 +33,16 @@ func Service(now snapshot.Snapshot, config Config, key string) (table.Service, b
 	b.row.Frontends = unique(b.row.Frontends)
 	b.row.Hairpin = sortedAddrs(b.row.Hairpin)
 	return b.row, true
+}
+
+// proxied returns the slices of a Service that proxies forward to.
+func proxied(now snapshot.Snapshot, key string) []*snapshot.Slice {
+	list, _ := now.Slices.Get(key)
+	unproxied := func(s *snapshot.Slice) bool { return s.Unproxied }
+	if !slices.ContainsFunc(list, unproxied) {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), unproxied)
 }
 
 // builder collects the frontends of one Service.

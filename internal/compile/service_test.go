@@ -247,3 +247,24 @@ func TestSourceRangesWithinOthers(t *testing.T) {
 		}
 	}
 }
+
+// A slice that its label keeps from proxies has names and no traffic.
+func TestSliceThatIsNotProxied(t *testing.T) {
+	store := snapshot.NewStore()
+	store.PutService(nginx(nil))
+	for i, unproxied := range []bool{false, true} {
+		store.PutSlice(&snapshot.Slice{
+			Namespace: "default", Name: fmt.Sprint("nginx-", i), Service: "nginx", Unproxied: unproxied,
+			Ports:     []snapshot.SlicePort{{Name: "http", Protocol: table.TCP, Port: 8080}},
+			Endpoints: []snapshot.Endpoint{ep(fmt.Sprintf("10.244.1.%d there ready", i+2))},
+		})
+	}
+	now, _ := store.Take()
+	row, _ := Service(now, here, "default/nginx")
+	if have, want := text(row), "ClusterIP 10.96.0.7:80/tcp forward outside 10.244.1.2:8080\n"; have != want {
+		t.Errorf("row %q, want %q", have, want)
+	}
+	if name, _ := Name(now, here, "default/nginx"); len(name.Endpoints) != 2 {
+		t.Errorf("names of %+v, want two endpoints", name.Endpoints)
+	}
+}

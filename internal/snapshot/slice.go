@@ -13,6 +13,7 @@ type Slice struct {
 	Namespace, Name string
 	Service         string // the name of its Service, from the label kubernetes.io/service-name
 	IPv6            bool
+	Unproxied       bool // for DNS alone: no proxy forwards to its endpoints, by its labels
 	Ports           []SlicePort
 	Endpoints       []Endpoint
 }

@@ -24,11 +24,16 @@ const labelProxyName = "service.kubernetes.io/service-proxy-name"
 // conditionFromPool is how internal/controller/loadbalancer marks addresses of the server's pool.
 const conditionFromPool = "eastwest.local/AddressFromPool"
 
+// isUnproxied reports whether the labels of a Service or an EndpointSlice say that proxies leave it alone.
+func isUnproxied(labels map[string]string) bool {
+	_, other := labels[labelProxyName]
+	_, headless := labels[corev1.IsHeadlessService]
+	return other || headless
+}
+
 // trimService keeps what a node needs. Addresses that do not parse are left out: the API server has validated them, and
 // one bad address must not take the service away.
 func trimService(in *corev1.Service, names interned) *snapshot.Service {
-	_, unproxied := in.Labels[labelProxyName]
-	_, headless := in.Labels[corev1.IsHeadlessService]
 	out := &snapshot.Service{
 		Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name),
 		Headless:        in.Spec.ClusterIP == corev1.ClusterIPNone,
@@ -41,7 +46,7 @@ func trimService(in *corev1.Service, names interned) *snapshot.Service {
 		InternalLocal:   in.Spec.InternalTrafficPolicy != nil && *in.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		ExternalLocal:   in.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		PublishNotReady: in.Spec.PublishNotReadyAddresses,
-		Unproxied:       unproxied || headless,
+		Unproxied:       isUnproxied(in.Labels),
 	}
 	if in.Spec.Type == corev1.ServiceTypeExternalName {
 		out.ExternalName = strings.Clone(strings.TrimSuffix(in.Spec.ExternalName, "."))
@@ -108,6 +113,7 @@ func trimSlice(in *discoveryv1.EndpointSlice, names interned) (*snapshot.Slice, 
 		return nil, false
 	}
 	out := &snapshot.Slice{
+		Unproxied: isUnproxied(in.Labels),
 		Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name), Service: strings.Clone(service),
 		IPv6: in.AddressType == discoveryv1.AddressTypeIPv6, Ports: make([]snapshot.SlicePort, 0, len(in.Ports)),
 	}
