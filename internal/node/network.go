@@ -46,7 +46,7 @@ type NetworkConfig struct {
 	Backend           string                          // of services: nftables, which is the default, or iptables
 	Local             dataplane.Local                 // how services know pods; by ClusterCIDRs where it is zero
 	NoLocal           bool                            // do not tell pods from others at all
-	NodePortAddresses []netip.Prefix                  // where node ports are served; empty is everywhere but on loopback
+	NodePortAddresses []netip.Prefix                  // where node ports are served; empty is everywhere but on loopback, which has to be named
 	MasqueradeAll     bool                            // every connection to a service
 	Tracking          Tracking                        // of connections
 	Metrics           *metrics.Metrics                // of the services dataplane; may be nil

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/sysctl"
 )
 
@@ -39,6 +40,9 @@ func (n *Network) track(ctx context.Context) error {
 	if t.TCPLiberal {
 		values["tcp_be_liberal"] = 1
 	}
+	if _, loopback := dataplane.NodePortAddresses(n.config.NodePortAddresses); len(loopback) > 0 {
+		n.routeLoopback() // now that neighbours are kept from it
+	}
 	for name, value := range values {
 		if value == 0 {
 			continue
@@ -51,4 +55,12 @@ func (n *Network) track(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// routeLoopback lets packets from the loopback's addresses leave for endpoints.
+func (n *Network) routeLoopback() {
+	err := inNetns(n.config.Netns, func() error { return sysctl.Ensure("net/ipv4/conf/all/route_localnet", "1") })
+	if err != nil {
+		n.config.Log.Warn("node ports are not served on loopback", "err", err)
+	}
 }

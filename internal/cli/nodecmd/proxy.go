@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"eastwest/internal/client"
+	"eastwest/internal/dataplane"
 	"eastwest/internal/node"
 )
 
@@ -27,7 +28,7 @@ type proxyFlags struct {
 	kubeconfig, master                  string
 	nodeIPs, clusterCIDRs, serviceCIDRs []string
 	nodePorts                           []string
-	cleanup, verbose                    bool
+	localhost, cleanup, verbose         bool
 }
 
 func newProxy(s Streams) *cobra.Command {
@@ -68,7 +69,8 @@ func (f *proxyFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&c.Detect, "detect-local-mode", node.DetectClusterCIDR, "how to tell pods from other clients: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix")
 	flags.StringVar(&c.PodBridge, "pod-bridge-interface", "", "interface that pods' packets come in through, with BridgeInterface")
 	flags.StringVar(&c.PodPrefix, "pod-interface-name-prefix", "", "beginning of the names of such interfaces, with InterfaceNamePrefix")
-	flags.StringSliceVar(&f.nodePorts, "nodeport-addresses", nil, "ranges of the node's addresses at which node ports are served, or \"primary\" for the Node's own (default: all but loopback's)")
+	flags.StringSliceVar(&f.nodePorts, "nodeport-addresses", nil, "ranges of the node's addresses at which node ports are served, or \"primary\" for the Node's own (default: all but loopback's, 127.0.0.0/8, which has to be named)")
+	flags.BoolVar(&f.localhost, "iptables-localhost-nodeports", false, "serve node ports at 127.0.0.0/8 as well, with any backend")
 	flags.BoolVar(&c.MasqueradeAll, "masquerade-all", false, "give every connection to a service this node's address as its source")
 	c.Tracking = node.DefaultTracking()
 	flags.DurationVar(&c.Tracking.TCPEstablished, "conntrack-tcp-timeout-established", c.Tracking.TCPEstablished, "how long the kernel remembers an idle connection; 0 leaves what it has")
@@ -136,8 +138,14 @@ func (f *proxyFlags) parseRanges() error {
 		c.PrimaryNodePort = true
 		return nil
 	}
-	c.NodePortAddresses, err = parseEach("--nodeport-addresses", f.nodePorts, netip.ParsePrefix)
-	return err
+	if c.NodePortAddresses, err = parseEach("--nodeport-addresses", f.nodePorts, netip.ParsePrefix); err != nil || !f.localhost {
+		return err
+	}
+	if len(c.NodePortAddresses) == 0 {
+		c.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	}
+	c.NodePortAddresses = append(c.NodePortAddresses, dataplane.Loopback)
+	return nil
 }
 
 func (f *proxyFlags) run(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -59,12 +60,13 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], ch
 			delete(b.out, name)
 		}
 	}
+	before := slices.Collect(maps.Keys(b.out))
 	err := b.Dataplane.Apply(ctx, b.without(want), changed)
-	if err == nil && changed.All {
-		err = b.retry(ctx, want)
-	}
 	if err != nil && b.failed && ctx.Err() == nil {
 		err = b.exclude(ctx, want, err)
+	}
+	if err == nil && changed.All {
+		err = b.retry(ctx, want, before)
 	}
 	b.failed = err != nil
 	if err == nil {
@@ -80,23 +82,19 @@ func (b *Backend) without(want table.Table[table.Service]) table.Table[table.Ser
 	if len(b.out) == 0 {
 		return want
 	}
-	names := make([]string, 0, len(b.out))
-	for name := range b.out {
-		names = append(names, name)
-	}
-	return want.With(nil, names...)
+	return want.With(nil, slices.Collect(maps.Keys(b.out))...)
 }
 
 // retry takes rows in again that the kernel no longer refuses.
-func (b *Backend) retry(ctx context.Context, want table.Table[table.Service]) error {
-	if len(b.out) == 0 {
+func (b *Backend) retry(ctx context.Context, want table.Table[table.Service], names []string) error {
+	if len(names) == 0 {
 		return nil
 	}
 	try, err := b.config.Prober.Probe(ctx)
 	if err != nil {
 		return fmt.Errorf("try refused services again: %w", err)
 	}
-	for name := range b.out {
+	for _, name := range names {
 		row, _ := want.Get(name)
 		if try(ctx, []table.Service{row}) == nil {
 			delete(b.out, name)
@@ -115,7 +113,6 @@ func (b *Backend) exclude(ctx context.Context, want table.Table[table.Service], 
 	if len(refused) == 0 {
 		return cause
 	}
-	before := len(b.out)
 	for name, reason := range refused {
 		b.out[name] = reason
 	}
@@ -123,7 +120,7 @@ func (b *Backend) exclude(ctx context.Context, want table.Table[table.Service], 
 		for name := range refused {
 			delete(b.out, name)
 		}
-		return errors.Join(cause, fmt.Errorf("apply without %d refused services, %d before: %w", len(refused), before, err))
+		return errors.Join(cause, fmt.Errorf("apply without %d refused services: %w", len(refused), err))
 	}
 	for name, reason := range refused {
 		row, _ := want.Get(name)

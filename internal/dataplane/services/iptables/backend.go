@@ -34,7 +34,8 @@ type Config struct {
 	Kernel       Kernel
 	Local        dataplane.Local // how pods are told from clients outside
 	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
-	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's.
+	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's,
+	// which have to be named; then the sysctl route_localnet is needed, too.
 	NodePortAddresses []netip.Prefix
 	Log               *slog.Logger
 }
@@ -55,11 +56,12 @@ func New(config Config) (*Backend, error) {
 		return nil, errors.New("make the iptables backend: Kernel and Log are required")
 	}
 	b := &Backend{config: config}
+	others, loopback := dataplane.NodePortAddresses(config.NodePortAddresses)
 	for i, family := range families {
-		nodes := prefixesOf(config.NodePortAddresses, family)
+		nodes := prefixesOf(others, family)
 		b.programs[i] = program{
 			family: family, pods: matchOf(config.Local.Of(family == iptables.IPv6)), services: prefixesOf(config.ServiceCIDRs, family),
-			nodes: nodes, noNodes: len(config.NodePortAddresses) > 0 && len(nodes) == 0,
+			nodes: nodes, noNodes: len(config.NodePortAddresses) > 0 && len(nodes) == 0, loopback: prefixesOf(loopback, family),
 		}
 	}
 	return b, nil

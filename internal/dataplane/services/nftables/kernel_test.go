@@ -34,13 +34,14 @@ func (c *counting) Change(ctx context.Context, ops []nft.Op) error {
 	return c.Conn.Change(ctx, ops)
 }
 
-func newBackend(t testing.TB, ns string) (*nftables.Backend, *counting) {
+func newBackend(t testing.TB, ns string, nodePorts ...netip.Prefix) (*nftables.Backend, *counting) {
 	t.Helper()
 	kernel := &counting{Conn: nft.New(ns)}
 	backend, err := nftables.New(nftables.Config{
 		Kernel: kernel, Log: slog.New(slog.DiscardHandler),
-		Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
-		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+		Local:             dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
+		ServiceCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+		NodePortAddresses: nodePorts,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -79,12 +80,14 @@ func tableOf(rows ...table.Service) table.Table[table.Service] {
 func TestRestartRewritesNothing(t *testing.T) {
 	ns := netnstest.New(t)
 	want := tableOf(nginx("10.244.0.2:80", "10.244.1.2:80", "10.244.2.2:80"))
-	for i := range 2 {
-		backend, kernel := newBackend(t, ns)
+	for i, nodePorts := range [][]netip.Prefix{
+		nil, nil, {netip.MustParsePrefix("172.18.0.0/16"), dataplane.Loopback}, {netip.MustParsePrefix("172.18.0.0/16"), dataplane.Loopback},
+	} {
+		backend, kernel := newBackend(t, ns, nodePorts...)
 		if err := backend.Apply(t.Context(), want, table.Keys{All: true}); err != nil {
 			t.Fatal(err)
 		}
-		if i == 1 && kernel.scripts+kernel.changes != 0 {
+		if i%2 == 1 && kernel.scripts+kernel.changes != 0 {
 			listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest")
 			t.Errorf("the second start ran %d scripts and %d changes\n%s", kernel.scripts, kernel.changes, listing)
 		}
@@ -165,14 +168,14 @@ func TestSourceRangesChange(t *testing.T) {
 	}
 }
 
-// What the kernel refuses of one service, here ranges within each other, keeps that service out and no other, when it comes
+// What the kernel refuses of one service, here a range of the other family, keeps that service out and no other, when it comes
 // and when everything is written at start.
 func TestRefusedByTheKernel(t *testing.T) {
 	bad := nginx("10.244.0.3:80")
 	bad.Object.Name, bad.Addresses = "bad", []netip.Addr{netip.MustParseAddr("10.96.0.8")}
 	bad.Frontends = bad.Frontends[:1]
 	bad.Frontends[0].Addr = bad.Addresses[0]
-	bad.Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16")}
+	bad.Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("fd00::/64")}
 	good, ns := nginx("10.244.0.2:80"), netnstest.New(t)
 	for _, first := range []table.Table[table.Service]{tableOf(good), tableOf(good, bad)} {
 		inner, _ := newBackend(t, ns)
