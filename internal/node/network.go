@@ -245,8 +245,11 @@ func (n *Network) compile(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	begin, before := time.Now(), snapshot.Snapshot{}
 	for {
 		now, changes := n.store.Take()
+		n.count(begin, before, now, changes)
+		before = now
 		if n.config.Names != nil && (len(changes.Nodes) > 0 || n.nodeAddrs.Load() == nil) {
 			nodes := addressesOf(now)
 			n.nodeAddrs.Store(&nodes)

@@ -67,10 +67,20 @@ func newBackend(name string, tables *nft.Conn, config NetworkConfig) (carrier, e
 	case "iptables":
 		return iptables.New(iptables.Config{
 			Kernel: ipt.New(config.Netns), Local: local, ServiceCIDRs: config.ServiceCIDRs,
-			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
+			NodePortAddresses: config.NodePortAddresses, Log: config.Log, Rules: config.rules(),
 		})
 	}
 	return nil, fmt.Errorf("there is no services backend %q: use one of %v", name, Backends())
+}
+
+// rules is told of iptables rules; nil when nobody counts.
+func (c NetworkConfig) rules() func(family ipt.Family, table string, total, written int) {
+	if c.Metrics == nil {
+		return nil
+	}
+	return func(family ipt.Family, table string, total, written int) {
+		c.Metrics.Rules(string(family), table, total, written)
+	}
 }
 
 // addServices adds the backend, with connections that follow it, and what else serves Services.

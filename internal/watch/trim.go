@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -23,6 +24,15 @@ const labelProxyName = "service.kubernetes.io/service-proxy-name"
 
 // conditionFromPool is how internal/controller/loadbalancer marks addresses of the server's pool.
 const conditionFromPool = "eastwest.local/AddressFromPool"
+
+// triggered returns when what a slice tells of happened; zero when it does not say.
+func triggered(annotations map[string]string) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, annotations[corev1.EndpointsLastChangeTriggerTime])
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
 
 // isUnproxied reports whether the labels of a Service or an EndpointSlice say that proxies leave it alone.
 func isUnproxied(labels map[string]string) bool {
@@ -113,7 +123,7 @@ func trimSlice(in *discoveryv1.EndpointSlice, names interned) (*snapshot.Slice, 
 		return nil, false
 	}
 	out := &snapshot.Slice{
-		Unproxied: isUnproxied(in.Labels),
+		Unproxied: isUnproxied(in.Labels), Triggered: triggered(in.Annotations),
 		Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name), Service: strings.Clone(service),
 		IPv6: in.AddressType == discoveryv1.AddressTypeIPv6, Ports: make([]snapshot.SlicePort, 0, len(in.Ports)),
 	}

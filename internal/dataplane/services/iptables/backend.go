@@ -38,6 +38,8 @@ type Config struct {
 	// which have to be named; then the sysctl route_localnet is needed, too.
 	NodePortAddresses []netip.Prefix
 	Log               *slog.Logger
+	// Rules is told, after each write, how many rules a table has and how many of them were written. May be nil.
+	Rules func(family iptables.Family, table string, total, written int)
 }
 
 // Backend is the services dataplane on iptables, IPv4 and IPv6. It is not safe for concurrent use.
@@ -46,6 +48,7 @@ type Backend struct {
 	programs [2]program
 	last     table.Table[table.Service]
 	synced   bool
+	counts   map[counted]int // of rules in the kernel
 }
 
 var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
@@ -55,7 +58,7 @@ func New(config Config) (*Backend, error) {
 	if config.Kernel == nil || config.Log == nil {
 		return nil, errors.New("make the iptables backend: Kernel and Log are required")
 	}
-	b := &Backend{config: config}
+	b := &Backend{config: config, counts: map[counted]int{}}
 	others, loopback := dataplane.NodePortAddresses(config.NodePortAddresses)
 	for i, family := range families {
 		nodes := prefixesOf(others, family)
@@ -115,13 +118,19 @@ func (b *Backend) change(ctx context.Context, p program, want table.Table[table.
 			r.render(row, wanted, wantShared)
 		}
 	}
+	grown := difference(difference(map[string]int{}, wanted, have), wantShared, haveShared)
 	if touched := differing(haveShared, wantShared); len(touched) > 0 {
 		whole := p.shared(want)
 		for _, at := range touched {
 			have[at], wanted[at] = []string{"differs"}, whole[at]
 		}
 	}
-	return b.restore(ctx, p, write(have, wanted, nil, nil))
+	input := write(have, wanted, nil, nil)
+	if err := b.restore(ctx, p, input); err != nil {
+		return err
+	}
+	b.count(p.family, input, func(table string) int { return b.counts[counted{p.family, table}] + grown[table] })
+	return nil
 }
 
 // sync compares everything with the kernel.
@@ -148,7 +157,13 @@ func (b *Backend) sync(ctx context.Context, p program, want table.Table[table.Se
 			remove = append(remove, j)
 		}
 	}
-	return b.restore(ctx, p, write(have, wanted, add, remove))
+	input := write(have, wanted, add, remove)
+	if err := b.restore(ctx, p, input); err != nil {
+		return err
+	}
+	all := difference(map[string]int{}, wanted, nil)
+	b.count(p.family, input, func(table string) int { return all[table] })
+	return nil
 }
 
 // shared renders the chains that all services share, constant rules included.
