@@ -23,6 +23,7 @@ type nodeChange struct {
 	use, short, long, done string
 	optional               bool // without a node: all nodes of the cluster
 	waits                  bool
+	flags                  func(cmd *cobra.Command) // of this command alone; may be nil
 	do                     func(ctx context.Context, c *cluster.Clusters, name, node string, wait time.Duration) error
 }
 
@@ -47,10 +48,14 @@ all nodes of the cluster are started. After a reboot of the machine this brings 
 }
 
 func newNodeRestart(s Streams) *cobra.Command {
+	var backend string
 	return nodeChange{
 		use: "restart NODE", short: "Stop a node and start it again", done: "runs again", waits: true,
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&backend, "backend", "", "what carries services on the node from now on: nftables or iptables (default: as before)")
+		},
 		do: func(ctx context.Context, c *cluster.Clusters, name, node string, wait time.Duration) error {
-			return c.Restart(ctx, name, node, wait)
+			return c.Restart(ctx, name, node, backend, wait)
 		},
 	}.command(s)
 }
@@ -89,6 +94,9 @@ func (n nodeChange) command(s Streams) *cobra.Command {
 	nameFlag(cmd, &name)
 	if n.waits {
 		cmd.Flags().DurationVar(&wait, "wait", wait, "how long the node may take to serve")
+	}
+	if n.flags != nil {
+		n.flags(cmd)
 	}
 	where.flags(cmd)
 	return cmd

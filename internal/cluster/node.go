@@ -102,18 +102,39 @@ func (c *Clusters) Start(ctx context.Context, cluster, name string, wait time.Du
 	return c.change(ctx, cluster, func(r *Record) error { return c.start(ctx, r, name, wait) })
 }
 
-// Restart stops a node and starts it again.
-func (c *Clusters) Restart(ctx context.Context, cluster, name string, wait time.Duration) error {
+// Restart stops a node and starts it again. From then on services are carried by backend, unless that is empty.
+func (c *Clusters) Restart(ctx context.Context, cluster, name, backend string, wait time.Duration) error {
+	if err := checkBackend(backend); err != nil {
+		return err
+	}
 	return c.change(ctx, cluster, func(r *Record) error {
 		node, err := r.Node(name)
 		if err != nil {
 			return err
+		}
+		if backend != "" {
+			if err := c.setBackend(r, node.Name, backend); err != nil {
+				return err
+			}
 		}
 		if err := c.stop(ctx, r, node); err != nil {
 			return err
 		}
 		return c.start(ctx, r, name, wait)
 	})
+}
+
+// setBackend has the node's next agent carry services otherwise.
+func (c *Clusters) setBackend(r *Record, node, backend string) error {
+	if err := c.checkBackendPrograms(backend); err != nil {
+		return err
+	}
+	for i := range r.Nodes {
+		if r.Nodes[i].Name == node {
+			r.Nodes[i].Backend = backend
+		}
+	}
+	return r.save(c.stateDir(r.Name))
 }
 
 // start runs one node of the cluster, or every node when name is empty.

@@ -94,6 +94,9 @@ func agentCommand(r *Record, node Node) []string {
 	if r.Overlay != "" {
 		command = append(command, "--overlay", r.Overlay)
 	}
+	if node.Backend != "" {
+		command = append(command, "--backend", node.Backend)
+	}
 	return command
 }
 

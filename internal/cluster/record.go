@@ -58,6 +58,8 @@ type Node struct {
 	Name      string       `json:"name"`
 	Role      string       `json:"role"`
 	Addresses []netip.Addr `json:"addresses"`
+	// Backend is what carries services on it; empty for the agent's default.
+	Backend string `json:"backend,omitempty"`
 }
 
 // Address is the node's address of the primary family.

@@ -23,17 +23,18 @@ var ownPrograms = [...]string{"eastwest", "eastwest-server", "eastwest-node", "e
 var hostPrograms = [...]struct{ program, debian string }{
 	{"runc", "runc"},
 	{"conmon", "conmon"},
+	{"nft", "nftables"},
 }
 
 // checkHost says everything at once that this machine lacks for a cluster.
-func (c *Clusters) checkHost() error {
+func (c *Clusters) checkHost(backend string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("a local cluster needs root (it makes network namespaces, links and mounts): run this with sudo")
 	}
 	if err := os.MkdirAll(c.config.StateDir, 0o700); err != nil {
 		return fmt.Errorf("create the state folder: %w", err)
 	}
-	return errors.Join(c.checkPrograms(), checkNamespaces(), c.checkStateDir(), hostnet.Probe())
+	return errors.Join(c.checkPrograms(), c.checkBackendPrograms(backend), checkNamespaces(), c.checkStateDir(), hostnet.Probe())
 }
 
 func (c *Clusters) checkPrograms() error {
@@ -57,6 +58,17 @@ func (c *Clusters) checkPrograms() error {
 			strings.Join(missing, ", "), strings.Join(slices.Compact(packages), " ")))
 	}
 	return errors.Join(errs...)
+}
+
+// checkBackendPrograms says what a node lacks to carry services so. Nodes have the host's programs.
+func (c *Clusters) checkBackendPrograms(backend string) error {
+	if backend != "iptables" || c.config.Programs.Standins {
+		return nil
+	}
+	if _, err := exec.LookPath("iptables-restore"); err != nil {
+		return errors.New("--backend iptables: the program iptables-restore is missing on this host: install it (Debian, Ubuntu: apt-get install iptables)")
+	}
+	return nil
 }
 
 // checkNamespaces looks for the kernel's kinds of namespaces that a node is made of.

@@ -38,6 +38,8 @@ type Options struct {
 	// CNI and Overlay are as in Record.
 	CNI     string
 	Overlay string
+	// Backend is as in Node, of all nodes.
+	Backend string
 	// ResolvConf is the host's file that names the resolvers to ask for names outside the cluster.
 	ResolvConf string
 	// Wait bounds how long the cluster may take to serve.
@@ -75,7 +77,7 @@ func (o Options) check() error {
 	if o.APIPort < 1 || o.APIPort > 65535 {
 		return fmt.Errorf("port %d for the API server: --api-port must be from 1 to 65535", o.APIPort)
 	}
-	return oneOf("--cni", o.CNI, "ptp", "bridge")
+	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend))
 }
 
 func oneOf(flag, value string, allowed ...string) error {
@@ -84,6 +86,8 @@ func oneOf(flag, value string, allowed ...string) error {
 	}
 	return fmt.Errorf("%s %q: expected %s", flag, value, strings.Join(allowed, " or "))
 }
+
+func checkBackend(name string) error { return oneOf("--backend", name, "nftables", "iptables") }
 
 // cleanUp bounds the removal of a cluster that did not come up.
 const cleanUp = 30 * time.Second
@@ -94,7 +98,7 @@ func (c *Clusters) Up(ctx context.Context, options Options) (*Record, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	if err := c.checkHost(); err != nil {
+	if err := c.checkHost(options.Backend); err != nil {
 		return nil, err
 	}
 	lock, err := lockDir(ctx, c.stateDir(options.Name))
@@ -194,6 +198,9 @@ func (r *Record) chooseRanges(options Options, used []hostnet.Use) error {
 	}
 	if r.Nodes, err = nodes(r.Name, options.Nodes, families, r.NodeCIDRs, r.PodCIDRs); err != nil {
 		return err
+	}
+	for i := range r.Nodes {
+		r.Nodes[i].Backend = options.Backend
 	}
 	r.LoadBalancers, err = loadBalancers(r, options.LoadBalancers)
 	return err

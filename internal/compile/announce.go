@@ -51,8 +51,7 @@ func announcer(now snapshot.Snapshot, service *snapshot.Service) string {
 // endpointNodes returns the nodes that have an endpoint which takes traffic.
 func endpointNodes(now snapshot.Snapshot, service *snapshot.Service) map[string]bool {
 	nodes := map[string]bool{}
-	slicesOf, _ := now.Slices.Get(service.Key())
-	for _, slice := range slicesOf {
+	for _, slice := range proxied(now, service.Key()) {
 		for i := range slice.Endpoints {
 			if e := &slice.Endpoints[i]; e.Ready || service.PublishNotReady {
 				nodes[e.Node] = true

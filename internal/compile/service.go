@@ -22,7 +22,7 @@ func Service(now snapshot.Snapshot, config Config, key string) (table.Service, b
 		localReady: map[netip.Addr]bool{},
 		row:        table.Service{Object: table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}},
 	}
-	b.slices, _ = now.Slices.Get(key)
+	b.slices = proxied(now, key)
 	for _, port := range service.Ports {
 		b.port(port)
 	}
@@ -33,6 +33,16 @@ func Service(now snapshot.Snapshot, config Config, key string) (table.Service, b
 	b.row.Frontends = unique(b.row.Frontends)
 	b.row.Hairpin = sortedAddrs(b.row.Hairpin)
 	return b.row, true
+}
+
+// proxied returns the slices of a Service that proxies forward to.
+func proxied(now snapshot.Snapshot, key string) []*snapshot.Slice {
+	list, _ := now.Slices.Get(key)
+	unproxied := func(s *snapshot.Slice) bool { return s.Unproxied }
+	if !slices.ContainsFunc(list, unproxied) {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), unproxied)
 }
 
 // builder collects the frontends of one Service.
@@ -149,7 +159,8 @@ func ofFamily(addrs []netip.Addr, ipv6 bool) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a.Is6() != ipv6 })
 }
 
-// rangesOf keeps nil for "everyone"; ranges of the other family alone allow nobody.
+// rangesOf keeps nil for "everyone"; ranges of the other family alone allow nobody. A range within another one says nothing
+// more, and backends may rely on ranges that do not overlap.
 func rangesOf(list []netip.Prefix, ipv6 bool) []netip.Prefix {
 	if len(list) == 0 {
 		return nil
@@ -157,10 +168,21 @@ func rangesOf(list []netip.Prefix, ipv6 bool) []netip.Prefix {
 	out := []netip.Prefix{}
 	for _, p := range list {
 		if p.Addr().Is6() == ipv6 {
+			out = append(out, p.Masked())
+		}
+	}
+	return widest(sortedPrefixes(out))
+}
+
+// widest leaves out what lies within another prefix. A sorted list has the wider one first.
+func widest(list []netip.Prefix) []netip.Prefix {
+	out := list[:0]
+	for _, p := range list {
+		if n := len(out); n == 0 || !out[n-1].Overlaps(p) {
 			out = append(out, p)
 		}
 	}
-	return sortedPrefixes(out)
+	return out
 }
 
 func sortedAddrs(list []netip.Addr) []netip.Addr {

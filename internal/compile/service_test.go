@@ -228,3 +228,43 @@ func TestRoutesAndEgress(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A source range within another one is not there twice: no backend has to know what overlaps.
+func TestSourceRangesWithinOthers(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"10.0.0.0/8 10.1.0.0/16", "10.0.0.0/8"},
+		{"10.1.0.0/16 10.0.0.0/8 10.1.2.0/24 192.0.2.0/24", "10.0.0.0/8 192.0.2.0/24"},
+		{"192.0.2.0/24 0.0.0.0/0", "0.0.0.0/0"},
+		{"10.9.9.9/8 10.1.0.0/16 10.1.0.0/16", "10.0.0.0/8"},
+		{"10.0.0.0/9 10.128.0.0/9", "10.0.0.0/9 10.128.0.0/9"},
+	} {
+		var in []netip.Prefix
+		for _, text := range strings.Fields(c.in) {
+			in = append(in, netip.MustParsePrefix(text))
+		}
+		if got := strings.Trim(fmt.Sprint(rangesOf(in, false)), "[]"); got != c.want {
+			t.Errorf("ranges %s: got %s, want %s", c.in, got, c.want)
+		}
+	}
+}
+
+// A slice that its label keeps from proxies has names and no traffic.
+func TestSliceThatIsNotProxied(t *testing.T) {
+	store := snapshot.NewStore()
+	store.PutService(nginx(nil))
+	for i, unproxied := range []bool{false, true} {
+		store.PutSlice(&snapshot.Slice{
+			Namespace: "default", Name: fmt.Sprint("nginx-", i), Service: "nginx", Unproxied: unproxied,
+			Ports:     []snapshot.SlicePort{{Name: "http", Protocol: table.TCP, Port: 8080}},
+			Endpoints: []snapshot.Endpoint{ep(fmt.Sprintf("10.244.1.%d there ready", i+2))},
+		})
+	}
+	now, _ := store.Take()
+	row, _ := Service(now, here, "default/nginx")
+	if have, want := text(row), "ClusterIP 10.96.0.7:80/tcp forward outside 10.244.1.2:8080\n"; have != want {
+		t.Errorf("row %q, want %q", have, want)
+	}
+	if name, _ := Name(now, here, "default/nginx"); len(name.Endpoints) != 2 {
+		t.Errorf("names of %+v, want two endpoints", name.Endpoints)
+	}
+}

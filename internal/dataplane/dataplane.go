@@ -47,3 +47,20 @@ func (l Local) Of(ipv6 bool) Local {
 	l.CIDRs = own
 	return l
 }
+
+// Loopback is where a node talks to itself. Node ports are served there only where it is asked for, and over IPv4 alone: the
+// kernel has to be told that such packets may leave the interface, and has no way to allow it for IPv6.
+var Loopback = netip.MustParsePrefix("127.0.0.0/8")
+
+// NodePortAddresses splits the addresses that serve node ports into those of the loopback and others.
+func NodePortAddresses(all []netip.Prefix) (others, loopback []netip.Prefix) {
+	for _, p := range all {
+		switch {
+		case p.Addr().Is4() && Loopback.Contains(p.Addr()) && p.Bits() >= Loopback.Bits():
+			loopback = append(loopback, p.Masked())
+		case !p.Addr().IsLoopback():
+			others = append(others, p)
+		}
+	}
+	return others, loopback
+}

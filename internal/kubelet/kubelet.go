@@ -67,7 +67,7 @@ func New(config Config) (*Kubelet, error) {
 		return nil, err
 	}
 	k.cri.IPv6First = config.NodeIPs[0].Is6()
-	k.events = events.New(config.Client, config.NodeName, config.Log)
+	k.events = events.New(config.Client, "kubelet", config.NodeName, config.Log)
 	k.node = node.New(node.Config{
 		Name: config.NodeName, IPs: config.NodeIPs, Labels: config.Labels, Taints: config.Taints, MaxPods: config.MaxPods,
 		Port: port(k.listener), RootDir: config.RootDir, Version: Version, Client: config.Client, Runtime: k.cri.Runtime,

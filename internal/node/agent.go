@@ -44,6 +44,7 @@ type Config struct {
 	Images        map[string]string // built-in images: name → static program
 	CNI           string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
 	Overlay       compile.Overlay   // how the pods of other nodes are reached
+	Backend       string            // of services, one of Backends; empty for the first
 	CNIConfDir    string            // /etc/cni/net.d
 	CNIBinDirs    []string          // /opt/cni/bin
 	ResolvConf    string            // /etc/resolv.conf
@@ -51,6 +52,8 @@ type Config struct {
 	CgroupRoot    string            // pods' cgroups are made below it
 	UnsafeSysctls []string          // that pods may set beside the safe ones
 	Labels        map[string]string
+	Healthz       string // where the service proxy serves /healthz and /livez; empty for nowhere
+	Metrics       string // the same of /metrics and /proxyMode
 	Log           *slog.Logger
 }
 
@@ -67,6 +70,9 @@ func (c Config) validate() error {
 	}
 	if c.CNI != "" && c.CNI != CNIPTP && c.CNI != CNIBridge {
 		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
+	}
+	if c.Backend != "" {
+		errs = append(errs, CheckBackend(c.Backend))
 	}
 	return errors.Join(errs...)
 }

@@ -25,6 +25,7 @@ import (
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/kernel/route"
 	"eastwest/internal/kernel/vxlan"
+	"eastwest/internal/kubelet/events"
 	"eastwest/internal/reconcile"
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
@@ -45,8 +46,9 @@ type NetworkConfig struct {
 	Backend           string                          // of services: nftables, which is the default, or iptables
 	Local             dataplane.Local                 // how services know pods; by ClusterCIDRs where it is zero
 	NoLocal           bool                            // do not tell pods from others at all
-	NodePortAddresses []netip.Prefix                  // where node ports are served; empty is everywhere but on loopback
+	NodePortAddresses []netip.Prefix                  // where node ports are served; empty is everywhere but on loopback, which has to be named
 	MasqueradeAll     bool                            // every connection to a service
+	Tracking          Tracking                        // of connections
 	Metrics           *metrics.Metrics                // of the services dataplane; may be nil
 	Names             dataplane.Dataplane[table.Name] // the DNS server's zone
 	Pods              bool                            // watch pods, with which pod records are verified
@@ -68,6 +70,7 @@ type Network struct {
 
 	services []*reconcile.Loop[table.Service]
 	mend     func(context.Context) error // notices that others changed what services wrote
+	events   *events.Recorder
 	checks   *healthcheck.Backend
 	checking *reconcile.Loop[table.Service]
 	names    *reconcile.Loop[table.Name]
@@ -87,6 +90,9 @@ type Network struct {
 func NewNetwork(config NetworkConfig) (*Network, error) {
 	if config.NodeName == "" || config.Log == nil {
 		return nil, errors.New("make the network: NodeName and Log are required")
+	}
+	if config.Backend == "" {
+		config.Backend = Backends()[0]
 	}
 	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns), overlay: vxlan.New(config.Netns), tables: nft.New(config.Netns)}
 	var err error
@@ -215,7 +221,7 @@ func (n *Network) parts() []func(context.Context) error {
 		parts = append(parts, loop.Run)
 	}
 	if len(n.services) > 0 {
-		parts = append(parts, n.mend, n.check)
+		parts = append(parts, n.mend, n.check, n.track, n.sendEvents)
 	}
 	if n.names != nil {
 		parts = append(parts, n.names.Run)
@@ -239,8 +245,11 @@ func (n *Network) compile(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	begin, before := time.Now(), snapshot.Snapshot{}
 	for {
 		now, changes := n.store.Take()
+		n.count(begin, before, now, changes)
+		before = now
 		if n.config.Names != nil && (len(changes.Nodes) > 0 || n.nodeAddrs.Load() == nil) {
 			nodes := addressesOf(now)
 			n.nodeAddrs.Store(&nodes)

@@ -10,9 +10,11 @@ import (
 	"strconv"
 	"time"
 
+	"eastwest/internal/dataplane/metrics"
 	"eastwest/internal/dns"
 	"eastwest/internal/dns/config"
 	"eastwest/internal/kubelet"
+	"eastwest/internal/table"
 )
 
 // dnsService is the Service that agents serve, and agentDNSPort the port at which the agents of other nodes are asked
@@ -36,14 +38,22 @@ func (a *agent) startNetwork() (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	network, err := NewNetwork(NetworkConfig{
+	var network *Network
+	config := NetworkConfig{
 		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
-		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Log: a.Log.With("part", "network"),
-	})
-	if err != nil {
+		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, Log: a.Log.With("part", "network"),
+		Tracking: DefaultTracking(),
+	}
+	if config.Backend == "" {
+		config.Backend = Backends()[0]
+	}
+	config.Metrics = metrics.New(config.Backend, func() table.Table[table.Service] { return network.Tables().Services })
+	if network, err = NewNetwork(config); err != nil {
 		return nil, err
 	}
+	a.serveProxy(network, config)
 	a.start("network", network.Run)
+	a.running.Go(func() { network.removeOthers(a.ctx) })
 	a.start("dns", func(ctx context.Context) error {
 		// Until names are known, pods are served by another node's agent, which knows them: an address that nobody serves
 		// here leads there. Where the API server is away, outside names are worth more than waiting.
@@ -59,6 +69,23 @@ func (a *agent) startNetwork() (*Network, error) {
 		return a.serveDNS(ctx, server)
 	})
 	return network, nil
+}
+
+// serveProxy tells probes and scrapes about services. A port that somebody else has must not end the agent.
+func (a *agent) serveProxy(network *Network, config NetworkConfig) {
+	proxy := ProxyConfig{NetworkConfig: config, HealthzAddress: a.Healthz, MetricsAddress: a.Metrics}
+	servers, err := proxy.servers(network)
+	if err != nil {
+		a.Log.Warn("no health and metrics of services", "part", "network", "err", err)
+		return
+	}
+	a.start("health and metrics of services", func(ctx context.Context) error {
+		<-ctx.Done()
+		for _, server := range servers {
+			server.Close()
+		}
+		return nil
+	})
 }
 
 // serveDNS serves names as their configuration says, and their metrics at the node's addresses.

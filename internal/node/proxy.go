@@ -196,6 +196,9 @@ func (c *ProxyConfig) servers(network *Network) ([]*http.Server, error) {
 		}
 		listener, err := net.Listen("tcp", s.addr)
 		if err != nil {
+			for _, server := range out {
+				server.Close()
+			}
 			return nil, fmt.Errorf("serve %s: %w", s.what, err)
 		}
 		server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}

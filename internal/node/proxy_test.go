@@ -20,9 +20,11 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/iptables"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/sysctl"
 	"eastwest/internal/kubelet/apidouble"
 )
 
@@ -53,7 +55,10 @@ func put(api *apidouble.Server, ready bool) {
 	port, protocol := int32(8080), corev1.ProtocolTCP
 	name := "worker"
 	api.Put("endpointslices", &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "nginx-1", Labels: map[string]string{discoveryv1.LabelServiceName: "nginx"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "nginx-1", Labels: map[string]string{discoveryv1.LabelServiceName: "nginx"},
+			Annotations: map[string]string{corev1.EndpointsLastChangeTriggerTime: time.Now().Format(time.RFC3339Nano)},
+		},
 		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port, Protocol: &protocol}},
 		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.244.0.2"}, NodeName: &name, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
 	})
@@ -102,6 +107,7 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	health, scrape := freePort(t), freePort(t)
 	config := ProxyConfig{Detect: DetectNodeCIDR, HealthzAddress: health, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
 		Client: api.Client, NodeName: "worker", Netns: ns, Backend: backend, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), dataplane.Loopback}, Tracking: DefaultTracking(),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -123,9 +129,12 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 		text = kernelText(t, ns)
 		return strings.Contains(text, own) && !strings.Contains(text, other)
 	})
+	eventually(t, "connections are remembered as kube-proxy has it", func() bool {
+		return parameter(ns, "net/netfilter/nf_conntrack_tcp_timeout_close_wait") == "3600" && parameter(ns, "net/ipv4/conf/all/route_localnet") == "1"
+	})
 	put(api, false)
 	eventually(t, "the load balancer is told", func() bool { code, _ := request(ns, "127.0.0.1:30999", "/"); return code == 503 })
-	checkMetrics(t, scrape)
+	checkMetrics(t, scrape, backend)
 	api.Put("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker"}, Spec: corev1.NodeSpec{
 		PodCIDR: "10.244.0.0/24", Taints: []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler", Effect: corev1.TaintEffectNoSchedule}}}})
 	eventually(t, "a leaving node is not eligible", func() bool { code, _ := request("", health, "/healthz"); return code == 503 })
@@ -162,14 +171,23 @@ func checkServed(t *testing.T, ns string, config ProxyConfig) {
 	}
 }
 
-func checkMetrics(t *testing.T, address string) {
+func checkMetrics(t *testing.T, address, backend string) {
 	t.Helper()
-	_, body := request("", address, "/metrics")
-	for _, name := range []string{"sync_proxy_rules_duration_seconds_count", "sync_proxy_rules_last_timestamp_seconds", "proxy_healthz_total",
-		"sync_full_proxy_rules_duration_seconds", "conntrack_reconciler_sync_duration_seconds"} {
-		if !strings.Contains(body, "kubeproxy_"+name) {
-			t.Errorf("no metric kubeproxy_%s", name)
-		}
+	names := []string{
+		"sync_proxy_rules_duration_seconds_count", "sync_proxy_rules_last_timestamp_seconds", "proxy_healthz_total",
+		"sync_full_proxy_rules_duration_seconds", "conntrack_reconciler_sync_duration_seconds", "sync_proxy_rules_service_changes_total 1",
+		"sync_proxy_rules_endpoint_changes_total 2", "sync_proxy_rules_endpoint_changes_pending 0",
+		`sync_proxy_rules_no_local_endpoints_total{ip_family="IPv4",traffic_policy="external"} 0`,
+		`network_programming_duration_seconds_count{ip_family="IPv4"} 1`, // what happened before the proxy began is not counted
+	}
+	if backend == "iptables" {
+		names = append(names, `sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"} `, `sync_proxy_rules_iptables_last{ip_family="IPv6",table="filter"} `)
+	}
+	for _, name := range names {
+		eventually(t, "metric kubeproxy_"+name, func() bool {
+			_, body := request("", address, "/metrics")
+			return strings.Contains(body, "kubeproxy_"+name)
+		})
 	}
 }
 
@@ -194,6 +212,14 @@ func request(ns, address, path string) (code int, body string) {
 	return code, body
 }
 
+func parameter(ns, name string) (value string) {
+	_ = inNetns(ns, func() (err error) {
+		value, err = sysctl.Get(name)
+		return err
+	})
+	return value
+}
+
 func kernelText(t *testing.T, ns string) string {
 	t.Helper()
 	text, err := nft.New(ns).List(t.Context(), nft.IPv4, nftTable)
@@ -208,3 +234,39 @@ func kernelText(t *testing.T, ns string) string {
 }
 
 const nftTable = "eastwest"
+
+// A Service that the kernel refuses is told of in an event and counted; the others are served, and it is as soon as it can.
+func TestRefusedService(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
+	ns, api := netnstest.New(t), newCluster(t)
+	// The API would never let such a name in.
+	api.Put("services", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: `bad"name`, UID: "1"}, Spec: corev1.ServiceSpec{
+		ClusterIP: "10.96.0.9", ClusterIPs: []string{"10.96.0.9"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+		Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
+	}})
+	scrape := freePort(t)
+	config := ProxyConfig{Detect: DetectNodeCIDR, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
+		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "iptables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- RunProxy(ctx, config) }()
+	eventually(t, "an event", func() bool { return len(api.Events(`bad"name`)[refusedReason]) > 0 })
+	if text := kernelText(t, ns); !strings.Contains(text, "default/nginx") || strings.Contains(text, "10.96.0.9") {
+		t.Errorf("the kernel has:\n%s", text)
+	}
+	metric := func(line string) bool {
+		_, body := request("", scrape, "/metrics")
+		return strings.Contains(body, "\n"+line+"\n")
+	}
+	if !metric("eastwest_proxy_refused_services 1") {
+		t.Error("the refused service is not counted")
+	}
+	api.Drop("services", "default", `bad"name`)
+	eventually(t, "it is not counted any more", func() bool { return metric("eastwest_proxy_refused_services 0") })
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("the proxy ended with %v", err)
+	}
+}

@@ -4,17 +4,20 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/dataplane/healthcheck"
+	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/dataplane/services/iptables"
 	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
 	"eastwest/internal/dataplane/services/nftables"
@@ -23,6 +26,7 @@ import (
 	"eastwest/internal/kernel/loopback"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kubelet/events"
 	"eastwest/internal/reconcile"
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
@@ -31,8 +35,25 @@ import (
 // Backends names the services backends, the default first.
 func Backends() []string { return []string{"nftables", "iptables"} }
 
+// CheckBackend says what is wrong with the name of a services backend.
+func CheckBackend(name string) error {
+	switch {
+	case slices.Contains(Backends(), name):
+		return nil
+	case name == "ipvs":
+		return errors.New("--backend ipvs: there is no IPVS backend; nftables serves any number of services in constant time, as IPVS does")
+	}
+	return fmt.Errorf("--backend %s: use one of %s", name, strings.Join(Backends(), ", "))
+}
+
+// carrier is a services backend.
+type carrier interface {
+	dataplane.Dataplane[table.Service]
+	quarantine.Prober
+}
+
 // newBackend makes the services dataplane of a name.
-func newBackend(name string, tables *nft.Conn, config NetworkConfig) (dataplane.Dataplane[table.Service], error) {
+func newBackend(name string, tables *nft.Conn, config NetworkConfig) (carrier, error) {
 	local := config.Local
 	if !local.Known() && !config.NoLocal {
 		local.CIDRs = config.ClusterCIDRs
@@ -46,18 +67,29 @@ func newBackend(name string, tables *nft.Conn, config NetworkConfig) (dataplane.
 	case "iptables":
 		return iptables.New(iptables.Config{
 			Kernel: ipt.New(config.Netns), Local: local, ServiceCIDRs: config.ServiceCIDRs,
-			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
+			NodePortAddresses: config.NodePortAddresses, Log: config.Log, Rules: config.rules(),
 		})
 	}
 	return nil, fmt.Errorf("there is no services backend %q: use one of %v", name, Backends())
 }
 
+// rules is told of iptables rules; nil when nobody counts.
+func (c NetworkConfig) rules() func(family ipt.Family, table string, total, written int) {
+	if c.Metrics == nil {
+		return nil
+	}
+	return func(family ipt.Family, table string, total, written int) {
+		c.Metrics.Rules(string(family), table, total, written)
+	}
+}
+
 // addServices adds the backend, with connections that follow it, and what else serves Services.
 func (n *Network) addServices(tables *nft.Conn) error {
-	backend, err := newBackend(n.config.Backend, tables, n.config)
+	carrier, err := newBackend(n.config.Backend, tables, n.config)
 	if err != nil {
 		return err
 	}
+	backend := dataplane.Dataplane[table.Service](carrier)
 	clearing := connections.Config{Kernel: conntrack.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs}
 	if n.config.Metrics != nil {
 		clearing.Observe = n.config.Metrics.Connections
@@ -66,7 +98,12 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	if n.config.Metrics != nil {
 		backend = n.config.Metrics.Observe(backend)
 	}
-	loop := newLoop(n, "services", backend)
+	n.events = events.New(n.config.Client, eventSource, n.config.NodeName, n.config.Log)
+	kept := quarantine.Around(backend, quarantine.Config{Prober: carrier, Report: n.refused})
+	if n.config.Metrics != nil {
+		n.config.Metrics.KeptOut(kept.Out)
+	}
+	loop := newLoop(n, "services", dataplane.Dataplane[table.Service](kept))
 	n.services = append(n.services, loop)
 	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, loop) }
 	n.checks = healthcheck.New(healthcheck.Config{

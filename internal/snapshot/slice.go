@@ -4,6 +4,7 @@ package snapshot
 
 import (
 	"net/netip"
+	"time"
 
 	"eastwest/internal/table"
 )
@@ -13,8 +14,10 @@ type Slice struct {
 	Namespace, Name string
 	Service         string // the name of its Service, from the label kubernetes.io/service-name
 	IPv6            bool
+	Unproxied       bool // for DNS alone: no proxy forwards to its endpoints, by its labels
 	Ports           []SlicePort
 	Endpoints       []Endpoint
+	Triggered       time.Time // when what the slice says of last happened to a pod or Service; zero when it does not tell
 }
 
 // Key returns namespace/name of the slice itself.

@@ -118,7 +118,7 @@ type Frontend struct {
 	Draining        []netip.AddrPort
 	Masquerade      Masquerade
 	AffinitySeconds uint32         // a client's later connections go to the same endpoint this long; 0 is no affinity
-	SourceRanges    []netip.Prefix // clients that are allowed, sorted; nil is everyone
+	SourceRanges    []netip.Prefix // clients that are allowed, sorted, none within another; nil is everyone
 	// LocalSocket: a socket of this node that is bound to the address takes the packets as they are, without
 	// translation or connection tracking; the endpoints serve while there is none.
 	LocalSocket bool

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -24,11 +25,25 @@ const labelProxyName = "service.kubernetes.io/service-proxy-name"
 // conditionFromPool is how internal/controller/loadbalancer marks addresses of the server's pool.
 const conditionFromPool = "eastwest.local/AddressFromPool"
 
+// triggered returns when what a slice tells of happened; zero when it does not say.
+func triggered(annotations map[string]string) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, annotations[corev1.EndpointsLastChangeTriggerTime])
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
+// isUnproxied reports whether the labels of a Service or an EndpointSlice say that proxies leave it alone.
+func isUnproxied(labels map[string]string) bool {
+	_, other := labels[labelProxyName]
+	_, headless := labels[corev1.IsHeadlessService]
+	return other || headless
+}
+
 // trimService keeps what a node needs. Addresses that do not parse are left out: the API server has validated them, and
 // one bad address must not take the service away.
 func trimService(in *corev1.Service, names interned) *snapshot.Service {
-	_, unproxied := in.Labels[labelProxyName]
-	_, headless := in.Labels[corev1.IsHeadlessService]
 	out := &snapshot.Service{
 		Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name),
 		Headless:        in.Spec.ClusterIP == corev1.ClusterIPNone,
@@ -41,7 +56,7 @@ func trimService(in *corev1.Service, names interned) *snapshot.Service {
 		InternalLocal:   in.Spec.InternalTrafficPolicy != nil && *in.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		ExternalLocal:   in.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		PublishNotReady: in.Spec.PublishNotReadyAddresses,
-		Unproxied:       unproxied || headless,
+		Unproxied:       isUnproxied(in.Labels),
 	}
 	if in.Spec.Type == corev1.ServiceTypeExternalName {
 		out.ExternalName = strings.Clone(strings.TrimSuffix(in.Spec.ExternalName, "."))
@@ -108,6 +123,7 @@ func trimSlice(in *discoveryv1.EndpointSlice, names interned) (*snapshot.Slice, 
 		return nil, false
 	}
 	out := &snapshot.Slice{
+		Unproxied: isUnproxied(in.Labels), Triggered: triggered(in.Annotations),
 		Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name), Service: strings.Clone(service),
 		IPv6: in.AddressType == discoveryv1.AddressTypeIPv6, Ports: make([]snapshot.SlicePort, 0, len(in.Ports)),
 	}

@@ -16,13 +16,15 @@ import (
 var accounts = map[string]string{
 	"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n" +
 		"user-defined-in-image:x:1000:1000::/:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-	"etc/group":         "root:x:0:\nwww-data:x:33:\ngroup-defined-in-image:x:50000:user-defined-in-image\nnogroup:x:65534:\n",
+	"etc/group": "root:x:0:\nwww-data:x:33:\ngroup-defined-in-image:x:50000:user-defined-in-image\nnogroup:x:65534:\n",
+	// A static busybox's own wget cannot look addresses up; another wget tries 20 times unless told otherwise.
+	"etc/wgetrc":        "tries = 1\n",
 	"etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 
-// alternatives are the links that the packages' set-up programs would have made, and wget, which Debian has apart.
+// alternatives are the links that the packages' set-up programs would have made.
 var alternatives = map[string]string{
-	"usr/bin/sh": "dash", "usr/bin/awk": "gawk", "usr/bin/nc": "nc.openbsd", "usr/bin/wget": "busybox",
+	"usr/bin/sh": "dash", "usr/bin/awk": "gawk", "usr/bin/nc": "nc.openbsd",
 	"usr/sbin/iptables": "xtables-nft-multi", "usr/sbin/iptables-save": "xtables-nft-multi", "usr/sbin/iptables-restore": "xtables-nft-multi",
 	"usr/sbin/ip6tables": "xtables-nft-multi", "usr/sbin/ip6tables-save": "xtables-nft-multi", "usr/sbin/ip6tables-restore": "xtables-nft-multi",
 	"agnhost-2": "agnhost",

@@ -17,7 +17,7 @@ const e2eImages = "registry.k8s.io/e2e-test-images/"
 // tools are the Debian packages whose programs the specs run in pods.
 var tools = []string{
 	"bash", "dash", "coreutils", "libc-bin", "grep", "sed", "gawk", "procps", "util-linux", "hostname", "busybox-static", "ca-certificates", // a shell's
-	"iproute2", "iputils-ping", "bind9-dnsutils", "curl", "netcat-openbsd", "tcpdump", "iperf", "iperf3", // a network's
+	"iproute2", "iputils-ping", "bind9-dnsutils", "curl", "netcat-openbsd", "tcpdump", "iperf", "iperf3", "wget", // a network's
 	"iptables", "nftables", "conntrack", "nginx-light",
 }
 

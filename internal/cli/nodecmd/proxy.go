@@ -19,6 +19,7 @@ import (
 
 	"eastwest/internal/cli/flagvalue"
 	"eastwest/internal/client"
+	"eastwest/internal/dataplane"
 	"eastwest/internal/node"
 )
 
@@ -28,7 +29,7 @@ type proxyFlags struct {
 	kubeconfig, master                  string
 	nodeIPs, clusterCIDRs, serviceCIDRs []string
 	nodePorts                           []string
-	cleanup, verbose                    bool
+	localhost, cleanup, verbose         bool
 }
 
 func newProxy(s Streams) *cobra.Command {
@@ -69,8 +70,15 @@ func (f *proxyFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&c.Detect, "detect-local-mode", node.DetectClusterCIDR, "how to tell pods from other clients: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix")
 	flags.StringVar(&c.PodBridge, "pod-bridge-interface", "", "interface that pods' packets come in through, with BridgeInterface")
 	flags.StringVar(&c.PodPrefix, "pod-interface-name-prefix", "", "beginning of the names of such interfaces, with InterfaceNamePrefix")
-	flags.StringSliceVar(&f.nodePorts, "nodeport-addresses", nil, "ranges of the node's addresses at which node ports are served, or \"primary\" for the Node's own (default: all but loopback's)")
+	flags.StringSliceVar(&f.nodePorts, "nodeport-addresses", nil, "ranges of the node's addresses at which node ports are served, or \"primary\" for the Node's own (default: all but loopback's, 127.0.0.0/8, which has to be named)")
+	flags.BoolVar(&f.localhost, "iptables-localhost-nodeports", false, "serve node ports at 127.0.0.0/8 as well, with any backend")
 	flags.BoolVar(&c.MasqueradeAll, "masquerade-all", false, "give every connection to a service this node's address as its source")
+	c.Tracking = node.DefaultTracking()
+	flags.DurationVar(&c.Tracking.TCPEstablished, "conntrack-tcp-timeout-established", c.Tracking.TCPEstablished, "how long the kernel remembers an idle connection; 0 leaves what it has")
+	flags.DurationVar(&c.Tracking.TCPCloseWait, "conntrack-tcp-timeout-close-wait", c.Tracking.TCPCloseWait, "the same of one that one side has closed")
+	flags.DurationVar(&c.Tracking.UDP, "conntrack-udp-timeout", 0, "the same of UDP without an answer")
+	flags.DurationVar(&c.Tracking.UDPStream, "conntrack-udp-timeout-stream", 0, "the same of UDP with answers")
+	flags.BoolVar(&c.Tracking.TCPLiberal, "conntrack-tcp-be-liberal", false, "TCP packets outside their window are not invalid")
 	flags.StringVar(&c.HealthzAddress, "healthz-bind-address", "127.0.0.1:10256", "where to serve /healthz and /livez; load balancers need 0.0.0.0:10256; empty for nowhere")
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", "127.0.0.1:10249", "where to serve /metrics and /proxyMode; empty for nowhere")
 	flags.BoolVar(&c.Profiling, "profiling", false, "serve /debug/pprof beside the metrics")
@@ -85,10 +93,6 @@ func (f *proxyFlags) parse() error {
 		return nil
 	case f.kubeconfig == "" && f.master == "":
 		return errors.New("--kubeconfig is required")
-	case c.Backend == "ipvs":
-		return errors.New("--backend ipvs: there is no IPVS backend; nftables serves any number of services in constant time, as IPVS does")
-	case !slices.Contains(node.Backends(), c.Backend):
-		return fmt.Errorf("--backend %s: use one of %s", c.Backend, strings.Join(node.Backends(), ", "))
 	case c.Detect == node.DetectBridge && c.PodBridge == "":
 		return errors.New("--detect-local-mode BridgeInterface needs --pod-bridge-interface")
 	case c.Detect == node.DetectInterfacePrefix && c.PodPrefix == "":
@@ -96,9 +100,12 @@ func (f *proxyFlags) parse() error {
 	case !slices.Contains([]string{node.DetectClusterCIDR, node.DetectNodeCIDR, node.DetectBridge, node.DetectInterfacePrefix}, c.Detect):
 		return fmt.Errorf("--detect-local-mode %s: use ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix", c.Detect)
 	}
+	if err := node.CheckBackend(c.Backend); err != nil {
+		return err
+	}
 	for flag, addr := range map[string]string{"--healthz-bind-address": c.HealthzAddress, "--metrics-bind-address": c.MetricsAddress} {
-		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
-			return fmt.Errorf("%s: %w", flag, err)
+		if err := checkListen(flag, addr); err != nil {
+			return err
 		}
 	}
 	if c.NodeName == "" {
@@ -106,6 +113,14 @@ func (f *proxyFlags) parse() error {
 		c.NodeName = strings.ToLower(hostname)
 	}
 	return f.parseRanges()
+}
+
+// checkListen says what is wrong with an address to listen at; empty is none.
+func checkListen(flag, addr string) error {
+	if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
 }
 
 func (f *proxyFlags) parseRanges() error {
@@ -124,8 +139,14 @@ func (f *proxyFlags) parseRanges() error {
 		c.PrimaryNodePort = true
 		return nil
 	}
-	c.NodePortAddresses, err = flagvalue.Each("--nodeport-addresses", f.nodePorts, netip.ParsePrefix)
-	return err
+	if c.NodePortAddresses, err = flagvalue.Each("--nodeport-addresses", f.nodePorts, netip.ParsePrefix); err != nil || !f.localhost {
+		return err
+	}
+	if len(c.NodePortAddresses) == 0 {
+		c.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	}
+	c.NodePortAddresses = append(c.NodePortAddresses, dataplane.Loopback)
+	return nil
 }
 
 func (f *proxyFlags) run(ctx context.Context) error {

@@ -3,8 +3,12 @@
 package conformance
 
 import (
+	"errors"
 	"net/netip"
 
+	"github.com/vishvananda/netlink"
+
+	"eastwest/internal/kernel/netns"
 	"eastwest/internal/table"
 )
 
@@ -115,6 +119,54 @@ func nodePortAddresses(s *scene) {
 	s.expect(s.lab.other, "tcp", secondIP+":31000", "b "+gateway)
 	s.expect(s.lab.other, "tcp", nodeIP+":31000", "refused")
 }
+
+// Node ports are served at the loopback where that was asked for, and its neighbours reach nothing there.
+func nodePortsOnLoopback(s *scene) {
+	const forwarded = "net/ipv4/conf/all/route_localnet"
+	inNode(s, func() error { return set(forwarded, "1") })
+	s.t.Cleanup(func() { inNode(s, func() error { return set(forwarded, "0") }) })
+	serve(s.t, host{name: "node", netns: s.lab.node.netns}, 32000)
+	port := frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, 31000, a, b)
+	datagrams := always(frontend(table.NodePort, netip.IPv4Unspecified(), table.UDP, 31000, a, b))
+	for _, policy := range [][]table.Frontend{{port, dropping(outside(port)), datagrams}, {always(port), datagrams}} {
+		s.apply(with(row("nginx", "10.96.0.7", a, b), policy...))
+		s.spread(s.lab.node, "tcp", "127.0.0.1:31000", "a", "b")
+		s.spread(s.lab.node, "udp", "127.0.0.1:31000", "a", "b")
+	}
+	s.expect(s.lab.node, "tcp", "127.0.0.1:31001", "refused")
+	s.expect(s.lab.node, "tcp", nodeIP+":31000", "refused") // not asked for
+	s.expect(s.lab.node, "tcp", "127.0.0.1:32000", "node 127.0.0.1")
+	neighbourOfLoopback(s, s.lab.other)
+	s.silent(s.lab.other, "tcp", "127.0.0.5:32000")
+	s.silent(s.lab.other, "tcp", "127.0.0.5:31000")
+}
+
+// neighbourOfLoopback has a host send to its neighbour what is for the loopback.
+func neighbourOfLoopback(s *scene, h host) {
+	own, err := netlink.ParseAddr("127.0.0.1/8")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	change := func(forwarded string, addr func(netlink.Link, *netlink.Addr) error) error {
+		return netns.Do(h.netns, func() error {
+			lo, err := netlink.LinkByName("lo")
+			if err != nil {
+				return err
+			}
+			return errors.Join(set("net/ipv4/conf/all/route_localnet", forwarded), addr(lo, own))
+		})
+	}
+	if err := change("1", netlink.AddrDel); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if err := change("0", netlink.AddrAdd); err != nil {
+			s.t.Error(err)
+		}
+	})
+}
+
+func onLoopback(c *Config) { c.NodePortAddresses = prefixes("127.0.0.0/8") }
 
 func onlySecond(c *Config) { c.NodePortAddresses = prefixes("172.18.0.96/29") }
 

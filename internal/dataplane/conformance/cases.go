@@ -35,6 +35,7 @@ var cases = []testCase{
 	{name: "internal-policy-local", play: internalLocal},
 	{name: "ipv6-addresses", play: ipv6Addresses},
 	{name: "node-port-addresses", play: nodePortAddresses, configure: onlySecond},
+	{name: "node-ports-on-loopback", play: nodePortsOnLoopback, configure: onLoopback},
 	{name: "no-detection-of-pods", play: undetected, configure: noDetection},
 	{name: "pods-by-bridge", play: detectedByInterface, configure: byBridge},
 	{name: "pods-by-interface-prefix", play: detectedByInterface, configure: byPrefix},

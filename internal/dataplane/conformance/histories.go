@@ -136,6 +136,12 @@ func KernelHistories(t *testing.T, make func(t *testing.T, ns string) dataplane.
 	}
 }
 
+// overlapping overlap from one to the next, never within one.
+var overlapping = [][]netip.Prefix{
+	{}, {netip.MustParsePrefix("192.0.2.0/24")}, {netip.MustParsePrefix("192.0.0.0/16")}, {netip.MustParsePrefix("0.0.0.0/0")},
+	{netip.MustParsePrefix("192.0.2.0/25"), netip.MustParsePrefix("192.0.2.128/25")},
+}
+
 // drawRow makes a service with its own addresses and any endpoints.
 func drawRow(t *rapid.T, n int) table.Service {
 	s := table.Service{Object: table.Object{Kind: "Service", Namespace: "default", Name: fmt.Sprint("s", n)}}
@@ -162,7 +168,7 @@ func drawRow(t *rapid.T, n int) table.Service {
 			}
 		}
 		if i == 0 && rapid.Bool().Draw(t, "ranges") {
-			f.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+			f.SourceRanges = rapid.SampledFrom(overlapping).Draw(t, "source ranges")
 		}
 		s.Frontends = append(s.Frontends, f)
 	}

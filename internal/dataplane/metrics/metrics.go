@@ -29,6 +29,8 @@ type Metrics struct {
 	healthz, livez      *prometheus.CounterVec
 	connections         *prometheus.HistogramVec
 	removed             *prometheus.CounterVec
+	changes             *changes
+	rules               *rules // nil unless there are iptables
 }
 
 // New makes the registry of a proxy with a backend of this name. services is asked at each scrape.
@@ -49,6 +51,7 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 	}
 	m := &Metrics{
 		registry:    prometheus.NewRegistry(),
+		changes:     newChanges(),
 		sync:        histogram("sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds"),
 		full:        histogram("sync_full_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds for full resyncs"),
 		partial:     histogram("sync_partial_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds for partial resyncs"),
@@ -60,9 +63,20 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 		connections: histogram("conntrack_reconciler_sync_duration_seconds", "Conntrack reconciler latency in seconds"),
 		removed:     counter("conntrack_reconciler_deleted_entries_total", "Cumulative conntrack flows deleted by conntrack reconciler", "ip_family"),
 	}
+	if backend == "iptables" {
+		m.rules = newRules()
+		m.registry.MustRegister(m.rules)
+	}
 	m.registry.MustRegister(m.sync, m.full, m.partial, m.last, m.queued, m.failures, m.healthz, m.livez, m.connections, m.removed,
-		noLocalEndpoints{services}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		noLocalEndpoints{services}, m.changes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// KeptOut has a gauge of the Services that the kernel refuses; count is asked at each scrape.
+func (m *Metrics) KeptOut(count func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "eastwest", Name: "proxy_refused_services", Help: "Services that this node does not serve because its kernel refuses them",
+	}, func() float64 { return float64(count()) }))
 }
 
 // Handler serves the registry as text.
@@ -108,7 +122,12 @@ func (m *Metrics) Observe(inner dataplane.Dataplane[table.Service]) dataplane.Da
 // Apply applies with the dataplane inside.
 func (o observed) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
 	begin := time.Now()
+	waiting := o.metrics.changes.begin()
 	err := o.Dataplane.Apply(ctx, want, changed)
+	o.metrics.changes.end(waiting, err)
+	if err != nil && !changed.All && o.metrics.rules != nil {
+		o.metrics.rules.failed()
+	}
 	took := time.Since(begin).Seconds()
 	of := o.metrics.partial
 	if changed.All {
@@ -132,27 +151,33 @@ type noLocalEndpoints struct {
 }
 
 var noLocal = prometheus.NewDesc("kubeproxy_sync_proxy_rules_no_local_endpoints_total",
-	"Number of services with a Local traffic policy and no endpoints", []string{"traffic_policy"}, nil)
+	"Number of services with a Local traffic policy and no endpoints", []string{"traffic_policy", "ip_family"}, nil)
 
 // Describe names the one metric.
 func (noLocalEndpoints) Describe(to chan<- *prometheus.Desc) { to <- noLocal }
 
 // Collect counts.
 func (n noLocalEndpoints) Collect(to chan<- prometheus.Metric) {
-	var internal, external float64
+	type key struct{ policy, family string }
+	counts := map[key]float64{}
 	for _, row := range n.services().All() {
-		var in, out bool
+		dropped := map[key]bool{}
 		for _, f := range row.Frontends {
-			in = in || f.Action == table.Drop && f.Kind == table.ClusterIP
-			out = out || f.Action == table.Drop && f.Kind != table.ClusterIP
+			policy := "external"
+			if f.Kind == table.ClusterIP {
+				policy = "internal"
+			}
+			if f.Action == table.Drop {
+				dropped[key{policy, familyOf(f.Addr.Is6())}] = true
+			}
 		}
-		if in {
-			internal++
-		}
-		if out {
-			external++
+		for k := range dropped {
+			counts[k]++
 		}
 	}
-	to <- prometheus.MustNewConstMetric(noLocal, prometheus.GaugeValue, internal, "internal")
-	to <- prometheus.MustNewConstMetric(noLocal, prometheus.GaugeValue, external, "external")
+	for _, policy := range []string{"internal", "external"} {
+		for _, family := range families {
+			to <- prometheus.MustNewConstMetric(noLocal, prometheus.GaugeValue, counts[key{policy, family}], policy, family)
+		}
+	}
 }

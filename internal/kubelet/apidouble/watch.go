@@ -99,12 +99,16 @@ func (s *Server) matching(w *watcher) []runtime.Object {
 }
 
 func (s *Server) writeList(w http.ResponseWriter, found []runtime.Object, version uint64) {
+	api, kind := "v1", "List"
 	if found == nil {
 		found = []runtime.Object{}
+	} else {
+		api, kind = found[0].GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()
+		kind += "List"
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{ // the client's connection may be gone
-		"kind": "List", "apiVersion": "v1", "metadata": map[string]any{"resourceVersion": text(version)}, "items": found})
+		"kind": kind, "apiVersion": api, "metadata": map[string]any{"resourceVersion": text(version)}, "items": found})
 }
 
 func (s *Server) watch(w http.ResponseWriter, r *http.Request, watcher *watcher, found []runtime.Object, initial bool) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package events reports what happens to pods and to the node as core/v1 events, those that `kubectl describe` lists. Repetitions become one
+// Package events reports what happens to pods, Services and the node as core/v1 events, those that `kubectl describe` lists. Repetitions become one
 // event with a count. Reporting never blocks and never fails its caller: when the API server cannot keep up, events are dropped.
 package events
 
@@ -30,13 +30,14 @@ const (
 
 // Recorder sends events. Safe for concurrent use.
 type Recorder struct {
-	client *client.Client
-	node   string
-	log    *slog.Logger
-	queue  chan *corev1.Event
-	mu     sync.Mutex
-	seen   map[key]*sent
-	serial uint64
+	client    *client.Client
+	component string
+	node      string
+	log       *slog.Logger
+	queue     chan *corev1.Event
+	mu        sync.Mutex
+	seen      map[key]*sent
+	serial    uint64
 }
 
 type key struct {
@@ -51,15 +52,21 @@ type sent struct {
 	last  time.Time
 }
 
-// New makes a recorder for this node; Run sends.
-func New(c *client.Client, node string, log *slog.Logger) *Recorder {
-	return &Recorder{client: c, node: node, log: log, queue: make(chan *corev1.Event, queueLength), seen: map[key]*sent{}}
+// New makes a recorder for a component of this node, as the events' source calls it; Run sends.
+func New(c *client.Client, component, node string, log *slog.Logger) *Recorder {
+	return &Recorder{client: c, component: component, node: node, log: log, queue: make(chan *corev1.Event, queueLength), seen: map[key]*sent{}}
 }
 
 // Pod records an event of a pod, or of one of its containers when container is not empty.
 func (r *Recorder) Pod(pod *corev1.Pod, container, kind, reason, format string, args ...any) {
 	ref := corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 		ResourceVersion: pod.ResourceVersion, FieldPath: fieldPath(pod, container)}
+	r.record(ref, kind, reason, fmt.Sprintf(format, args...))
+}
+
+// Service records an event of a Service.
+func (r *Recorder) Service(service *corev1.Service, kind, reason, format string, args ...any) {
+	ref := corev1.ObjectReference{Kind: "Service", APIVersion: "v1", Namespace: service.Namespace, Name: service.Name, UID: service.UID}
 	r.record(ref, kind, reason, fmt.Sprintf(format, args...))
 }
 
@@ -102,8 +109,8 @@ func (r *Recorder) record(ref corev1.ObjectReference, kind, reason, message stri
 	event := &corev1.Event{
 		InvolvedObject: ref, Type: kind, Reason: reason, Message: message, Count: s.count,
 		FirstTimestamp: s.first, LastTimestamp: metav1.NewTime(now),
-		Source:              corev1.EventSource{Component: "kubelet", Host: r.node},
-		ReportingController: "kubelet", ReportingInstance: r.node,
+		Source:              corev1.EventSource{Component: r.component, Host: r.node},
+		ReportingController: r.component, ReportingInstance: r.node,
 	}
 	event.Name, event.Namespace = s.name, ref.Namespace
 	r.mu.Unlock()

@@ -34,9 +34,12 @@ type Config struct {
 	Kernel       Kernel
 	Local        dataplane.Local // how pods are told from clients outside
 	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
-	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's.
+	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's,
+	// which have to be named; then the sysctl route_localnet is needed, too.
 	NodePortAddresses []netip.Prefix
 	Log               *slog.Logger
+	// Rules is told, after each write, how many rules a table has and how many of them were written. May be nil.
+	Rules func(family iptables.Family, table string, total, written int)
 }
 
 // Backend is the services dataplane on iptables, IPv4 and IPv6. It is not safe for concurrent use.
@@ -45,6 +48,7 @@ type Backend struct {
 	programs [2]program
 	last     table.Table[table.Service]
 	synced   bool
+	counts   map[counted]int // of rules in the kernel
 }
 
 var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
@@ -54,12 +58,13 @@ func New(config Config) (*Backend, error) {
 	if config.Kernel == nil || config.Log == nil {
 		return nil, errors.New("make the iptables backend: Kernel and Log are required")
 	}
-	b := &Backend{config: config}
+	b := &Backend{config: config, counts: map[counted]int{}}
+	others, loopback := dataplane.NodePortAddresses(config.NodePortAddresses)
 	for i, family := range families {
-		nodes := prefixesOf(config.NodePortAddresses, family)
+		nodes := prefixesOf(others, family)
 		b.programs[i] = program{
 			family: family, pods: matchOf(config.Local.Of(family == iptables.IPv6)), services: prefixesOf(config.ServiceCIDRs, family),
-			nodes: nodes, noNodes: len(config.NodePortAddresses) > 0 && len(nodes) == 0,
+			nodes: nodes, noNodes: len(config.NodePortAddresses) > 0 && len(nodes) == 0, loopback: prefixesOf(loopback, family),
 		}
 	}
 	return b, nil
@@ -113,13 +118,19 @@ func (b *Backend) change(ctx context.Context, p program, want table.Table[table.
 			r.render(row, wanted, wantShared)
 		}
 	}
+	grown := difference(difference(map[string]int{}, wanted, have), wantShared, haveShared)
 	if touched := differing(haveShared, wantShared); len(touched) > 0 {
 		whole := p.shared(want)
 		for _, at := range touched {
 			have[at], wanted[at] = []string{"differs"}, whole[at]
 		}
 	}
-	return b.restore(ctx, p, write(have, wanted, nil, nil))
+	input := write(have, wanted, nil, nil)
+	if err := b.restore(ctx, p, input); err != nil {
+		return err
+	}
+	b.count(p.family, input, func(table string) int { return b.counts[counted{p.family, table}] + grown[table] })
+	return nil
 }
 
 // sync compares everything with the kernel.
@@ -146,7 +157,13 @@ func (b *Backend) sync(ctx context.Context, p program, want table.Table[table.Se
 			remove = append(remove, j)
 		}
 	}
-	return b.restore(ctx, p, write(have, wanted, add, remove))
+	input := write(have, wanted, add, remove)
+	if err := b.restore(ctx, p, input); err != nil {
+		return err
+	}
+	all := difference(map[string]int{}, wanted, nil)
+	b.count(p.family, input, func(table string) int { return all[table] })
+	return nil
 }
 
 // shared renders the chains that all services share, constant rules included.

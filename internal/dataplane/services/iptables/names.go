@@ -20,6 +20,8 @@ const (
 	chainOutside     = "KUBE-MARK-OUTSIDE" // ours: marks clients that are in none of several pod ranges
 	chainSockets     = "KUBE-LOCAL-SOCKETS"
 	chainAnswers     = "KUBE-LOCAL-ANSWERS"
+	chainGuard       = "KUBE-LOOPBACK-GUARD" // ours: where the loopback serves node ports
+	chainTrial       = "KUBE-TRIAL"          // ours: nothing leads there; see Probe
 
 	prefixCluster  = "KUBE-SVC-" // all endpoints
 	prefixLocal    = "KUBE-SVL-" // those that traffic policy Local leaves
@@ -32,7 +34,7 @@ const (
 const Canary = chainPostrouting
 
 var fixedChains = []string{
-	chainServices, chainExternal, chainNodePorts, chainPostrouting, chainMark, chainForward, chainFirewall, chainOutside, chainSockets, chainAnswers,
+	chainServices, chainExternal, chainNodePorts, chainPostrouting, chainMark, chainForward, chainFirewall, chainOutside, chainSockets, chainAnswers, chainGuard, chainTrial,
 }
 
 var prefixes = []string{prefixCluster, prefixLocal, prefixExternal, prefixRanges, prefixEndpoint}

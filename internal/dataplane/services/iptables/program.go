@@ -57,6 +57,7 @@ type program struct {
 	services []netip.Prefix // virtual addresses
 	nodes    []netip.Prefix // addresses that serve node ports; empty is all
 	noNodes  bool           // no address of this family serves node ports
+	loopback []netip.Prefix // addresses of the loopback that serve node ports as well
 }
 
 // head returns the rules that stand before those of services, in every chain.
@@ -69,8 +70,15 @@ func (p program) head() chains {
 	if p.family == iptables.IPv6 {
 		loopback = "::1/128"
 	}
-	// An answer could not leave the loopback interface.
-	out.add(nat, chainNodePorts, "-d "+loopback+" "+comment("loopback serves no node ports")+" -j RETURN")
+	if len(p.loopback) == 0 {
+		// An answer could not leave the loopback interface.
+		out.add(nat, chainNodePorts, "-d "+loopback+" "+comment("loopback serves no node ports")+" -j RETURN")
+	} else {
+		// What the kernel does while route_localnet is off.
+		for _, match := range []string{"-s ", "-d "} {
+			out.add(raw, chainGuard, match+loopback+" ! -i lo "+comment("loopback is not for neighbours")+" -j DROP")
+		}
+	}
 	out.add(nat, chainMark, "-j MARK --set-xmark "+markBit)
 	out.add(nat, chainPostrouting, "-m mark ! --mark "+markBit+" -j RETURN")
 	out.add(nat, chainPostrouting, "-j MARK --set-xmark 0x4000/0x0")
@@ -92,14 +100,16 @@ func (p program) head() chains {
 func (p program) tail() chains {
 	out := chains{}
 	note := comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain")
-	switch {
-	case p.noNodes:
-	case len(p.nodes) == 0:
-		out.add(nat, chainServices, note+" -m addrtype --dst-type LOCAL -j "+chainNodePorts)
-	default:
-		for _, prefix := range p.nodes {
-			out.add(nat, chainServices, "-d "+prefix.Masked().String()+" "+note+" -m addrtype --dst-type LOCAL -j "+chainNodePorts)
+	nodes := p.nodes
+	if len(nodes) == 0 && !p.noNodes {
+		nodes = []netip.Prefix{{}}
+	}
+	for _, prefix := range slices.Concat(p.loopback, nodes) {
+		to := ""
+		if prefix.Bits() > 0 {
+			to = "-d " + prefix.Masked().String() + " "
 		}
+		out.add(nat, chainServices, to+note+" -m addrtype --dst-type LOCAL -j "+chainNodePorts)
 	}
 	r := renderer{family: p.family}
 	for _, prefix := range p.services {
@@ -136,6 +146,9 @@ func (p program) jumps(sockets bool) []jump {
 		{place{nat, "OUTPUT"}, portals},
 		{place{nat, "PREROUTING"}, portals},
 		{place{nat, "POSTROUTING"}, comment("kubernetes postrouting rules") + " -j " + chainPostrouting},
+	}
+	if len(p.loopback) > 0 {
+		out = append(out, jump{place{raw, "PREROUTING"}, "-j " + chainGuard})
 	}
 	if sockets {
 		out = append(out, jump{place{raw, "PREROUTING"}, "-j " + chainSockets}, jump{place{raw, "OUTPUT"}, "-j " + chainAnswers})

@@ -34,3 +34,13 @@ func TestHistoriesOnTheKernel(t *testing.T) {
 		return newBackend(t, kernel.New(ns))
 	})
 }
+
+func TestRefusals(t *testing.T) {
+	conformance.Refusals(t, func(t *rapid.T, refuse func(string) error) conformance.Probed {
+		backend, err := iptables.New(iptables.Config{Kernel: &iptablestest.Fake{Refuse: refuse}, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return backend
+	})
+}

@@ -36,7 +36,8 @@ type Config struct {
 	Kernel       Kernel
 	Local        dataplane.Local // how pods are told from clients outside
 	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
-	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's.
+	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's,
+	// which have to be named; then the sysctl route_localnet is needed, too.
 	NodePortAddresses []netip.Prefix
 	Log               *slog.Logger
 }
@@ -58,13 +59,15 @@ func New(config Config) (*Backend, error) {
 		return nil, errors.New("make the nftables backend: Kernel and Log are required")
 	}
 	b := &Backend{config: config}
+	others, loopback := dataplane.NodePortAddresses(config.NodePortAddresses)
 	for i, family := range families {
 		b.programs[i] = program{
 			family:   family,
 			local:    config.Local.Of(family == nft.IPv6),
 			services: prefixesOf(config.ServiceCIDRs, family),
-			nodes:    prefixesOf(config.NodePortAddresses, family),
-			noNodes:  len(config.NodePortAddresses) > 0 && len(prefixesOf(config.NodePortAddresses, family)) == 0,
+			nodes:    prefixesOf(others, family),
+			noNodes:  len(config.NodePortAddresses) > 0 && len(prefixesOf(others, family)) == 0,
+			loopback: prefixesOf(loopback, family),
 		}
 	}
 	return b, nil

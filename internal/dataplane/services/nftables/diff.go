@@ -53,7 +53,11 @@ func diff(family nft.Family, have, want map[place]value) []nft.Op {
 	}
 	for p, v := range have {
 		if _, ok := want[p]; !ok {
-			op := at(last, p.set)
+			ops := last
+			if p.set == setAllowed {
+				ops = first // the kernel takes no range that overlaps one that is still there
+			}
+			op := at(ops, p.set)
 			op.Delete = append(op.Delete, nft.Element{Key: p.key, KeyEnd: v.end})
 		}
 	}
@@ -79,7 +83,13 @@ func inOrder(ops map[string]*nft.Op, rank func(string) int) []nft.Op {
 	})
 	out := make([]nft.Op, 0, len(names))
 	for _, name := range names {
-		out = append(out, *ops[name])
+		op := *ops[name]
+		if name == setAllowed { // all ranges that go, before any that comes
+			gone := op
+			gone.Add, op.Delete = nil, nil
+			out = append(out, gone)
+		}
+		out = append(out, op)
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/conformance"
+	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
@@ -33,13 +34,14 @@ func (c *counting) Change(ctx context.Context, ops []nft.Op) error {
 	return c.Conn.Change(ctx, ops)
 }
 
-func newBackend(t testing.TB, ns string) (*nftables.Backend, *counting) {
+func newBackend(t testing.TB, ns string, nodePorts ...netip.Prefix) (*nftables.Backend, *counting) {
 	t.Helper()
 	kernel := &counting{Conn: nft.New(ns)}
 	backend, err := nftables.New(nftables.Config{
 		Kernel: kernel, Log: slog.New(slog.DiscardHandler),
-		Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
-		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+		Local:             dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
+		ServiceCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+		NodePortAddresses: nodePorts,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -78,12 +80,14 @@ func tableOf(rows ...table.Service) table.Table[table.Service] {
 func TestRestartRewritesNothing(t *testing.T) {
 	ns := netnstest.New(t)
 	want := tableOf(nginx("10.244.0.2:80", "10.244.1.2:80", "10.244.2.2:80"))
-	for i := range 2 {
-		backend, kernel := newBackend(t, ns)
+	for i, nodePorts := range [][]netip.Prefix{
+		nil, nil, {netip.MustParsePrefix("172.18.0.0/16"), dataplane.Loopback}, {netip.MustParsePrefix("172.18.0.0/16"), dataplane.Loopback},
+	} {
+		backend, kernel := newBackend(t, ns, nodePorts...)
 		if err := backend.Apply(t.Context(), want, table.Keys{All: true}); err != nil {
 			t.Fatal(err)
 		}
-		if i == 1 && kernel.scripts+kernel.changes != 0 {
+		if i%2 == 1 && kernel.scripts+kernel.changes != 0 {
 			listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest")
 			t.Errorf("the second start ran %d scripts and %d changes\n%s", kernel.scripts, kernel.changes, listing)
 		}
@@ -136,4 +140,63 @@ func TestConformance(t *testing.T) {
 		}
 		return backend
 	})
+}
+
+// Source ranges may change to any others, also to some that overlap them.
+func TestSourceRangesChange(t *testing.T) {
+	backend, _ := newBackend(t, netnstest.New(t))
+	row := func(ranges ...string) table.Service {
+		s := nginx("10.244.0.2:80")
+		s.Frontends[0].SourceRanges = []netip.Prefix{}
+		for _, text := range ranges {
+			s.Frontends[0].SourceRanges = append(s.Frontends[0].SourceRanges, netip.MustParsePrefix(text))
+		}
+		return s
+	}
+	lists := [][]string{{}, {"192.0.0.0/16"}, {"192.0.2.0/24"}, {"0.0.0.0/0"}, {"192.0.2.0/25", "192.0.2.128/25"}, {"192.0.0.0/17", "192.0.128.0/17"}}
+	for _, from := range lists {
+		for _, to := range lists {
+			for i, ranges := range [][]string{from, to} {
+				if err := backend.Apply(t.Context(), tableOf(row(ranges...)), table.Keys{All: i == 0, Names: []string{"default/nginx"}}); err != nil {
+					t.Fatalf("from %v to %v: %v", from, to, err)
+				}
+			}
+			if err := backend.Remove(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// What the kernel refuses of one service, here a range of the other family, keeps that service out and no other, when it comes
+// and when everything is written at start.
+func TestRefusedByTheKernel(t *testing.T) {
+	bad := nginx("10.244.0.3:80")
+	bad.Object.Name, bad.Addresses = "bad", []netip.Addr{netip.MustParseAddr("10.96.0.8")}
+	bad.Frontends = bad.Frontends[:1]
+	bad.Frontends[0].Addr = bad.Addresses[0]
+	bad.Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("fd00::/64")}
+	good, ns := nginx("10.244.0.2:80"), netnstest.New(t)
+	for _, first := range []table.Table[table.Service]{tableOf(good), tableOf(good, bad)} {
+		inner, _ := newBackend(t, ns)
+		var reported []string
+		backend := quarantine.Around(inner, quarantine.Config{Prober: inner, Report: func(row table.Service, _ error) { reported = append(reported, row.Key()) }})
+		changed := table.Keys{All: true}
+		for _, want := range []table.Table[table.Service]{first, tableOf(good, bad)} {
+			for try := 0; backend.Apply(t.Context(), want, changed) != nil; try++ {
+				if try > 3 {
+					t.Fatal("the good service is held up by the bad one")
+				}
+				changed.All = true
+			}
+			changed = table.Keys{Names: []string{"default/bad"}}
+		}
+		text, err := backend.Dump(t.Context())
+		if err != nil || !strings.Contains(text, "default/nginx") || strings.Contains(text, "default/bad") {
+			t.Errorf("%v, the kernel has:\n%s", err, text)
+		}
+		if len(reported) == 0 || reported[0] != "default/bad" {
+			t.Errorf("reported: %v", reported)
+		}
+	}
 }

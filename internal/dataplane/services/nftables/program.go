@@ -20,6 +20,7 @@ type program struct {
 	services []netip.Prefix  // virtual addresses, in this family
 	nodes    []netip.Prefix  // addresses that serve node ports, in this family; empty is all
 	noNodes  bool            // no address of this family serves node ports
+	loopback []netip.Prefix  // addresses of the loopback that serve node ports as well
 	size     size
 	// written is how nft listed the table right after it was written: versions of nft spell some rules differently.
 	written string
@@ -30,7 +31,7 @@ const (
 	// markBit is set while a new connection of ours waits to be masqueraded; other bits of the mark are never touched.
 	markBit  = "0x00004000"
 	markRest = "0xffffbfff"
-	// loopbacks serve no node ports: an answer could not leave the loopback interface.
+	// loopbacks serve no node ports unless asked to: an answer could not leave the loopback interface.
 	loopback4, loopback6 = "127.0.0.0/8", "::1"
 )
 
@@ -207,6 +208,9 @@ func (p program) dispatch(w *writer) {
 	if local != "" {
 		w.line("%s goto node-ports", local)
 	}
+	if len(p.loopback) > 0 {
+		w.line("%s daddr %s fib daddr type local goto node-ports", match, prefixSet(p.loopback))
+	}
 	w.line("meta mark set meta mark & %s", markRest)
 	w.close()
 }
@@ -289,6 +293,23 @@ func (p program) hooks(w *writer) {
 	w.line("type nat hook postrouting priority srcnat; policy accept;")
 	w.line("meta mark & %s == %s meta mark set meta mark & %s masquerade fully-random", markBit, markBit, markRest)
 	w.line("%s saddr . %s daddr @%s masquerade fully-random", match, match, setHairpin)
+	if len(p.loopback) > 0 {
+		w.line("%s saddr %s oifname != \"lo\" masquerade fully-random", match, loopback4)
+	}
+	w.close()
+	p.guard(w)
+}
+
+// guard keeps the loopback's addresses from neighbours, as the kernel does while route_localnet is off. It is the last chain:
+// nft lists one that is added to a table at the end.
+func (p program) guard(w *writer) {
+	if len(p.loopback) == 0 {
+		return
+	}
+	w.open("chain loopback-guard")
+	w.line("type filter hook prerouting priority raw; policy accept;")
+	w.line("iifname != \"lo\" ip saddr %s drop", loopback4)
+	w.line("iifname != \"lo\" ip daddr %s drop", loopback4)
 	w.close()
 }
 

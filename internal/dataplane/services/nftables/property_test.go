@@ -32,3 +32,13 @@ func TestHistoriesOnTheKernel(t *testing.T) {
 		return backend
 	})
 }
+
+func TestRefusals(t *testing.T) {
+	conformance.Refusals(t, func(t *rapid.T, refuse func(string) error) conformance.Probed {
+		backend, err := nftables.New(nftables.Config{Kernel: &nfttest.Fake{Refuse: refuse}, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return backend
+	})
+}

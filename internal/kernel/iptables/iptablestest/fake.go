@@ -20,6 +20,8 @@ import (
 type Fake struct {
 	// Fail is asked before every call and before each table that a call changes; its error ends the call there. May be nil.
 	Fail func() error
+	// Refuse is asked for every line of an input. May be nil.
+	Refuse func(line string) error
 
 	mu     sync.Mutex
 	tables map[string]map[string][]string // by family and table: chains and their rules
@@ -62,6 +64,11 @@ func (f *Fake) Restore(_ context.Context, family iptables.Family, input string) 
 	var next map[string][]string
 	for line := range strings.Lines(input) {
 		line = strings.TrimSuffix(line, "\n")
+		if f.Refuse != nil {
+			if err := f.Refuse(line); err != nil {
+				return err
+			}
+		}
 		switch {
 		case strings.HasPrefix(line, "*"):
 			if err := f.fail(); err != nil {

@@ -20,6 +20,8 @@ import (
 type Fake struct {
 	// Fail is asked before every call; its error is returned and nothing done. May be nil.
 	Fail func() error
+	// Refuse is asked for every element that is added, by its comment. May be nil.
+	Refuse func(comment string) error
 
 	mu     sync.Mutex
 	tables map[string]*content // by "family name"
@@ -152,6 +154,11 @@ func (f *Fake) Change(_ context.Context, ops []nft.Op) error {
 		for _, e := range op.Add {
 			if old, ok := elements[e.Key]; ok && old.Data != e.Data {
 				return fmt.Errorf("add element %x to %s: it exists with other data", e.Key, op.Set)
+			}
+			if f.Refuse != nil {
+				if err := f.Refuse(e.Comment); err != nil {
+					return err
+				}
 			}
 			elements[e.Key] = e
 		}
