@@ -83,6 +83,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.images, err = images.Open(s.cfg.Root); err != nil {
 		return err
 	}
+	s.images.Mirrors = s.cfg.Mirrors
 	if s.runner, err = runner.New(s.cfg.Runtime, s.cfg.Monitor, s.cfg.State); err != nil {
 		return err
 	}
