@@ -30,8 +30,8 @@ func recipes() map[string]recipe {
 
 // applets are the programs that busybox takes the place of.
 const applets = "sh ash cat ls cp mv rm mkdir ln chmod chown echo printf env test true false sleep date id hostname uname " +
-	"ps kill top grep sed awk head tail wc sort cut tr find xargs vi tar gzip gunzip wget nc telnet nslookup ping ip " +
-	"ifconfig route netstat mount umount df du dd stat touch tee which whoami httpd seq yes md5sum sha256sum"
+	"ps pidof kill top grep sed awk head tail wc sort cut tr find xargs vi tar gzip gunzip wget nc telnet nslookup ping ip " +
+	"ifconfig route brctl netstat mount umount df du dd stat touch tee which whoami httpd seq yes md5sum sha256sum"
 
 func appletLinks(folder string) []file {
 	var links []file
@@ -51,6 +51,7 @@ func accounts() []file {
 		{name: "root/", mode: 0o700},
 		{name: "tmp/", mode: 0o1777},
 		{name: "run/"},
+		{name: "var/run", target: "/run"},
 		{name: "proc/"}, {name: "sys/"}, {name: "dev/"},
 	}
 }
