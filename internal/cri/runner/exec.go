@@ -89,12 +89,18 @@ func exitCode(exit *exec.ExitError) int {
 	return exit.ExitCode()
 }
 
-// killExec kills the command in the container, not only the runc that waits for it.
+// killExec kills the command in the container. The runc that waits for it then ends by itself, and is killed only when it
+// does not within drainTime: without its parent the command would stay as a zombie, in sight of the container, until the
+// machine's first process collects it.
 func killExec(pidFile string, runc *os.Process) error {
-	if pid, err := readPID(pidFile); err == nil {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
+	pid, err := readPID(pidFile)
+	if err != nil {
+		return runc.Kill()
 	}
-	return runc.Kill()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return runc.Kill()
+	}
+	return nil
 }
 
 func runPipes(cmd *exec.Cmd, e Exec) error {
