@@ -74,7 +74,7 @@ func build(ctx context.Context, out string) error {
 	if err := call(ctx, ".", "go", "build", "-o", filepath.Join(out, "nonewprivs"), "./nonewprivs"); err != nil {
 		return err
 	}
-	return call(ctx, "../..", "go", "run", "./test/images", "-o", out, "busybox", "nginx")
+	return call(ctx, "../..", "go", "run", "./test/images", "-o", out, "busybox-shared", "nginx")
 }
 
 // reexec runs this program again in a network and a mount namespace: specs take ports of the host and mount on it.

@@ -60,7 +60,7 @@ type file struct {
 // catalogue lists the images that specs name, by the paths of their repositories, as Debian's packages can give them.
 func catalogue(out string) ([]entry, error) {
 	c := &images{}
-	busybox, nginx := c.load(out, "busybox"), c.load(out, "nginx")
+	busybox, nginx := c.load(out, "busybox-shared"), c.load(out, "nginx")
 	nonewprivs, err := os.ReadFile(filepath.Join(out, "nonewprivs"))
 	if err != nil {
 		return nil, fmt.Errorf("read program of image nonewprivs: %w", err)

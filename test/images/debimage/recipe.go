@@ -18,14 +18,15 @@ type recipe struct {
 	config   v1.Config
 }
 
-// file is a regular file, a symbolic link (target set) or a folder (name ends in a slash).
+// file is a regular file, a symbolic link (target set), a further name of a file (same set) or a folder (name ends in a
+// slash).
 type file struct {
-	name, text, target string
-	mode               int64 // default 0644, folders 0755
+	name, text, target, same string
+	mode                     int64 // default 0644, folders 0755
 }
 
 func recipes() map[string]recipe {
-	return map[string]recipe{"nginx": nginx(), "busybox": busybox()}
+	return map[string]recipe{"nginx": nginx(), "busybox": busybox(), "busybox-shared": busyboxShared()}
 }
 
 // applets are the programs that busybox takes the place of.
@@ -62,5 +63,22 @@ func busybox() recipe {
 		keep:     func(path string) bool { return path == "usr/bin/busybox" },
 		files:    append(accounts(), appletLinks("usr/bin/")...),
 		config:   v1.Config{Env: []string{searchPath}, Cmd: []string{"sh"}},
+	}
+}
+
+// busyboxShared is the busybox whose shell runs other programs by their files, where the static one looks into itself
+// first; each program is a file to mount over, as in the image that people know.
+func busyboxShared() recipe {
+	files := accounts()
+	for _, applet := range strings.Fields(applets) {
+		files = append(files, file{name: "usr/bin/" + applet, same: "usr/bin/busybox"})
+	}
+	return recipe{
+		packages: []string{"busybox"},
+		keep: func(path string) bool {
+			return path == "usr/bin/busybox" || strings.HasPrefix(path, "usr/lib") && strings.Contains(path, ".so") && !strings.Contains(path, "/gconv/")
+		},
+		files:  files,
+		config: v1.Config{Env: []string{searchPath}, Cmd: []string{"sh"}},
 	}
 }
