@@ -31,7 +31,7 @@ func recipes() map[string]recipe {
 
 // applets are the programs that busybox takes the place of.
 const applets = "sh ash cat ls cp mv rm mkdir ln chmod chown echo printf env test true false sleep date id hostname uname " +
-	"ps pidof kill top grep sed awk head tail wc sort cut tr find xargs vi tar gzip gunzip wget nc telnet nslookup ping ip " +
+	"ps pidof kill top sync grep sed awk head tail wc sort cut tr find xargs vi tar gzip gunzip wget nc telnet nslookup ping ip " +
 	"ifconfig route brctl netstat mount umount df du dd stat touch tee which whoami httpd seq yes md5sum sha256sum"
 
 func appletLinks(folder string) []file {
