@@ -45,10 +45,7 @@ func (s *Server) stopContainer(ctx context.Context, c *container, grace time.Dur
 		return nil
 	}
 	if grace > 0 {
-		if err := signalContainer(rec, stopSignal(rec)); err != nil {
-			return err
-		}
-		ended, err := waitEnded(ctx, c, grace)
+		ended, err := ask(ctx, c, rec, grace)
 		if ended || err != nil {
 			return err
 		}
