@@ -152,7 +152,7 @@ func (s *Server) volumes(rec containerRecord, privileged bool) ([]specs.Mount, e
 			return nil, fmt.Errorf("mount %s: recursive read-only needs private propagation", m.GetContainerPath())
 		case m.GetRecursiveReadOnly():
 			options = append(options, "rro")
-		case m.GetReadonly() || m.GetImage() != nil:
+		case m.GetReadonly():
 			options = append(options, "ro")
 		default:
 			options = append(options, "rw")
