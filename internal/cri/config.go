@@ -30,6 +30,8 @@ type Config struct {
 	NetnsDir string
 	// Runtime and Monitor are the paths of runc and conmon, looked up when empty.
 	Runtime, Monitor string
+	// Crun is the path of crun, looked up when empty. Where it is installed it is a second runtime handler.
+	Crun string
 	// Mirrors are asked for images before their registries.
 	Mirrors images.Mirrors
 	// StreamAddress is host:port of the server for exec, attach and port-forward; default 127.0.0.1:0.

@@ -49,6 +49,7 @@ under conmon. Containers go on when it stops.`,
 	flags.StringSliceVar(&config.CNIBinDirs, "cni-bin-dir", []string{"/opt/cni/bin"}, "folder of CNI plugins")
 	flags.StringVar(&config.NetnsDir, "netns-dir", "/run/netns", "folder for pods' network namespaces")
 	flags.StringVar(&config.Runtime, "runtime", "", "path of runc (default: looked up)")
+	flags.StringVar(&config.Crun, "crun", "", "path of crun, the runtime handler crun (default: looked up, none where it is not installed)")
 	flags.StringVar(&config.Monitor, "monitor", "", "path of conmon (default: looked up)")
 	flags.StringVar(&config.StreamAddress, "stream-address", "127.0.0.1:0", "where exec, attach and port-forward are served")
 	flags.StringArrayVar(&mirrors, "registry-mirror", nil, "host to ask for images before their registry, REGISTRY=URL; several are asked in turn")
