@@ -8,7 +8,6 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,6 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"eastwest/internal/kernel/netns/netnstest"
 )
 
 // testRegistry is a registry in memory. With a password it lets in only user "me", and then serves TLS.
@@ -75,9 +76,7 @@ func (r *testRegistry) push(t *testing.T, img v1.Image, path string, options ...
 
 func openStore(t *testing.T) *Store {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("layers are unpacked with their owners: needs root")
-	}
+	netnstest.RequireRoot(t) // layers are unpacked with their owners
 	s, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
