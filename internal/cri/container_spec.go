@@ -180,8 +180,8 @@ func (s *Server) mountSource(id string, i int, m *runtimeapi.Mount) (string, err
 	if m.GetImage() != nil {
 		return s.mountImage(id, i, m)
 	}
-	if m.GetHostPath() == "" {
-		return "", errors.New("no path on the node")
+	if !filepath.IsAbs(m.GetHostPath()) {
+		return "", fmt.Errorf("the path on the node must be absolute, not %q", m.GetHostPath())
 	}
 	source, err := filepath.EvalSymlinks(m.GetHostPath())
 	if errors.Is(err, os.ErrNotExist) {
