@@ -34,7 +34,7 @@ const conflist = `{
 }`
 
 // validate starts the registry and the runtime, runs the suite on it and reports.
-func validate(ctx context.Context, o options) (err error) {
+func validate(ctx context.Context, o options) error {
 	if err := setLoopbackUp(); err != nil {
 		return err
 	}
@@ -50,14 +50,19 @@ func validate(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
-	report := filepath.Join(o.out, "report.json")
-	runErr := suite(ctx, o, report, runtime.endpoint)
-	left := runtime.stop(context.WithoutCancel(ctx))
-	if left != nil {
-		return errors.Join(runErr, left) // the folder stays: something is mounted in it
+	err = specs(ctx, o, runtime.endpoint)
+	if stopErr := runtime.stop(context.WithoutCancel(ctx)); stopErr != nil {
+		return errors.Join(err, stopErr) // the folder stays: something may be mounted in it
 	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// specs runs what was selected and reports.
+func specs(ctx context.Context, o options, endpoint string) error {
+	report := filepath.Join(o.out, "report.json")
+	runErr := suite(ctx, o, report, endpoint)
 	summary, err := readReport(report)
-	if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
+	if err != nil {
 		return errors.Join(runErr, err)
 	}
 	summary.print(os.Stdout)
