@@ -106,7 +106,7 @@ bench: build packages
 
 # Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory.
 bench-dns: build
-	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node
+	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node -endpoints 10
 
 clean:
 	rm -rf bin

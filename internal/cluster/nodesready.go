@@ -5,11 +5,13 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -33,7 +35,7 @@ func awaitNodes(ctx context.Context, target ReadyTarget) error {
 	for {
 		err := seen.follow(ctx, api)
 		if err == nil {
-			return nil
+			return labelControlPlane(ctx, api, target)
 		}
 		select {
 		case <-ctx.Done():
@@ -41,6 +43,19 @@ func awaitNodes(ctx context.Context, target ReadyTarget) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// labelControlPlane gives the first node its role, as kubectl shows it. A node may not give it to itself.
+func labelControlPlane(ctx context.Context, api *client.Client, target ReadyTarget) error {
+	name := target.Record.ControlPlane().Name
+	if !slices.ContainsFunc(target.Nodes, func(n Node) bool { return n.Name == name }) {
+		return nil
+	}
+	patch := `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`
+	if err := api.Core().Patch(types.MergePatchType).Resource("nodes").Name(name).Body([]byte(patch)).Do(ctx).Error(); err != nil {
+		return fmt.Errorf("label node %s: %w", name, err)
+	}
+	return nil
 }
 
 // readiness is what is known of the nodes: a problem for each that is not Ready.

@@ -60,7 +60,7 @@ func (w *archiveWriter) add(i image) error {
 	}
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Entrypoint": i.entrypoint, "Cmd": i.command, "WorkingDir": "/",
+		"config": map[string]any{"Entrypoint": i.entrypoint, "Cmd": i.command, "User": i.user, "WorkingDir": "/",
 			"Env": []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest}},
 	})

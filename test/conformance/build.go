@@ -20,15 +20,7 @@ func build(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
-	programs := []goBuild{
-		{"agnhost", agnhostPackage}, // runs in an image that has Debian's C library
-		{"sample-apiserver", "k8s.io/sample-apiserver"},
-		{"etcd", "go.etcd.io/etcd/server/v3"},
-		{"regression-issue-74839", "k8s.io/kubernetes/test/images/regression-issue-74839"},
-		{"ginkgo", "github.com/onsi/ginkgo/v2/ginkgo"},
-		{"kubectl", "./kubectl"},
-	}
-	for _, program := range programs {
+	for _, program := range programs() {
 		fmt.Fprintln(os.Stderr, "building", program.name)
 		args := []string{"build", flags, "-o", filepath.Join(out, program.name), program.source}
 		if err := call(ctx, "go", args...); err != nil {
@@ -40,6 +32,20 @@ func build(ctx context.Context, out string) error {
 	}
 	fmt.Fprintln(os.Stderr, "building e2e.test")
 	return call(ctx, "go", "test", "-c", "-vet=off", flags, "-o", filepath.Join(out, "e2e.test"), "./suite")
+}
+
+// programs lists what images and runs need beside the suite.
+func programs() []goBuild {
+	return []goBuild{
+		{"agnhost", agnhostPackage}, // runs in an image that has Debian's C library
+		{"sample-apiserver", "k8s.io/sample-apiserver"},
+		{"etcd", "go.etcd.io/etcd/server/v3"},
+		{"regression-issue-74839", "k8s.io/kubernetes/test/images/regression-issue-74839"},
+		{"coredns", "./coredns"},
+		{"nnp", "k8s.io/kubernetes/test/images/nonewprivs"},
+		{"ginkgo", "github.com/onsi/ginkgo/v2/ginkgo"},
+		{"kubectl", "./kubectl"},
+	}
 }
 
 // linkFlags give programs Kubernetes' version: specs ask what it is, and skip by it.

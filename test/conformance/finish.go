@@ -65,13 +65,19 @@ func copyPrograms(ctx context.Context, out, root string) error {
 	source := strings.TrimSpace(string(folder))
 	for from, mode := range map[string]os.FileMode{
 		filepath.Join(out, "agnhost"): 0o755, filepath.Join(out, "regression-issue-74839"): 0o755,
+		filepath.Join(out, "coredns"):          0o755,
 		filepath.Join(source, "localhost.crt"): 0o644, filepath.Join(source, "localhost.key"): 0o644,
 	} {
 		if err := copyFile(from, filepath.Join(root, filepath.Base(from)), mode); err != nil {
 			return err
 		}
 	}
-	return nil
+	// It tells with whose rights it runs, which are root's unless the pod forbids it.
+	nnp := filepath.Join(root, "usr/local/bin/nnp")
+	if err := os.MkdirAll(filepath.Dir(nnp), 0o755); err != nil {
+		return err
+	}
+	return copyFile(filepath.Join(out, "nnp"), nnp, 0o755|os.ModeSetuid)
 }
 
 // finishServers makes the image of an aggregated API server and its etcd, which need nothing but themselves.

@@ -26,6 +26,7 @@ type image struct {
 	root       string
 	entrypoint []string
 	command    []string
+	user       string // by number; root where it is empty
 	names      []string
 }
 
@@ -41,7 +42,10 @@ func catalogue() []image {
 		{root: "tools", command: []string{"nginx", "-g", "daemon off;"},
 			names: append(named("nginx", "1.14-2", "1.15-4", "1.27-0"), named("httpd", "2.4.39-4")...)},
 		{root: "tools", entrypoint: []string{"/regression-issue-74839"}, names: named("regression-issue-74839", "1.4")},
-		{root: "tools", entrypoint: agnhost, command: []string{"test-webserver"}, names: named("nautilus", "1.8")},
+		{root: "tools", entrypoint: agnhost, command: []string{"test-webserver"}, names: append(named("nautilus", "1.8"), named("kitten", "1.8")...)},
+		{root: "tools", command: []string{"/usr/local/bin/nnp"}, names: named("nonewprivs", "1.4")},
+		{root: "tools", command: []string{"bash"}, user: "1234", names: named("nonroot", "1.5")},
+		{root: "tools", command: []string{"bash"}, names: append(named("ipc-utils", "1.4"), named("perl", "5.26")...)},
 		{root: "servers", entrypoint: []string{"/sample-apiserver"}, names: named("sample-apiserver", "1.29.2")},
 		{root: "servers", command: []string{"/usr/local/bin/etcd"}, names: []string{"registry.k8s.io/etcd:3.6.8-0"}},
 		{root: "busybox", command: []string{"sh"}, names: named("busybox", "1.29-2", "1.36.1-1", "1.37.0-1")},
@@ -59,7 +63,7 @@ func named(name string, tags ...string) []string {
 // buildImagesOnce builds the archive unless it is there already, made in the way that this program would make it.
 func buildImagesOnce(ctx context.Context, out string) error {
 	archive, madeBy := filepath.Join(out, "images.tar"), filepath.Join(out, "images.key")
-	key := fmt.Sprintf("%x\n", sha256.Sum256(fmt.Append(nil, catalogue(), tools, accounts, alternatives, files)))
+	key := fmt.Sprintf("%x\n", sha256.Sum256(fmt.Append(nil, catalogue(), programs(), tools, accounts, alternatives, files)))
 	have, _ := os.ReadFile(madeBy) // none is another
 	if _, err := os.Stat(archive); err == nil && string(have) == key {
 		return nil

@@ -32,6 +32,7 @@ type Config struct {
 type Member struct {
 	server   *embed.Etcd
 	endpoint string
+	level    zap.AtomicLevel // of its log
 }
 
 // Start runs a member on the data in config.Dir and returns when it serves. The caller stops it with Close.
@@ -39,12 +40,13 @@ func Start(ctx context.Context, config Config) (*Member, error) {
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make etcd folder: %w", err)
 	}
-	settings, socket := memberConfig(config)
+	level := zap.NewAtomicLevelAt(zap.ErrorLevel)
+	settings, socket := memberConfig(config, level)
 	server, err := embed.StartEtcd(settings)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd on %s: %w", config.Dir, err)
 	}
-	m := &Member{server: server, endpoint: "unix://" + socket}
+	m := &Member{server: server, endpoint: "unix://" + socket, level: level}
 	select {
 	case <-server.Server.ReadyNotify():
 		return m, nil
@@ -58,7 +60,7 @@ func Start(ctx context.Context, config Config) (*Member, error) {
 	return nil, fmt.Errorf("start etcd on %s: %w", config.Dir, err)
 }
 
-func memberConfig(config Config) (*embed.Config, string) {
+func memberConfig(config Config, level zapcore.LevelEnabler) (*embed.Config, string) {
 	socket := filepath.Join(config.Dir, "client.sock")
 	client := url.URL{Scheme: "unix", Path: socket}
 	peer := url.URL{Scheme: "unix", Path: filepath.Join(config.Dir, "peer.sock")}
@@ -76,16 +78,16 @@ func memberConfig(config Config) (*embed.Config, string) {
 	// A member alone elects itself: a start waits for the election, which is why it is shorter than etcd's own, and an idle
 	// server wakes up at every tick, which is why it is no shorter. Five ticks are etcd's least.
 	settings.TickMs, settings.ElectionMs = 50, 250
-	settings.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger())
+	settings.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger(level))
 	return settings, socket
 }
 
 // logger tells of errors alone: below, etcd speaks of what it does, not of what is wrong. Errors are few, so that none is
 // left out by sampling, whose counters are half a megabyte.
-func logger() *zap.Logger {
+func logger(level zapcore.LevelEnabler) *zap.Logger {
 	encoding := zap.NewProductionEncoderConfig()
 	encoding.EncodeTime = zapcore.ISO8601TimeEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), zapcore.Lock(os.Stderr), zap.ErrorLevel))
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), zapcore.Lock(os.Stderr), level))
 }
 
 // Endpoint returns the address for etcd clients.
@@ -104,6 +106,8 @@ func (m *Member) Failed() <-chan error { return m.server.Err() }
 
 // Close stops the member; what was acknowledged is on disk. It waits at most a few seconds for requests under way.
 func (m *Member) Close() {
+	// That what it listens at is closed is no error any more.
+	m.level.SetLevel(zap.FatalLevel)
 	done := make(chan struct{})
 	go func() { m.server.Close(); close(done) }()
 	select {

@@ -15,6 +15,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	netnsdo "eastwest/internal/kernel/netns"
 )
 
 // Handle is a route netlink socket in one network namespace. The caller closes it with Close.
@@ -48,6 +50,23 @@ func OpenIn(f *os.File) (*Handle, error) {
 		return nil, fmt.Errorf("open route netlink in %s: %w", f.Name(), err)
 	}
 	return &Handle{h}, nil
+}
+
+// Do opens a handle in the namespace at path, or in the calling thread's own when path is empty, for the time of fn, whose
+// other system calls are made there as well: sysctls are those of the namespace.
+func Do(path string, fn func(*Handle) error) error {
+	inside := func() error {
+		h, err := Open()
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		return fn(h)
+	}
+	if path == "" {
+		return inside()
+	}
+	return netnsdo.Do(path, inside)
 }
 
 // IsNotFound reports whether an error of a Handle means that the link does not exist.

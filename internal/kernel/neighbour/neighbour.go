@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/link"
-	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/sysctl"
 )
 
@@ -35,7 +34,7 @@ func New(path string) *Conn { return &Conn{netns: path} }
 // is no longer the right one, is not among them until Add has mended it, unless all is asked for.
 func (c *Conn) List(_ context.Context, all bool) ([]netip.Addr, error) {
 	var out []netip.Addr
-	err := c.do(func(h *link.Handle) error {
+	err := link.Do(c.netns, func(h *link.Handle) error {
 		list, err := routes(h)
 		if err != nil {
 			return err
@@ -60,7 +59,7 @@ func (c *Conn) List(_ context.Context, all bool) ([]netip.Addr, error) {
 // Add answers for an address on the link whose network it is on, and tells the neighbours. An address that this machine
 // answers for already is told again.
 func (c *Conn) Add(_ context.Context, address netip.Addr) error {
-	err := c.do(func(h *link.Handle) error {
+	err := link.Do(c.netns, func(h *link.Handle) error {
 		l, own, err := networkOf(h, address)
 		if err != nil {
 			return err
@@ -94,7 +93,7 @@ func (c *Conn) Add(_ context.Context, address netip.Addr) error {
 
 // Delete no longer answers for an address; one that is not answered for is no error.
 func (c *Conn) Delete(_ context.Context, address netip.Addr) error {
-	err := c.do(func(h *link.Handle) error {
+	err := link.Do(c.netns, func(h *link.Handle) error {
 		links, err := h.LinkList()
 		if err != nil {
 			return err
@@ -201,19 +200,4 @@ func family(address netip.Addr) int {
 		return netlink.FAMILY_V6
 	}
 	return netlink.FAMILY_V4
-}
-
-func (c *Conn) do(fn func(*link.Handle) error) error {
-	run := func() error {
-		h, err := link.Open()
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		return fn(h)
-	}
-	if c.netns == "" {
-		return run()
-	}
-	return netns.Do(c.netns, run)
 }

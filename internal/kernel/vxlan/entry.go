@@ -63,7 +63,7 @@ func (e Entry) String() string {
 // permanent ones, and those with our protocol.
 func (c *Conn) List(_ context.Context) ([]Entry, error) {
 	var out []Entry
-	err := c.do(func(h *link.Handle) error {
+	err := link.Do(c.netns, func(h *link.Handle) error {
 		l, err := h.LinkByName(Name)
 		if link.IsNotFound(err) {
 			return nil
@@ -172,7 +172,7 @@ func (c *Conn) Remove(_ context.Context, e Entry) error {
 }
 
 func (c *Conn) change(e Entry, v verbs) error {
-	return c.do(func(h *link.Handle) error {
+	return link.Do(c.netns, func(h *link.Handle) error {
 		l, err := h.LinkByName(Name)
 		if err != nil {
 			return err

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/link"
-	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/sysctl"
 	"eastwest/internal/table"
 )
@@ -50,22 +49,6 @@ type Conn struct{ netns string }
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
 func New(path string) *Conn { return &Conn{netns: path} }
 
-// do opens a socket in the namespace for one question or change.
-func (c *Conn) do(fn func(*link.Handle) error) error {
-	inside := func() error {
-		h, err := link.Open()
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		return fn(h)
-	}
-	if c.netns == "" {
-		return inside()
-	}
-	return netns.Do(c.netns, inside)
-}
-
 // MTU returns what fits into packets that are sent from a local address: the MTU of its link without the overhead.
 func (c *Conn) MTU(_ context.Context, local netip.Addr) (int, error) {
 	overhead := overheadV4
@@ -73,7 +56,7 @@ func (c *Conn) MTU(_ context.Context, local netip.Addr) (int, error) {
 		overhead = overheadV6
 	}
 	mtu := 0
-	err := c.do(func(h *link.Handle) error {
+	err := link.Do(c.netns, func(h *link.Handle) error {
 		all, err := h.AddrList(nil, netlink.FAMILY_ALL)
 		if err != nil {
 			return err
@@ -100,7 +83,7 @@ func (c *Conn) MTU(_ context.Context, local netip.Addr) (int, error) {
 
 // Exists reports whether there is a device of this name, whatever it is.
 func (c *Conn) Exists() (bool, error) {
-	err := c.do(func(h *link.Handle) error { _, err := h.LinkByName(Name); return err })
+	err := link.Do(c.netns, func(h *link.Handle) error { _, err := h.LinkByName(Name); return err })
 	if link.IsNotFound(err) {
 		return false, nil
 	}
@@ -109,7 +92,7 @@ func (c *Conn) Exists() (bool, error) {
 
 // Device returns how the device is now; false when it is not there, or is not as Put makes it.
 func (c *Conn) Device(_ context.Context) (device Device, ok bool, err error) {
-	err = c.do(func(h *link.Handle) error {
+	err = link.Do(c.netns, func(h *link.Handle) error {
 		l, err := h.LinkByName(Name)
 		if link.IsNotFound(err) {
 			return nil
@@ -137,7 +120,7 @@ func deviceOf(l netlink.Link) (Device, bool) {
 
 // Put makes the device, or changes it. It is made anew, and so empty, when it is another device or has another address.
 func (c *Conn) Put(_ context.Context, want Device) error {
-	err := c.do(func(h *link.Handle) error {
+	err := link.Do(c.netns, func(h *link.Handle) error {
 		if old, err := h.LinkByName(Name); err == nil {
 			if have, ok := deviceOf(old); ok && have.Local == want.Local {
 				return errors.Join(h.LinkSetMTU(old, want.MTU), h.LinkSetHardwareAddr(old, want.MAC[:]))
@@ -188,7 +171,7 @@ func add(h *link.Handle, want Device) error {
 
 // Delete removes the device and with it all entries; a missing one is no error.
 func (c *Conn) Delete(_ context.Context) error {
-	err := c.do(func(h *link.Handle) error {
+	err := link.Do(c.netns, func(h *link.Handle) error {
 		l, err := h.LinkByName(Name)
 		if err != nil {
 			return err
