@@ -9,6 +9,7 @@
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
+#   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
 
@@ -28,7 +29,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test cni-test cni-bench conformance bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test cni-test cni-bench conformance critest bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -91,6 +92,11 @@ clients-test: build packages
 # ARGS go to the runner: make conformance ARGS='-focus=DNS -procs=2'
 conformance: build packages
 	cd test/conformance && $(GO) run . -bin $(CURDIR)/bin -o $(CURDIR)/bin/conformance $(ARGS)
+
+# The CRI validation suite of cri-tools against eastwest cri. ARGS go to the runner: make critest ARGS='-focus=Streaming'
+critest: build packages
+	@scripts/require.sh test
+	cd test/critest && $(GO) run . -bin $(CURDIR)/bin -o $(CURDIR)/bin/critest $(ARGS)
 
 bench: build packages
 	@scripts/require.sh test

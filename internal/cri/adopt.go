@@ -97,7 +97,7 @@ func (s *Server) adoptContainer(ctx context.Context, c *container) {
 		s.watch(c)
 	case stateExited:
 		close(c.exited)
-		if err := s.runner.Delete(ctx, c.rec.ID); err != nil {
+		if err := s.runnerOf(c.rec.Handler).Delete(ctx, c.rec.ID); err != nil {
 			s.log.Error("free ended container", "container", c.rec.ID, "err", err)
 		}
 	}
@@ -107,7 +107,7 @@ func (s *Server) adoptContainer(ctx context.Context, c *container) {
 func (s *Server) sweep(ctx context.Context, brokenSandboxes, brokenContainers []string) {
 	for _, id := range brokenContainers {
 		s.log.Warn("remove container without a readable record", "container", id)
-		rec := containerRecord{ID: id, CgroupsPath: filepath.Join(s.cfg.CgroupParent, id)}
+		rec := containerRecord{ID: id, Handler: s.handlerThatHas(id), CgroupsPath: filepath.Join(s.cfg.CgroupParent, id)}
 		if err := s.removeContainer(ctx, &container{rec: rec}); err != nil {
 			s.log.Error("remove container without a record", "container", id, "err", err)
 		}

@@ -13,6 +13,8 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+
+	"eastwest/internal/cri/images"
 )
 
 // Config says where a server keeps its things. Root, State, CNIConfDir, CNIBinDirs and NetnsDir are required.
@@ -28,6 +30,10 @@ type Config struct {
 	NetnsDir string
 	// Runtime and Monitor are the paths of runc and conmon, looked up when empty.
 	Runtime, Monitor string
+	// Crun is the path of crun, looked up when empty. Where it is installed it is a second runtime handler.
+	Crun string
+	// Mirrors are asked for images before their registries.
+	Mirrors images.Mirrors
 	// StreamAddress is host:port of the server for exec, attach and port-forward; default 127.0.0.1:0.
 	StreamAddress string
 	// CgroupParent is the parent of sandboxes for which the kubelet gives none; default /eastwest.

@@ -60,7 +60,7 @@ func (s *Server) registerContainer(req *runtimeapi.CreateContainerRequest, sb sa
 	cfg := req.GetConfig()
 	id := newID()
 	c := &container{exited: make(chan struct{}), rec: containerRecord{
-		ID: id, SandboxID: sb.ID, Config: cfg, State: stateCreating, ImageID: img.ID, ImageRef: imageRef(img),
+		ID: id, SandboxID: sb.ID, Handler: sb.Handler, Config: cfg, State: stateCreating, ImageID: img.ID, ImageRef: imageRef(img),
 		CgroupsPath: filepath.Join(s.parentGroup(sb.Config), id), Created: time.Now(), StopSignal: img.Config.StopSignal,
 		SharedPID: sharedPID(cfg), Resources: cfg.GetLinux().GetResources(),
 	}}

@@ -16,12 +16,16 @@ import (
 )
 
 // mountImage mounts an image as a volume of a container and returns the folder to give it. The mount is the
-// container's own and goes with it.
+// container's own and goes with it. The request learns which image that is, for the container's status.
 func (s *Server) mountImage(id string, i int, m *runtimeapi.Mount) (string, error) {
+	if !m.GetReadonly() {
+		return "", errors.New("an image is mounted read-only: say so")
+	}
 	img, err := s.images.Get(m.GetImage().GetImage())
 	if err != nil {
 		return "", err
 	}
+	m.Image.ImageRef = img.ID
 	name := strconv.Itoa(i)
 	if err := s.images.Pin(id+"."+name, img); err != nil {
 		return "", err

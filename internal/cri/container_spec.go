@@ -152,7 +152,7 @@ func (s *Server) volumes(rec containerRecord, privileged bool) ([]specs.Mount, e
 			return nil, fmt.Errorf("mount %s: recursive read-only needs private propagation", m.GetContainerPath())
 		case m.GetRecursiveReadOnly():
 			options = append(options, "rro")
-		case m.GetReadonly() || m.GetImage() != nil:
+		case m.GetReadonly():
 			options = append(options, "ro")
 		default:
 			options = append(options, "rw")
@@ -180,8 +180,8 @@ func (s *Server) mountSource(id string, i int, m *runtimeapi.Mount) (string, err
 	if m.GetImage() != nil {
 		return s.mountImage(id, i, m)
 	}
-	if m.GetHostPath() == "" {
-		return "", errors.New("no path on the node")
+	if !filepath.IsAbs(m.GetHostPath()) {
+		return "", fmt.Errorf("the path on the node must be absolute, not %q", m.GetHostPath())
 	}
 	source, err := filepath.EvalSymlinks(m.GetHostPath())
 	if errors.Is(err, os.ErrNotExist) {

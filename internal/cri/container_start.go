@@ -64,7 +64,7 @@ func (s *Server) launch(ctx context.Context, c *container) error {
 	if err := s.changeContainer(c, func(r *containerRecord) { r.State = stateStarting }); err != nil {
 		return err
 	}
-	pid, monitor, err := s.runner.Create(ctx, s.runnable(rec))
+	pid, monitor, err := s.runnerOf(rec.Handler).Create(ctx, s.runnable(rec))
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (s *Server) launch(ctx context.Context, c *container) error {
 		return err
 	}
 	started := time.Now() // before it begins: it may have ended when runc is back
-	if err := s.runner.Start(ctx, rec.ID); err != nil {
+	if err := s.runnerOf(rec.Handler).Start(ctx, rec.ID); err != nil {
 		return err
 	}
 	return s.changeContainer(c, func(r *containerRecord) {
@@ -88,7 +88,7 @@ func (s *Server) failedStart(c *container, cause error) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
 	rec := c.record()
-	err := errors.Join(s.runner.Delete(ctx, rec.ID), s.runner.Forget(s.runnable(rec)), s.changeContainer(c, func(r *containerRecord) {
+	err := errors.Join(s.runnerOf(rec.Handler).Delete(ctx, rec.ID), s.runnerOf(rec.Handler).Forget(s.runnable(rec)), s.changeContainer(c, func(r *containerRecord) {
 		r.State, r.Finished, r.ExitCode = stateExited, time.Now(), startErrorCode
 		r.Reason, r.Message = reasonStartError, cause.Error()
 	}))
@@ -103,7 +103,7 @@ func (s *Server) failedStart(c *container, cause error) {
 func (s *Server) watch(c *container) {
 	s.work.Go(func() {
 		rec := c.record()
-		exit, err := s.runner.Await(s.life, s.runnable(rec), rec.PID, rec.Monitor, rec.PIDStart, rec.MonitorStart)
+		exit, err := s.runnerOf(rec.Handler).Await(s.life, s.runnable(rec), rec.PID, rec.Monitor, rec.PIDStart, rec.MonitorStart)
 		if s.life.Err() != nil {
 			return
 		}
@@ -133,7 +133,7 @@ func (s *Server) finish(c *container, exit runner.Exit) {
 	}
 	close(c.exited)
 	s.emit(rec.ID, rec.SandboxID, runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT)
-	if err := s.runner.Delete(s.life, rec.ID); err != nil && s.life.Err() == nil {
+	if err := s.runnerOf(rec.Handler).Delete(s.life, rec.ID); err != nil && s.life.Err() == nil {
 		s.log.Error("free ended container", "container", rec.ID, "err", err)
 	}
 }

@@ -45,10 +45,7 @@ func (s *Server) stopContainer(ctx context.Context, c *container, grace time.Dur
 		return nil
 	}
 	if grace > 0 {
-		if err := signalContainer(rec, stopSignal(rec)); err != nil {
-			return err
-		}
-		ended, err := waitEnded(ctx, c, grace)
+		ended, err := ask(ctx, c, rec, grace)
 		if ended || err != nil {
 			return err
 		}
@@ -171,10 +168,10 @@ func (s *Server) RemoveContainer(ctx context.Context, req *runtimeapi.RemoveCont
 // last, so that an interrupted removal can be repeated.
 func (s *Server) removeContainer(ctx context.Context, c *container) error {
 	rec := c.record()
-	if err := s.runner.Delete(ctx, rec.ID); err != nil {
+	if err := s.runnerOf(rec.Handler).Delete(ctx, rec.ID); err != nil {
 		return err
 	}
-	if err := s.runner.Forget(s.runnable(rec)); err != nil {
+	if err := s.runnerOf(rec.Handler).Forget(s.runnable(rec)); err != nil {
 		return err
 	}
 	if err := s.cgroups.Remove(rec.CgroupsPath); err != nil {

@@ -36,7 +36,7 @@ func (s *Server) ExecSync(ctx context.Context, req *runtimeapi.ExecSyncRequest) 
 		defer cancel()
 	}
 	stdout, stderr := &boundedBuffer{limit: maxExecOutput}, &boundedBuffer{limit: maxExecOutput}
-	code, err := s.runner.Exec(ctx, runner.Exec{ID: rec.ID, Process: process, Stdout: stdout, Stderr: stderr})
+	code, err := s.runnerOf(rec.Handler).Exec(ctx, runner.Exec{ID: rec.ID, Process: process, Stdout: stdout, Stderr: stderr})
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, status.Errorf(codes.DeadlineExceeded, "failed to exec in container: timeout %v exceeded: %v", limit, err)
 	}

@@ -4,72 +4,68 @@ package cri
 
 import (
 	"context"
+	"errors"
+	"os"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// metric is one of cAdvisor's metrics, which the kubelet serves under the same name.
-type metric struct {
+// baseLabels are those of every metric: cAdvisor's, as the kubelet has them.
+var baseLabels = []string{"container", "id", "image", "name", "namespace", "pod"}
+
+// metric is one of cAdvisor's metrics, which the kubelet serves under the same name. R is what its samples are taken from.
+type metric[R any] struct {
 	name, help string
 	kind       runtimeapi.MetricType
-	of         func(*runtimeapi.ContainerStats) *runtimeapi.UInt64Value
+	labels     []string // beyond baseLabels
+	of         func(R) []sample
 }
 
-// containerMetrics are those of each container. CRI's values are whole numbers, so times are in seconds.
-func containerMetrics() []metric {
-	return []metric{
-		{"container_cpu_usage_seconds_total", "Cumulative cpu time consumed in seconds.", runtimeapi.MetricType_COUNTER,
-			func(s *runtimeapi.ContainerStats) *runtimeapi.UInt64Value {
-				return value(s.GetCpu().GetUsageCoreNanoSeconds().GetValue() / uint64(time.Second))
-			}},
-		{"container_memory_usage_bytes", "Current memory usage in bytes, including all memory regardless of when it was accessed.", runtimeapi.MetricType_GAUGE,
-			func(s *runtimeapi.ContainerStats) *runtimeapi.UInt64Value { return s.GetMemory().GetUsageBytes() }},
-		{"container_memory_working_set_bytes", "Current working set in bytes.", runtimeapi.MetricType_GAUGE,
-			func(s *runtimeapi.ContainerStats) *runtimeapi.UInt64Value { return s.GetMemory().GetWorkingSetBytes() }},
-		{"container_memory_rss", "Size of RSS in bytes.", runtimeapi.MetricType_GAUGE,
-			func(s *runtimeapi.ContainerStats) *runtimeapi.UInt64Value { return s.GetMemory().GetRssBytes() }},
-		{"container_fs_usage_bytes", "Number of bytes that are consumed by the container on this filesystem.", runtimeapi.MetricType_GAUGE,
-			func(s *runtimeapi.ContainerStats) *runtimeapi.UInt64Value { return s.GetWritableLayer().GetUsedBytes() }},
-	}
+type sample struct {
+	labels []string // values of the metric's own labels
+	value  uint64
 }
 
-// networkMetric is a counter of a pod's device.
-type networkMetric struct {
-	name, help string
-	of         func(*runtimeapi.NetworkInterfaceUsage) *runtimeapi.UInt64Value
+func counter[R any](name, help string, of func(R) uint64) metric[R] {
+	return metric[R]{name: name, help: help, kind: runtimeapi.MetricType_COUNTER, of: one(of)}
 }
 
-func networkMetrics() []networkMetric {
-	return []networkMetric{
-		{"container_network_receive_bytes_total", "Cumulative count of bytes received.", (*runtimeapi.NetworkInterfaceUsage).GetRxBytes},
-		{"container_network_receive_errors_total", "Cumulative count of errors encountered while receiving.", (*runtimeapi.NetworkInterfaceUsage).GetRxErrors},
-		{"container_network_transmit_bytes_total", "Cumulative count of bytes transmitted.", (*runtimeapi.NetworkInterfaceUsage).GetTxBytes},
-		{"container_network_transmit_errors_total", "Cumulative count of errors encountered while transmitting.", (*runtimeapi.NetworkInterfaceUsage).GetTxErrors},
-	}
+func gauge[R any](name, help string, of func(R) uint64) metric[R] {
+	return metric[R]{name: name, help: help, kind: runtimeapi.MetricType_GAUGE, of: one(of)}
+}
+
+func one[R any](of func(R) uint64) func(R) []sample {
+	return func(r R) []sample { return []sample{{value: of(r)}} }
 }
 
 // ListMetricDescriptors names the metrics that ListPodSandboxMetrics has, and their labels in order.
 func (s *Server) ListMetricDescriptors(context.Context, *runtimeapi.ListMetricDescriptorsRequest) (*runtimeapi.ListMetricDescriptorsResponse, error) {
 	resp := &runtimeapi.ListMetricDescriptorsResponse{}
-	for _, m := range containerMetrics() {
-		resp.Descriptors = append(resp.Descriptors, &runtimeapi.MetricDescriptor{Name: m.name, Help: m.help, LabelKeys: []string{"id", "name"}})
-	}
-	for _, m := range networkMetrics() {
-		resp.Descriptors = append(resp.Descriptors, &runtimeapi.MetricDescriptor{Name: m.name, Help: m.help, LabelKeys: []string{"id", "interface"}})
-	}
+	resp.Descriptors = append(descriptors(networkMetrics()), descriptors(containerMetrics())...)
 	return resp, nil
 }
 
-// ListPodSandboxMetrics reads the metrics of the pods whose sandbox is ready.
-func (s *Server) ListPodSandboxMetrics(ctx context.Context, _ *runtimeapi.ListPodSandboxMetricsRequest) (*runtimeapi.ListPodSandboxMetricsResponse, error) {
-	stats, err := s.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{})
-	if err != nil {
-		return nil, err
+func descriptors[R any](metrics []metric[R]) []*runtimeapi.MetricDescriptor {
+	var out []*runtimeapi.MetricDescriptor
+	for _, m := range metrics {
+		out = append(out, &runtimeapi.MetricDescriptor{Name: m.name, Help: m.help, LabelKeys: append(baseLabels[:len(baseLabels):len(baseLabels)], m.labels...)})
 	}
+	return out
+}
+
+// ListPodSandboxMetrics reads the metrics of the pods whose sandbox is ready.
+func (s *Server) ListPodSandboxMetrics(context.Context, *runtimeapi.ListPodSandboxMetricsRequest) (*runtimeapi.ListPodSandboxMetricsResponse, error) {
 	resp := &runtimeapi.ListPodSandboxMetricsResponse{}
-	for _, pod := range stats.GetStats() {
-		resp.PodMetrics = append(resp.PodMetrics, podMetrics(pod))
+	for _, rec := range s.sandboxRecordsInMemory() {
+		if !rec.Ready {
+			continue
+		}
+		pod, err := s.podMetrics(rec)
+		if err != nil {
+			return nil, err
+		}
+		resp.PodMetrics = append(resp.PodMetrics, pod)
 	}
 	return resp, nil
 }
@@ -83,29 +79,48 @@ func (s *Server) StreamPodSandboxMetrics(_ *runtimeapi.StreamPodSandboxMetricsRe
 	return stream.Send(&runtimeapi.StreamPodSandboxMetricsResponse{PodSandboxMetrics: resp.GetPodMetrics()})
 }
 
-func podMetrics(pod *runtimeapi.PodSandboxStats) *runtimeapi.PodSandboxMetrics {
-	id, now := pod.GetAttributes().GetId(), time.Now().UnixNano()
-	out := &runtimeapi.PodSandboxMetrics{PodSandboxId: id}
-	devices := pod.GetLinux().GetNetwork().GetInterfaces()
-	if main := pod.GetLinux().GetNetwork().GetDefaultInterface(); main != nil {
-		devices = append([]*runtimeapi.NetworkInterfaceUsage{main}, devices...)
+func (s *Server) podMetrics(rec sandboxRecord) (*runtimeapi.PodSandboxMetrics, error) {
+	meta := rec.Config.GetMetadata()
+	labels := []string{"", rec.Config.GetLinux().GetCgroupParent(), "", rec.ID, meta.GetNamespace(), meta.GetName()}
+	out := &runtimeapi.PodSandboxMetrics{PodSandboxId: rec.ID, Metrics: measure(networkMetrics(), readDevices(rec.NetNS), labels)}
+	for _, c := range s.containerRecordsInMemory() {
+		if c.SandboxID != rec.ID || c.State != stateRunning {
+			continue
+		}
+		reading, err := s.readContainer(c)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // ended in between
+		}
+		if err != nil {
+			return nil, err
+		}
+		labels := []string{c.Config.GetMetadata().GetName(), c.CgroupsPath, imageName(c), c.ID, meta.GetNamespace(), meta.GetName()}
+		out.ContainerMetrics = append(out.ContainerMetrics, &runtimeapi.ContainerMetrics{
+			ContainerId: c.ID, Metrics: measure(containerMetrics(), reading, labels),
+		})
 	}
-	for _, dev := range devices {
-		for _, m := range networkMetrics() {
-			out.Metrics = append(out.Metrics, &runtimeapi.Metric{
-				Name: m.name, Timestamp: now, MetricType: runtimeapi.MetricType_COUNTER, LabelValues: []string{id, dev.GetName()}, Value: m.of(dev),
+	return out, nil
+}
+
+// imageName is what the user called the image, where the kubelet tells.
+func imageName(rec containerRecord) string {
+	image := rec.Config.GetImage()
+	if name := image.GetUserSpecifiedImage(); name != "" {
+		return name
+	}
+	return image.GetImage()
+}
+
+func measure[R any](metrics []metric[R], reading R, labels []string) []*runtimeapi.Metric {
+	now := time.Now().UnixNano()
+	var out []*runtimeapi.Metric
+	for _, m := range metrics {
+		for _, one := range m.of(reading) {
+			out = append(out, &runtimeapi.Metric{
+				Name: m.name, Timestamp: now, MetricType: m.kind, Value: value(one.value),
+				LabelValues: append(labels[:len(labels):len(labels)], one.labels...),
 			})
 		}
-	}
-	for _, c := range pod.GetLinux().GetContainers() {
-		attrs := c.GetAttributes()
-		metrics := &runtimeapi.ContainerMetrics{ContainerId: attrs.GetId()}
-		for _, m := range containerMetrics() {
-			metrics.Metrics = append(metrics.Metrics, &runtimeapi.Metric{
-				Name: m.name, Timestamp: now, MetricType: m.kind, LabelValues: []string{attrs.GetId(), attrs.GetMetadata().GetName()}, Value: m.of(c),
-			})
-		}
-		out.ContainerMetrics = append(out.ContainerMetrics, metrics)
 	}
 	return out
 }

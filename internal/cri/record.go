@@ -54,6 +54,7 @@ const (
 // containerRecord is what is kept of a container on disk.
 type containerRecord struct {
 	ID, SandboxID string
+	Handler       string // the sandbox's
 	Config        *runtimeapi.ContainerConfig
 	State         containerState
 	// ImageID is the digest of the image's configuration; ImageRef the reference by manifest digest where there is one.

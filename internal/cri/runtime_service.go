@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -45,8 +47,11 @@ func (s *Server) Status(_ context.Context, req *runtimeapi.StatusRequest) (*runt
 		Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
 			{Type: runtimeapi.RuntimeReady, Status: true}, network,
 		}},
-		RuntimeHandlers: []*runtimeapi.RuntimeHandler{{Features: features}, {Name: defaultHandler, Features: features}},
+		RuntimeHandlers: []*runtimeapi.RuntimeHandler{{Features: features}},
 		Features:        &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.runners)) {
+		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimeapi.RuntimeHandler{Name: name, Features: features})
 	}
 	if !req.GetVerbose() {
 		return resp, nil
@@ -89,7 +94,7 @@ func (s *Server) ReopenContainerLog(ctx context.Context, req *runtimeapi.ReopenC
 	if err != nil {
 		return nil, err
 	}
-	if err := s.runner.ReopenLog(s.runnable(rec)); err != nil {
+	if err := s.runnerOf(rec.Handler).ReopenLog(s.runnable(rec)); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, reopenTimeout)
@@ -122,7 +127,7 @@ func (s *Server) UpdateContainerResources(ctx context.Context, req *runtimeapi.U
 	merged := mergeResources(rec.Resources, req.GetLinux())
 	switch rec.State {
 	case stateRunning:
-		err = s.runner.Update(ctx, rec.ID, ocispec.Resources(req.GetLinux(), s.node))
+		err = s.runnerOf(rec.Handler).Update(ctx, rec.ID, ocispec.Resources(req.GetLinux(), s.node))
 	case stateCreated:
 		err = s.rewriteResources(rec.ID, merged)
 	default:

@@ -35,7 +35,7 @@ func (s *Server) startPause(ctx context.Context, b *sandbox) error {
 	if err := os.WriteFile(filepath.Join(run.Bundle, "config.json"), raw, 0o600); err != nil {
 		return fmt.Errorf("write specification of pause process: %w", err)
 	}
-	pid, _, err := s.runner.Create(ctx, run)
+	pid, _, err := s.runnerOf(rec.Handler).Create(ctx, run)
 	if err != nil {
 		return fmt.Errorf("make shared process namespace: %w", err)
 	}
@@ -43,7 +43,7 @@ func (s *Server) startPause(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := s.runner.Start(ctx, rec.ID); err != nil {
+	if err := s.runnerOf(rec.Handler).Start(ctx, rec.ID); err != nil {
 		return fmt.Errorf("make shared process namespace: %w", err)
 	}
 	return s.changeSandbox(b, func(r *sandboxRecord) { r.PausePID, r.PauseStart = pid, start })
@@ -87,8 +87,8 @@ func (s *Server) stopPause(rec sandboxRecord) error {
 	if _, err := os.Stat(run.Bundle); err != nil {
 		return nil
 	}
-	if err := s.runner.Delete(ctx, rec.ID); err != nil {
+	if err := s.runnerOf(rec.Handler).Delete(ctx, rec.ID); err != nil {
 		return fmt.Errorf("end shared process namespace: %w", err)
 	}
-	return s.runner.Forget(run)
+	return s.runnerOf(rec.Handler).Forget(run)
 }

@@ -22,12 +22,12 @@ import (
 // shmSize is the size of a pod's /dev/shm, as other runtimes have it.
 const shmSize = 64 << 20
 
-// defaultHandler is the name of the only runtime handler; the empty name means it too.
-const defaultHandler = "runc"
-
 // RunPodSandbox makes a pod's namespaces and connects its network. After an error nothing of it is left.
 func (s *Server) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
 	if err := validateSandbox(req); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := s.checkHandler(req.GetRuntimeHandler()); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	b := &sandbox{rec: sandboxRecord{ID: newID(), Config: req.GetConfig(), Handler: req.GetRuntimeHandler(), Created: time.Now()}}
@@ -57,8 +57,6 @@ func validateSandbox(req *runtimeapi.RunPodSandboxRequest) error {
 		return errors.New("sandbox metadata: name, namespace and uid may have 253 characters")
 	case len(req.GetConfig().GetHostname()) > 64:
 		return fmt.Errorf("hostname %q is longer than 64 characters", req.GetConfig().GetHostname())
-	case req.GetRuntimeHandler() != "" && req.GetRuntimeHandler() != defaultHandler:
-		return fmt.Errorf("no runtime for %q is configured", req.GetRuntimeHandler())
 	}
 	if userns := namespaceOptions(req.GetConfig()).GetUsernsOptions(); userns.GetMode() == runtimeapi.NamespaceMode_POD && userns != nil {
 		return errors.New("user namespaces are not supported by this runtime")

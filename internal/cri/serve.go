@@ -82,8 +82,7 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("request panicked", "method", info.FullMethod, "panic", p, "stack", string(debug.Stack()))
-			err = status.Errorf(codes.Internal, "runtime failed on %s: %v", info.FullMethod, p)
+			err = s.panicked(info.FullMethod, p)
 		}
 	}()
 	resp, err = handle(ctx, req)
@@ -96,8 +95,18 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	return resp, err
 }
 
-func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	err := withCode(handle(srv, stream))
+func (s *Server) panicked(method string, p any) error {
+	s.log.Error("request panicked", "method", method, "panic", p, "stack", string(debug.Stack()))
+	return status.Errorf(codes.Internal, "runtime failed on %s: %v", method, p)
+}
+
+func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(info.FullMethod, p)
+		}
+	}()
+	err = withCode(handle(srv, stream))
 	s.log.Debug("cri stream ended", "method", filepath.Base(info.FullMethod), "err", err)
 	return err
 }

@@ -29,7 +29,7 @@ type Server struct {
 	log     *slog.Logger
 	images  *images.Store
 	net     *network.Network
-	runner  *runner.Runner
+	runners map[string]*runner.Runner // by runtime handler
 	cgroups *cgroup.Hierarchy
 	node    ocispec.Node
 	version string
@@ -83,7 +83,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.images, err = images.Open(s.cfg.Root); err != nil {
 		return err
 	}
-	if s.runner, err = runner.New(s.cfg.Runtime, s.cfg.Monitor, s.cfg.State); err != nil {
+	s.images.Mirrors = s.cfg.Mirrors
+	if s.runners, err = openRunners(s.cfg); err != nil {
 		return err
 	}
 	if s.cgroups, err = cgroup.Find(); err != nil {
@@ -92,7 +93,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.node, err = readNode(s.cgroups); err != nil {
 		return err
 	}
-	if s.version, err = s.runner.Version(ctx); err != nil {
+	if s.version, err = s.runners[defaultHandler].Version(ctx); err != nil {
 		return err
 	}
 	s.net = network.New(network.Config{

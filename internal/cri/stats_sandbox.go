@@ -4,16 +4,12 @@ package cri
 
 import (
 	"context"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"eastwest/internal/cri/cgroup"
-	"eastwest/internal/cri/network"
-	"eastwest/internal/kernel/netns"
 )
 
 // PodSandboxStats tells what one pod uses.
@@ -105,50 +101,4 @@ func (s *Server) countProcesses(sandboxID string) uint64 {
 		n += uint64(len(s.cgroups.Processes(c.rec.CgroupsPath)))
 	}
 	return n
-}
-
-// networkUsage reads the counters of the pod's devices. A pod on the node's network has none of its own.
-func networkUsage(ns string, now time.Time) *runtimeapi.NetworkUsage {
-	if ns == "" {
-		return nil
-	}
-	var raw []byte
-	err := netns.Do(ns, func() (err error) {
-		raw, err = os.ReadFile("/proc/thread-self/net/dev")
-		return err
-	})
-	if err != nil {
-		return nil
-	}
-	out := &runtimeapi.NetworkUsage{Timestamp: now.UnixNano()}
-	for _, dev := range parseNetDev(string(raw)) {
-		switch dev.GetName() {
-		case "lo":
-		case network.Interface:
-			out.DefaultInterface = dev
-		default:
-			out.Interfaces = append(out.Interfaces, dev)
-		}
-	}
-	return out
-}
-
-// parseNetDev reads /proc/net/dev: eight counters of what was received, then eight of what was sent.
-func parseNetDev(text string) []*runtimeapi.NetworkInterfaceUsage {
-	var out []*runtimeapi.NetworkInterfaceUsage
-	for line := range strings.Lines(text) {
-		name, counters, ok := strings.Cut(line, ":")
-		fields := strings.Fields(counters)
-		if !ok || len(fields) < 11 {
-			continue
-		}
-		number := func(i int) *runtimeapi.UInt64Value {
-			n, _ := strconv.ParseUint(fields[i], 10, 64)
-			return value(n)
-		}
-		out = append(out, &runtimeapi.NetworkInterfaceUsage{
-			Name: strings.TrimSpace(name), RxBytes: number(0), RxErrors: number(2), TxBytes: number(8), TxErrors: number(10),
-		})
-	}
-	return out
 }

@@ -140,7 +140,7 @@ func (r *streamRuntime) Exec(ctx context.Context, id string, cmd []string, in io
 	if errOut != nil {
 		e.Stderr = errOut
 	}
-	code, err := r.server.runner.Exec(ctx, e)
+	code, err := r.server.runnerOf(rec.Handler).Exec(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (r *streamRuntime) Attach(ctx context.Context, id string, in io.Reader, out
 	if errOut != nil {
 		streams.Stderr = errOut
 	}
-	return r.server.runner.Attach(ctx, r.server.runnable(rec), streams)
+	return r.server.runnerOf(rec.Handler).Attach(ctx, r.server.runnable(rec), streams)
 }
 
 // sizes translates terminal sizes until the stream ends.

@@ -42,6 +42,7 @@ type Config struct {
 	Domain        string
 	Runtime       string            // CRI socket unix:///…; empty for the runtime in this process
 	Images        map[string]string // built-in images: name → static program
+	Mirrors       images.Mirrors    // asked for images before their registries
 	CNI           string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
 	Overlay       compile.Overlay   // how the pods of other nodes are reached
 	Backend       string            // of services, one of Backends; empty for the first
@@ -171,7 +172,7 @@ func (a *agent) runRuntime(ctx context.Context) error {
 	}
 	server, err := cri.New(ctx, cri.Config{
 		Root: filepath.Join(a.StateDir, "cri"), State: filepath.Join(a.RunDir, "cri"),
-		CNIConfDir: a.CNIConfDir, CNIBinDirs: a.CNIBinDirs, NetnsDir: "/run/netns", Log: a.Log.With("part", "cri"),
+		CNIConfDir: a.CNIConfDir, CNIBinDirs: a.CNIBinDirs, NetnsDir: "/run/netns", Mirrors: a.Mirrors, Log: a.Log.With("part", "cri"),
 	})
 	if err != nil {
 		return err

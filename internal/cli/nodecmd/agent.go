@@ -15,6 +15,7 @@ import (
 
 	"eastwest/internal/cli/flagvalue"
 	"eastwest/internal/compile"
+	"eastwest/internal/cri/images"
 	"eastwest/internal/join"
 	"eastwest/internal/node"
 )
@@ -24,7 +25,7 @@ type agentFlags struct {
 	config                              node.Config
 	token, tokenFile                    string
 	nodeIPs, clusterCIDRs, serviceCIDRs []string
-	images                              []string
+	images, mirrors                     []string
 	overlay                             string
 	verbose                             bool
 }
@@ -63,6 +64,7 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringVar(&c.Domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringVar(&c.Runtime, "cri", "", "socket of another container runtime, unix:///run/containerd/containerd.sock say (default: the built-in one)")
 	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
+	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host that the built-in runtime asks for images before their registry, REGISTRY=URL; several are asked in turn")
 	flags.StringVar(&c.CNI, "cni", node.CNIPTP, "how pods are attached: ptp (a veth each, routed) or bridge (all on br0)")
 	flags.StringVar(&f.overlay, "overlay", string(compile.OverlayNone), "how other nodes' pods are reached: none (nodes share a network), vxlan, or auto (vxlan to nodes behind a router)")
 	flags.StringVar(&c.Backend, "backend", node.Backends()[0], "what carries the services: "+strings.Join(node.Backends(), " or ")+"; what another one left is taken away")
@@ -104,6 +106,9 @@ func (f *agentFlags) parse() error {
 	}
 	if err := checkListen("--metrics-bind-address", f.config.Metrics); err != nil {
 		return err
+	}
+	if f.config.Mirrors, err = images.ParseMirrors(f.mirrors); err != nil {
+		return fmt.Errorf("--registry-mirror: %w", err)
 	}
 	f.config.Images = map[string]string{}
 	for _, image := range f.images {

@@ -3,17 +3,20 @@
 package nodecmd
 
 import (
+	"fmt"
 	"os/signal"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/cri"
+	"eastwest/internal/cri/images"
 )
 
 func newCRI(s Streams) *cobra.Command {
 	var socket string
 	var verbose bool
+	var mirrors []string
 	config := cri.Config{}
 	cmd := &cobra.Command{
 		Use:   "cri --socket PATH",
@@ -24,6 +27,10 @@ under conmon. Containers go on when it stops.`,
   crictl --runtime-endpoint unix:///run/eastwest/cri.sock pods`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if config.Mirrors, err = images.ParseMirrors(mirrors); err != nil {
+				return usageError{fmt.Errorf("--registry-mirror: %w", err)}
+			}
 			config.Log = logger(s, verbose)
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 			defer stop()
@@ -42,8 +49,10 @@ under conmon. Containers go on when it stops.`,
 	flags.StringSliceVar(&config.CNIBinDirs, "cni-bin-dir", []string{"/opt/cni/bin"}, "folder of CNI plugins")
 	flags.StringVar(&config.NetnsDir, "netns-dir", "/run/netns", "folder for pods' network namespaces")
 	flags.StringVar(&config.Runtime, "runtime", "", "path of runc (default: looked up)")
+	flags.StringVar(&config.Crun, "crun", "", "path of crun, the runtime handler crun (default: looked up, none where it is not installed)")
 	flags.StringVar(&config.Monitor, "monitor", "", "path of conmon (default: looked up)")
 	flags.StringVar(&config.StreamAddress, "stream-address", "127.0.0.1:0", "where exec, attach and port-forward are served")
+	flags.StringArrayVar(&mirrors, "registry-mirror", nil, "host to ask for images before their registry, REGISTRY=URL; several are asked in turn")
 	flags.BoolVarP(&verbose, "verbose", "v", false, "log what is done, not only what is wrong")
 	return cmd
 }

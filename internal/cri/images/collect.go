@@ -51,10 +51,28 @@ func (s *Store) Pin(container string, img Image) error {
 	return writeAtomically(filepath.Join(s.pinsDir(), container), []byte(strings.Join(img.Layers, "\n")))
 }
 
-// Unpin gives the layers of a container free. A container without any is no error.
+// Unpin gives the layers of a container free; those of an image that is gone, and that no other container needs, are
+// deleted. A container without any is no error.
 func (s *Store) Unpin(container string) error {
-	if err := os.Remove(filepath.Join(s.pinsDir(), container)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	pin := filepath.Join(s.pinsDir(), container)
+	layers, err := os.ReadFile(pin)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Remove(pin)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("release layers of container %s: %w", container, err)
+	}
+	idx, err := s.read()
+	if err != nil {
+		return err
+	}
+	for _, layer := range strings.Fields(string(layers)) {
+		if !slices.ContainsFunc(idx.Images, func(m Image) bool { return slices.Contains(m.Layers, layer) }) {
+			return s.Collect()
+		}
 	}
 	return nil
 }

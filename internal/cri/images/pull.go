@@ -4,6 +4,8 @@ package images
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -21,31 +23,59 @@ const (
 	answerTimeout  = 30 * time.Second
 )
 
-// Pull fetches an image for this node's platform from its registry and names it. auth may be nil for none.
+// Pull fetches an image for this node's platform, from a mirror of its registry or else from the registry, and names it.
+// auth may be nil for none.
 func (s *Store) Pull(ctx context.Context, ref string, auth *authn.AuthConfig) (Image, error) {
 	parsed, err := name.ParseReference(ref, name.WeakValidation)
 	if err != nil {
 		return Image{}, fmt.Errorf("invalid image reference %q: %w", ref, err)
 	}
+	mirrors, err := s.Mirrors.of(parsed)
+	if err != nil {
+		return Image{}, err
+	}
+	var failed []error
+	for _, at := range mirrors {
+		record, err := s.pullAt(ctx, parsed, at, authn.Anonymous)
+		if err == nil || ctx.Err() != nil {
+			return record, err
+		}
+		failed = append(failed, err)
+	}
 	keychain := authn.Anonymous
 	if auth != nil {
 		keychain = authn.FromConfig(*auth)
 	}
-	transport := registryTransport()
+	record, err := s.pullAt(ctx, parsed, parsed, keychain)
+	if err != nil {
+		return Image{}, errors.Join(append([]error{err}, failed...)...)
+	}
+	return record, nil
+}
+
+// pullAt fetches the image ref from where at says.
+func (s *Store) pullAt(ctx context.Context, ref, at name.Reference, auth authn.Authenticator) (Image, error) {
+	failed := func(err error) (Image, error) {
+		if at != ref {
+			return Image{}, fmt.Errorf("pull image %s from mirror %s: %w", full(ref), at.Context().RegistryStr(), err)
+		}
+		return Image{}, fmt.Errorf("pull image %s: %w", full(ref), err)
+	}
+	transport := s.registryTransport()
 	defer transport.CloseIdleConnections()
-	desc, err := remote.Get(parsed, remote.WithContext(ctx), remote.WithAuth(keychain),
+	desc, err := remote.Get(at, remote.WithContext(ctx), remote.WithAuth(auth),
 		remote.WithPlatform(*platform()), remote.WithTransport(transport))
 	if err != nil {
-		return Image{}, fmt.Errorf("pull image %s: %w", full(parsed), err)
+		return failed(err)
 	}
 	img, err := desc.Image()
 	if err != nil {
-		return Image{}, fmt.Errorf("pull image %s: %w", full(parsed), err)
+		return failed(err)
 	}
-	names, digests := pulledNames(parsed, desc.Digest)
+	names, digests := pulledNames(ref, desc.Digest)
 	record, err := s.add(ctx, img, names, digests)
 	if err != nil {
-		return Image{}, fmt.Errorf("pull image %s: %w", full(parsed), err)
+		return failed(err)
 	}
 	return record, nil
 }
@@ -60,12 +90,13 @@ func pulledNames(ref name.Reference, digest v1.Hash) (names, digests []string) {
 	return names, digests
 }
 
-func registryTransport() *http.Transport {
+func (s *Store) registryTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           dialer.DialContext,
 		ForceAttemptHTTP2:     true,
+		TLSClientConfig:       &tls.Config{RootCAs: s.roots},
 		TLSHandshakeTimeout:   connectTimeout,
 		ResponseHeaderTimeout: answerTimeout,
 		IdleConnTimeout:       answerTimeout,

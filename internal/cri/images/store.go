@@ -9,6 +9,7 @@
 package images
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -25,7 +26,11 @@ var ErrNotFound = errors.New("image not found")
 // Store is the image store below one folder. Its methods may be called from many goroutines, and several Stores, in one
 // process or in many, may share a folder.
 type Store struct {
-	dir string
+	// Mirrors may be set before the first use.
+	Mirrors Mirrors
+
+	dir   string
+	roots *x509.CertPool // whom registries' certificates must be of; nil for the system's
 
 	mu     sync.Mutex
 	cached *index

@@ -51,7 +51,7 @@ func (r *Runner) Exec(ctx context.Context, e Exec) (code int, err error) {
 	if err := os.WriteFile(filepath.Join(dir, "process.json"), raw, 0o600); err != nil {
 		return 0, fmt.Errorf("run command in container %s: %w", e.ID, err)
 	}
-	cmd := exec.CommandContext(ctx, r.runtime, "--root", r.root, "--log", filepath.Join(dir, "log"), "exec",
+	cmd := exec.CommandContext(ctx, r.runtime, "--root", r.root, "--log", filepath.Join(dir, "log"), "--log-format", "json", "exec",
 		"--process", filepath.Join(dir, "process.json"), "--pid-file", filepath.Join(dir, "pid"), e.ID)
 	cmd.WaitDelay = drainTime
 	cmd.Cancel = func() error { return killExec(filepath.Join(dir, "pid"), cmd.Process) }
@@ -76,10 +76,21 @@ func execResult(ctx context.Context, err error, log string, e Exec) (int, error)
 		return 0, fmt.Errorf("run command in container %s: %w", e.ID, err)
 	}
 	text, _ := os.ReadFile(log)
-	if i := bytes.Index(text, []byte("level=error")); i >= 0 {
-		return 0, fmt.Errorf("OCI runtime exec failed: %s: unknown", Message(string(text[i:])))
+	if message := loggedError(text); message != "" {
+		return 0, fmt.Errorf("OCI runtime exec failed: %s: unknown", message)
 	}
 	return exitCode(exit), nil
+}
+
+// loggedError returns the message of the first error of a log, whose lines are JSON objects; "" when there is none.
+func loggedError(log []byte) string {
+	for line := range bytes.Lines(log) {
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal(line, &entry) == nil && entry.Level == "error" {
+			return entry.Msg
+		}
+	}
+	return ""
 }
 
 func exitCode(exit *exec.ExitError) int {
@@ -89,12 +100,18 @@ func exitCode(exit *exec.ExitError) int {
 	return exit.ExitCode()
 }
 
-// killExec kills the command in the container, not only the runc that waits for it.
+// killExec kills the command in the container. The runc that waits for it then ends by itself, and is killed only when it
+// does not within drainTime: without its parent the command would stay as a zombie, in sight of the container, until the
+// machine's first process collects it.
 func killExec(pidFile string, runc *os.Process) error {
-	if pid, err := readPID(pidFile); err == nil {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
+	pid, err := readPID(pidFile)
+	if err != nil {
+		return runc.Kill()
 	}
-	return runc.Kill()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return runc.Kill()
+	}
+	return nil
 }
 
 func runPipes(cmd *exec.Cmd, e Exec) error {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package runner runs OCI bundles: runc makes the container, and conmon, which outlives everybody who asked for it,
+// Package runner runs OCI bundles: runc or crun makes the container, and conmon, which outlives everybody who asked for it,
 // holds the container's standard streams, writes its log and keeps its exit code.
 //
 // Nothing here is remembered: what a container is, is in its bundle folder (pidfile, exit code, attach socket), so that
@@ -23,18 +23,23 @@ import (
 // commandTimeout bounds a call of runc that should take milliseconds.
 const commandTimeout = 30 * time.Second
 
-// Runner calls runc and conmon.
+// ErrNotInstalled says that a program is not there.
+var ErrNotInstalled = errors.New("not found")
+
+// Runner calls an OCI runtime and conmon.
 type Runner struct {
+	name             string // of the runtime: runc, crun
 	runtime, monitor string
 	root, exits      string
 }
 
-// New looks the two programs up, in PATH and the folders for administrators' programs, unless their paths are given. dir
-// is for run-time state and is lost when the machine restarts, as the containers are.
-func New(runtime, monitor, dir string) (*Runner, error) {
-	r := &Runner{root: filepath.Join(dir, "runc"), exits: filepath.Join(dir, "exits")}
+// New looks a runtime, runc or crun, and conmon up, in PATH and the folders for administrators' programs, unless their
+// paths are given. dir is for run-time state, which runtimes may share, and is lost when the machine restarts, as the
+// containers are.
+func New(name, runtime, monitor, dir string) (*Runner, error) {
+	r := &Runner{name: name, root: filepath.Join(dir, name), exits: filepath.Join(dir, "exits")}
 	var err error
-	if r.runtime, err = lookup(runtime, "runc"); err != nil {
+	if r.runtime, err = lookup(runtime, name); err != nil {
 		return nil, err
 	}
 	if r.monitor, err = lookup(monitor, "conmon"); err != nil {
@@ -59,14 +64,20 @@ func lookup(given, name string) (string, error) {
 		}
 	}
 	if given != "" {
-		return "", fmt.Errorf("program %s not found: install the Debian package %s (apt install %s) or name another path", given, name, name)
+		return "", fmt.Errorf("program %s %w: install the Debian package %s (apt install %s) or name another path", given, ErrNotInstalled, name, name)
 	}
-	return "", fmt.Errorf("program %s not found: install the Debian package %s (apt install %s)", name, name, name)
+	return "", fmt.Errorf("program %s %w: install the Debian package %s (apt install %s)", name, ErrNotInstalled, name, name)
 }
 
 func (r *Runner) execDir() string { return filepath.Join(filepath.Dir(r.root), "exec") }
 
-// Version asks runc for its version.
+// Has reports whether the runtime holds a container of that id.
+func (r *Runner) Has(id string) bool {
+	_, err := os.Stat(filepath.Join(r.root, id))
+	return err == nil
+}
+
+// Version asks the runtime for its version.
 func (r *Runner) Version(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, r.runtime, "--version").Output()
 	if err != nil {
@@ -82,16 +93,16 @@ func (r *Runner) Version(ctx context.Context) (string, error) {
 
 // Start lets a created container's process begin.
 func (r *Runner) Start(ctx context.Context, id string) error {
-	return r.runc(ctx, nil, "start", id)
+	return r.call(ctx, nil, "start", id)
 }
 
-// Delete removes what runc and its cgroups hold of a container, killing it when it lives. A container that is not there is
+// Delete removes what the runtime and its cgroups hold of a container, killing it when it lives. A container that is not there is
 // no error.
 func (r *Runner) Delete(ctx context.Context, id string) error {
-	if _, err := os.Stat(filepath.Join(r.root, id)); errors.Is(err, os.ErrNotExist) {
+	if !r.Has(id) {
 		return nil
 	}
-	err := r.runc(ctx, nil, "delete", "--force", id)
+	err := r.call(ctx, nil, "delete", "--force", id)
 	if err != nil && strings.Contains(err.Error(), "does not exist") {
 		// The container's state file was never written: runc was killed early, or its folder is damaged.
 		return os.RemoveAll(filepath.Join(r.root, id))
@@ -105,11 +116,11 @@ func (r *Runner) Update(ctx context.Context, id string, resources any) error {
 	if err != nil {
 		return fmt.Errorf("encode resources of container %s: %w", id, err)
 	}
-	return r.runc(ctx, raw, "update", "--resources", "-", id)
+	return r.call(ctx, raw, "update", "--resources", "/dev/stdin", id)
 }
 
-// runc runs one short command and turns what it printed into an error.
-func (r *Runner) runc(ctx context.Context, stdin []byte, args ...string) error {
+// call runs one short command and turns what it printed into an error.
+func (r *Runner) call(ctx context.Context, stdin []byte, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.runtime, append([]string{"--root", r.root}, args...)...)
@@ -120,7 +131,7 @@ func (r *Runner) runc(ctx context.Context, stdin []byte, args ...string) error {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return fmt.Errorf("runc %s %s: %s: %w", args[0], args[len(args)-1], Message(stderr.String()), err)
+		return fmt.Errorf("%s %s %s: %s: %w", r.name, args[0], args[len(args)-1], Message(stderr.String()), err)
 	}
 	return nil
 }

@@ -115,6 +115,8 @@ func (l *layer) addFile(f file) error {
 	switch {
 	case f.target != "":
 		header.Typeflag, header.Linkname, header.Mode = tar.TypeSymlink, f.target, 0o777
+	case f.same != "":
+		header.Typeflag, header.Linkname, header.Mode = tar.TypeLink, f.same, 0o755
 	case strings.HasSuffix(f.name, "/"):
 		header.Typeflag = tar.TypeDir
 	default:

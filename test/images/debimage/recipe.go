@@ -18,20 +18,21 @@ type recipe struct {
 	config   v1.Config
 }
 
-// file is a regular file, a symbolic link (target set) or a folder (name ends in a slash).
+// file is a regular file, a symbolic link (target set), a further name of a file (same set) or a folder (name ends in a
+// slash).
 type file struct {
-	name, text, target string
-	mode               int64 // default 0644, folders 0755
+	name, text, target, same string
+	mode                     int64 // default 0644, folders 0755
 }
 
 func recipes() map[string]recipe {
-	return map[string]recipe{"nginx": nginx(), "busybox": busybox()}
+	return map[string]recipe{"nginx": nginx(), "busybox": busybox(), "busybox-shared": busyboxShared()}
 }
 
 // applets are the programs that busybox takes the place of.
 const applets = "sh ash cat ls cp mv rm mkdir ln chmod chown echo printf env test true false sleep date id hostname uname " +
-	"ps kill top grep sed awk head tail wc sort cut tr find xargs vi tar gzip gunzip wget nc telnet nslookup ping ip " +
-	"ifconfig route netstat mount umount df du dd stat touch tee which whoami httpd seq yes md5sum sha256sum"
+	"ps pidof kill top sync grep sed awk head tail wc sort cut tr find xargs vi tar gzip gunzip wget nc telnet nslookup ping ip " +
+	"ifconfig route brctl netstat mount umount df du dd stat touch tee which whoami httpd seq yes md5sum sha256sum"
 
 func appletLinks(folder string) []file {
 	var links []file
@@ -51,6 +52,7 @@ func accounts() []file {
 		{name: "root/", mode: 0o700},
 		{name: "tmp/", mode: 0o1777},
 		{name: "run/"},
+		{name: "var/run", target: "/run"},
 		{name: "proc/"}, {name: "sys/"}, {name: "dev/"},
 	}
 }
@@ -61,5 +63,22 @@ func busybox() recipe {
 		keep:     func(path string) bool { return path == "usr/bin/busybox" },
 		files:    append(accounts(), appletLinks("usr/bin/")...),
 		config:   v1.Config{Env: []string{searchPath}, Cmd: []string{"sh"}},
+	}
+}
+
+// busyboxShared is the busybox whose shell runs other programs by their files, where the static one looks into itself
+// first; each program is a file to mount over, as in the image that people know.
+func busyboxShared() recipe {
+	files := accounts()
+	for _, applet := range strings.Fields(applets) {
+		files = append(files, file{name: "usr/bin/" + applet, same: "usr/bin/busybox"})
+	}
+	return recipe{
+		packages: []string{"busybox"},
+		keep: func(path string) bool {
+			return path == "usr/bin/busybox" || strings.HasPrefix(path, "usr/lib") && strings.Contains(path, ".so") && !strings.Contains(path, "/gconv/")
+		},
+		files:  files,
+		config: v1.Config{Env: []string{searchPath}, Cmd: []string{"sh"}},
 	}
 }

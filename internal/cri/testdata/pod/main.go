@@ -57,6 +57,8 @@ func main() {
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
+	case "late":
+		late()
 	case "eat":
 		eat()
 	}
@@ -70,6 +72,19 @@ func serve() {
 	fmt.Fprintln(os.Stderr, "warning")
 	<-ch
 	fmt.Println("bye")
+}
+
+// late has no handler for SIGTERM until the file /listen is there, and then does as serve.
+func late() {
+	signal.Ignore(syscall.SIGTERM)
+	fmt.Println("deaf")
+	for {
+		if _, err := os.Stat("/listen"); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	serve()
 }
 
 // echoTCP answers every connection with what it sends.
