@@ -54,7 +54,7 @@ func describeOnly(config *genericapiserver.Config, definitions openapicommon.Get
 // keepNoBuilder names operations the way the builder of documents would. Left to itself, the builder writes a function into
 // the configuration that keeps the builder, with all definitions, for as long as the server lives.
 func keepNoBuilder(config *openapicommon.OpenAPIV3Config) {
-	name := config.GetOperationIDAndTags
+	name := config.GetOperationIDAndTags //nolint:staticcheck // the API server sets no other
 	config.GetOperationIDAndTagsFromRoute = func(route openapicommon.Route) (string, []string, error) {
 		adapter, ok := route.(*restfuladapter.RouteAdapter)
 		if !ok {

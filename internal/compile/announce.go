@@ -64,7 +64,7 @@ func endpointNodes(now snapshot.Snapshot, service *snapshot.Service) map[string]
 // preference is a node's weight for a Service in rendezvous hashing.
 func preference(service, node string) uint64 {
 	h := fnv.New64a()
-	io.WriteString(h, service+"\x00"+node)
+	_, _ = io.WriteString(h, service+"\x00"+node)
 	// FNV alone leaves the high bits of similar names alike.
 	x := h.Sum64()
 	x ^= x >> 33

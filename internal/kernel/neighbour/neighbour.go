@@ -158,7 +158,7 @@ func networkOf(h *link.Handle, address netip.Addr) (netlink.Link, netip.Addr, er
 	for _, a := range all {
 		own, ok := netip.AddrFromSlice(a.IP)
 		ones, bits := a.Mask.Size()
-		if !ok || ones == bits || own.Unmap() == address || !a.IPNet.Contains(address.AsSlice()) {
+		if !ok || ones == bits || own.Unmap() == address || !a.Contains(address.AsSlice()) {
 			continue
 		}
 		l, err := h.LinkByIndex(a.LinkIndex)
