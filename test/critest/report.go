@@ -57,12 +57,12 @@ func readReport(path string) (summary, error) {
 func (s *summary) add(spec specReport) {
 	what := strings.Join(append(spec.ContainerHierarchyTexts, spec.LeafNodeText), " ")
 	why, _, _ := strings.Cut(strings.TrimSpace(spec.Failure.Message), "\n")
-	switch {
-	case spec.State == "passed":
+	switch spec.State {
+	case "passed":
 		if spec.LeafNodeType == "It" {
 			s.passed++
 		}
-	case spec.State == "skipped" || spec.State == "pending":
+	case "skipped", "pending":
 		if why != "" {
 			s.skipped = append(s.skipped, fmt.Sprintf("SKIPPED: %s\n    %s\n", what, why))
 		}
