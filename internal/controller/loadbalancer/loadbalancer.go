@@ -59,14 +59,17 @@ type written struct {
 // New returns the controller's loop.
 func New(config Config) (func(context.Context), error) {
 	c := &controller{Config: config, services: config.Services.Lister(), changed: make(chan struct{}, 1), written: map[types.UID]written{}}
-	poke := func(any) {
+	poke := func(object any) {
+		if !concerns(object) {
+			return
+		}
 		select {
 		case c.changed <- struct{}{}:
 		default:
 		}
 	}
 	registration, err := config.Services.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: poke, DeleteFunc: poke, UpdateFunc: func(_, object any) { poke(object) },
+		AddFunc: poke, DeleteFunc: poke, UpdateFunc: func(old, object any) { poke(old); poke(object) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch services: %w", err)
@@ -94,6 +97,12 @@ func (c *controller) run(ctx context.Context) {
 	}
 }
 
+// concerns reports whether a Service has or may want an address: of thousands, few do.
+func concerns(object any) bool {
+	service, ok := object.(*corev1.Service)
+	return !ok || service.Spec.Type == corev1.ServiceTypeLoadBalancer || had(service)
+}
+
 // sync looks at all Services at once: an address that one gives back is another's that waits.
 func (c *controller) sync(ctx context.Context) error {
 	all, err := c.list()
@@ -115,12 +124,13 @@ func (c *controller) sync(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// list returns all Services as they were last seen, by the watch or in the answer to a write.
+// list returns the Services that matter here as they were last seen, by the watch or in the answer to a write.
 func (c *controller) list() ([]*corev1.Service, error) {
 	all, err := c.services.List(labels.Everything())
 	if err != nil {
 		return nil, fmt.Errorf("list services: %w", err)
 	}
+	all = slices.DeleteFunc(all, func(s *corev1.Service) bool { return !concerns(s) })
 	ahead := map[types.UID]written{}
 	for i, service := range all {
 		if w, ok := c.written[service.UID]; ok && w.over == service.ResourceVersion {
