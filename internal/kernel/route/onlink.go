@@ -59,50 +59,13 @@ func networkOf(r netlink.Route) (netip.Prefix, bool) {
 // WatchOnLink calls set with the networks that this machine is on, now and whenever routes or addresses change, until ctx
 // ends.
 func (c *Conn) WatchOnLink(ctx context.Context, set func([]netip.Prefix)) error {
-	for ctx.Err() == nil {
-		routes, addresses := make(chan netlink.RouteUpdate, 64), make(chan netlink.AddrUpdate, 64)
-		subscribed, stop := context.WithCancel(ctx)
-		err := c.do(func() error {
-			return errors.Join(netlink.RouteSubscribe(routes, subscribed.Done()), netlink.AddrSubscribe(addresses, subscribed.Done()))
-		})
-		for err == nil {
-			var now []netip.Prefix
-			if now, err = c.OnLink(ctx); err == nil {
-				set(now)
-				err = next(ctx, routes, addresses)
-			}
+	look := func() error {
+		now, err := c.OnLink(ctx)
+		if err == nil {
+			set(now)
 		}
-		stop()
-		if !errors.Is(err, errMissed) {
-			return fmt.Errorf("watch this machine's networks: %w", err)
-		}
+		return err
 	}
-	return ctx.Err()
-}
-
-// errMissed says that the kernel told more than could be read.
-var errMissed = errors.New("messages of the kernel were missed")
-
-// next waits for a change of a network; changes of single hosts, which pods make all the time, are none.
-func next(ctx context.Context, routes <-chan netlink.RouteUpdate, addresses <-chan netlink.AddrUpdate) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case u, ok := <-routes:
-			if !ok {
-				return errMissed
-			}
-			if _, is := networkOf(u.Route); is {
-				return nil
-			}
-		case u, ok := <-addresses:
-			if !ok {
-				return errMissed
-			}
-			if ones, bits := u.LinkAddress.Mask.Size(); ones != bits {
-				return nil
-			}
-		}
-	}
+	isNetwork := func(r netlink.Route) bool { _, is := networkOf(r); return is }
+	return fmt.Errorf("watch this machine's networks: %w", c.follow(ctx, look, isNetwork))
 }

@@ -4,7 +4,6 @@ package route
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -95,43 +94,6 @@ func lasting(addresses []netlink.Addr, index int) netip.Addr {
 
 // WatchUplink calls changed now, and whenever an address or a route of this machine changes that is no pod's, until ctx ends.
 func (c *Conn) WatchUplink(ctx context.Context, changed func()) error {
-	for ctx.Err() == nil {
-		routes, addresses := make(chan netlink.RouteUpdate, 64), make(chan netlink.AddrUpdate, 64)
-		subscribed, stop := context.WithCancel(ctx)
-		err := c.do(func() error {
-			return errors.Join(netlink.RouteSubscribe(routes, subscribed.Done()), netlink.AddrSubscribe(addresses, subscribed.Done()))
-		})
-		for err == nil {
-			changed()
-			err = nextUplink(ctx, routes, addresses)
-		}
-		stop()
-		if !errors.Is(err, errMissed) {
-			return fmt.Errorf("watch this machine's own addresses: %w", err)
-		}
-	}
-	return ctx.Err()
-}
-
-func nextUplink(ctx context.Context, routes <-chan netlink.RouteUpdate, addresses <-chan netlink.AddrUpdate) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case u, ok := <-routes:
-			if !ok {
-				return errMissed
-			}
-			if ones, _ := maskOf(u.Dst).Size(); ones == 0 {
-				return nil
-			}
-		case u, ok := <-addresses:
-			if !ok {
-				return errMissed
-			}
-			if ones, bits := u.LinkAddress.Mask.Size(); ones != bits {
-				return nil
-			}
-		}
-	}
+	isDefault := func(r netlink.Route) bool { ones, _ := maskOf(r.Dst).Size(); return ones == 0 }
+	return fmt.Errorf("watch this machine's own addresses: %w", c.follow(ctx, func() error { changed(); return nil }, isDefault))
 }
