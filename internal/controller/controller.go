@@ -64,7 +64,7 @@ type shared struct {
 	started   chan struct{} // closed when the informers run
 }
 
-func newShared(config Config) (*shared, error) {
+func newShared(ctx context.Context, config Config) (*shared, error) {
 	client, err := kubernetes.NewForConfig(withBudget(config.Client))
 	if err != nil {
 		return nil, fmt.Errorf("make controllers' client: %w", err)
@@ -74,7 +74,7 @@ func newShared(config Config) (*shared, error) {
 		return nil, fmt.Errorf("make controllers' metadata client: %w", err)
 	}
 	s := &shared{Config: config, client: client, metadata: objects, started: make(chan struct{})}
-	s.informers = newInformers(client, config.Informers)
+	s.informers = newInformers(ctx, client, config.Informers, s.started)
 	s.objects = informerfactory.NewInformerFactory(s.informers, metadatainformer.NewSharedInformerFactory(objects, 0))
 	s.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
 	return s, nil
@@ -89,7 +89,7 @@ func withBudget(config *rest.Config) *rest.Config {
 
 // Run runs all controllers until ctx ends. The API server must serve already.
 func Run(ctx context.Context, config Config) error {
-	s, err := newShared(config)
+	s, err := newShared(ctx, config)
 	if err != nil {
 		return err
 	}

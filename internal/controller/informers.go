@@ -16,8 +16,9 @@ import (
 )
 
 // newInformers makes the controllers' informers. Those that run for the API server of this process serve here too: a
-// second copy would cost a watch, its goroutines and every object once more, for each kind.
-func newInformers(client kubernetes.Interface, running informers.SharedInformerFactory) informers.SharedInformerFactory {
+// second copy would cost a watch, its goroutines and every object once more, for each kind. No handler is called before
+// started is closed, and none after ctx ended.
+func newInformers(ctx context.Context, client kubernetes.Interface, running informers.SharedInformerFactory, started <-chan struct{}) informers.SharedInformerFactory {
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(dropManagedFields))
 	if running == nil {
 		return factory
@@ -30,7 +31,7 @@ func newInformers(client kubernetes.Interface, running informers.SharedInformerF
 		// A factory asks for a new informer only where it has none of the kind.
 		informer := running.InformerFor(object, nil)
 		factory.InformerFor(object, func(kubernetes.Interface, time.Duration) cache.SharedIndexInformer {
-			return borrowed{informer}
+			return borrowed{SharedIndexInformer: informer, ended: ctx.Done(), started: started}
 		})
 	}
 	return factory
@@ -53,11 +54,19 @@ func dropManagedFields(object any) (any, error) {
 
 // borrowed is an informer that somebody else runs. The API server's own tells every handler of every object each ten
 // minutes; a handler that is added here asks for no such thing, like the controllers of kube-controller-manager.
-type borrowed struct{ cache.SharedIndexInformer }
+type borrowed struct {
+	cache.SharedIndexInformer
+	ended, started <-chan struct{}
+}
 
 // AddEventHandler implements cache.SharedInformer.
 func (b borrowed) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
 	return b.AddEventHandlerWithOptions(handler, cache.HandlerOptions{})
+}
+
+// AddEventHandlerWithResyncPeriod implements cache.SharedInformer.
+func (b borrowed) AddEventHandlerWithResyncPeriod(handler cache.ResourceEventHandler, period time.Duration) (cache.ResourceEventHandlerRegistration, error) {
+	return b.AddEventHandlerWithOptions(handler, cache.HandlerOptions{ResyncPeriod: &period})
 }
 
 // AddEventHandlerWithOptions implements cache.SharedInformer.
@@ -65,7 +74,44 @@ func (b borrowed) AddEventHandlerWithOptions(handler cache.ResourceEventHandler,
 	if options.ResyncPeriod == nil {
 		options.ResyncPeriod = new(time.Duration)
 	}
-	return b.SharedIndexInformer.AddEventHandlerWithOptions(handler, options)
+	return b.SharedIndexInformer.AddEventHandlerWithOptions(held{handler, b.ended, b.started}, options)
+}
+
+// held keeps events back until the controllers are complete: their makers add handlers first and fill in what those use
+// later, because a factory of their own would not run yet.
+type held struct {
+	handler        cache.ResourceEventHandler
+	ended, started <-chan struct{}
+}
+
+func (h held) wait() bool {
+	select {
+	case <-h.started:
+		return true
+	case <-h.ended:
+		return false
+	}
+}
+
+// OnAdd implements cache.ResourceEventHandler.
+func (h held) OnAdd(object any, initial bool) {
+	if h.wait() {
+		h.handler.OnAdd(object, initial)
+	}
+}
+
+// OnUpdate implements cache.ResourceEventHandler.
+func (h held) OnUpdate(before, now any) {
+	if h.wait() {
+		h.handler.OnUpdate(before, now)
+	}
+}
+
+// OnDelete implements cache.ResourceEventHandler.
+func (h held) OnDelete(object any) {
+	if h.wait() {
+		h.handler.OnDelete(object)
+	}
 }
 
 // SetTransform implements cache.SharedInformer: the owner drops managed fields as well.

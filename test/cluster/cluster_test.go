@@ -144,6 +144,9 @@ func diagnose(t *testing.T) {
 		{"kubectl", "get", "nodes,pods,services,endpointslices", "-A", "-o", "wide"},
 		{"kubectl", "get", "events", "-A", "--sort-by=.lastTimestamp"},
 		{"node", "list", "--name", *name},
+		{"node", "logs", *name + "-control-plane", "--name", *name, "--tail", "60"},
+		{"node", "logs", *name + "-worker", "--name", *name, "--tail", "60"},
+		{"node", "logs", *name + "-worker2", "--name", *name, "--tail", "60"},
 	} {
 		cmd := exec.Command(filepath.Join(*programs, "eastwest"), args...)
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+os.Getenv("SCRIPTS_KUBECONFIG"))
