@@ -80,6 +80,35 @@ func TestNodeRegistersAndComesBack(t *testing.T) {
 	w.eventually("the node is registered again", isReady)
 }
 
+// A node that was ready stays so while a new kubelet and the runtime beside it start.
+func TestNodeStaysReadyOverARestart(t *testing.T) {
+	w := newWorld(t)
+	ready := func() (c corev1.NodeCondition) {
+		if n, ok := w.api.Get("nodes", "", "n1").(*corev1.Node); ok && len(n.Status.Conditions) > 0 {
+			c = n.Status.Conditions[len(n.Status.Conditions)-1]
+		}
+		return c
+	}
+	w.start()
+	w.eventually("the node is ready", func() bool { return ready().Status == corev1.ConditionTrue })
+	before := ready()
+	w.stop()
+	// Times in the API are whole seconds.
+	time.Sleep(time.Until(before.LastTransitionTime.Add(1100 * time.Millisecond)))
+	w.cri.SetNetwork(false)
+	asked := w.cri.Calls("Status")
+	w.start()
+	w.eventually("the runtime was asked", func() bool { return w.cri.Calls("Status") > asked+2 })
+	if c := ready(); c.Status != corev1.ConditionTrue {
+		t.Errorf("while the runtime starts the node says %s: %s", c.Reason, c.Message)
+	}
+	w.cri.SetNetwork(true)
+	w.eventually("the new kubelet reported", func() bool { return ready().LastHeartbeatTime.After(before.LastHeartbeatTime.Time) })
+	if c := ready(); c.Status != corev1.ConditionTrue || !c.LastTransitionTime.Equal(&before.LastTransitionTime) {
+		t.Errorf("the node became ready again at %v, it was since %v", c.LastTransitionTime, before.LastTransitionTime)
+	}
+}
+
 func TestCrashLoop(t *testing.T) {
 	w := newWorld(t)
 	w.cri.OnStart = func(id, name string) { go func() { _ = w.cri.Exit("bad", name, 3, "Error") }() }

@@ -19,6 +19,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
 
 	"eastwest/internal/client"
@@ -95,11 +96,18 @@ func (w *Watcher) mend(every time.Duration) {
 		s.reflector = cache.NewReflectorWithOptions(s.lists, s.kind, s.mirror, cache.ReflectorOptions{
 			Name:            s.name,
 			MinWatchTimeout: 5 * time.Minute,
+			Backoff:         backoff(),
 		})
 		w.menders = append(w.menders, &mender{
 			name: s.name, lists: s.lists, mirror: s.mirror, synced: s.reflector.LastSyncResourceVersion, every: every, log: w.log,
 		})
 	}
+}
+
+// backoff is how a watch waits for an API server that is away. Between two tries 200 ms to 4 s go by, not the 30 to 60 s of
+// client-go: a server that is back finds its nodes following it at once.
+func backoff() *wait.Backoff {
+	return &wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 10, Cap: 2 * time.Second, Jitter: 1}
 }
 
 // Confirmed returns when everything that is known was last seen to be what the API server has; zero before the first

@@ -20,16 +20,23 @@ const (
 	lookPeriod   = 5 * time.Second
 	reportPeriod = 5 * time.Minute
 	writeTimeout = 10 * time.Second
+	// settlePeriod is for how long after its own start the kubelet does not report that a node is not ready which was ready
+	// before: its runtime starts as well, and what runs on the node need not lose its traffic for that.
+	settlePeriod = 10 * time.Second
 )
 
 // keepStatus examines the node, and writes when something changed.
 func (r *Reporter) keepStatus(ctx context.Context) {
 	var written time.Time
 	r.config.Events.Node(corev1.EventTypeNormal, "Starting", "Starting kubelet.")
+	r.recall(ctx)
+	settled := time.Now().Add(settlePeriod)
 	for ctx.Err() == nil {
 		conditions := r.conditions(ctx)
 		changed := r.differs(conditions)
-		if changed || r.identity() == "" || time.Since(written) > reportPeriod {
+		if r.settling(conditions) && time.Now().Before(settled) {
+			// Looked at again soon.
+		} else if changed || r.identity() == "" || time.Since(written) > reportPeriod {
 			if err := r.write(ctx, conditions); err != nil {
 				if ctx.Err() == nil {
 					r.config.Log.Warn("node status not stored, will retry", "node", r.config.Name, "error", err)
@@ -49,6 +56,34 @@ func (r *Reporter) keepStatus(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// recall takes what the API server knows of a node that was there before as the last look at it.
+func (r *Reporter) recall(ctx context.Context) {
+	for ctx.Err() == nil {
+		node := &corev1.Node{}
+		err := r.config.Client.Core().Get().Resource("nodes").Name(r.config.Name).Do(ctx).Into(node)
+		if err == nil {
+			r.mu.Lock()
+			r.last = node.Status.Conditions
+			r.mu.Unlock()
+		}
+		if err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+			return
+		}
+		r.config.Log.Debug("node not read, will retry", "node", r.config.Name, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(startPeriod):
+		}
+	}
+}
+
+// settling reports whether the node was ready and is not.
+func (r *Reporter) settling(conditions []corev1.NodeCondition) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return isReady(r.last) && !isReady(conditions)
 }
 
 func isReady(conditions []corev1.NodeCondition) bool {
