@@ -59,6 +59,7 @@ unit:
 
 cluster-test: build
 	@scripts/require.sh test
+	@scripts/runtimes.sh $(CURDIR)/bin/runtimes
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
 
 # The CNI plugins under cnitool, podman and containerd; all are downloaded, nothing is installed.

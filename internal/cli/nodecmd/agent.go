@@ -63,6 +63,7 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringSliceVar(&f.serviceCIDRs, "service-cluster-ip-range", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack, as the server has them")
 	flags.StringVar(&c.Domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringVar(&c.Runtime, "cri", "", "socket of another container runtime, unix:///run/containerd/containerd.sock say (default: the built-in one)")
+	flags.StringVar(&c.PauseImage, "pause-image", "", "with --cri: the image that the runtime starts pods from, made by the agent; the runtime's configuration has to name it (default: none is made)")
 	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
 	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host that the built-in runtime asks for images before their registry, REGISTRY=URL; several are asked in turn")
 	flags.StringVar(&c.CNI, "cni", node.CNIPTP, "how pods are attached: ptp (a veth each, routed) or bridge (all on br0)")
