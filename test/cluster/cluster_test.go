@@ -136,6 +136,9 @@ func installed(client string) (bool, error) {
 	case "runtimes":
 		_, err := os.Stat(filepath.Join(*programs, "runtimes", "containerd"))
 		return err == nil, nil
+	case "kubelet":
+		_, err := os.Stat(filepath.Join(*programs, "kubelet"))
+		return err == nil, nil
 	case "clients":
 		return *clients != "", nil
 	}
