@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -14,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"eastwest/internal/cluster/machine"
 )
@@ -40,7 +41,7 @@ type criRuntime struct {
 	endpoint string
 	programs []hostProgram
 	parts    []runtimePart
-	// files are written to the node's state folder: a program's configuration, by name.
+	// files are written to the node's state folder, by name: configurations, and scripts.
 	files func(r *Record) map[string]string
 }
 
@@ -96,7 +97,7 @@ func (c *Clusters) startRuntime(w *watch, r *Record, node Node) error {
 	}
 	m := c.machine(r, node)
 	for name, text := range runtime.files(r) {
-		if err := os.WriteFile(filepath.Join(m.Lib(), name), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(m.Lib(), name), []byte(text), 0o700); err != nil {
 			return fmt.Errorf("write %s of node %s: %w", name, node.Name, err)
 		}
 	}
@@ -113,15 +114,15 @@ func (c *Clusters) startRuntime(w *watch, r *Record, node Node) error {
 	return nil
 }
 
-// awaitSocket returns when a socket of a node is there.
+// awaitSocket returns when somebody listens on a socket of a node; a file without a listener is one that was killed.
 func (c *Clusters) awaitSocket(ctx context.Context, r *Record, node Node, path string) error {
 	m := c.machine(r, node)
 	for {
-		err := m.Do(func() error { _, err := os.Stat(path); return err })
+		err := m.Do(func() error { return connect(path) })
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED) {
 			return err
 		}
 		select {
@@ -130,6 +131,16 @@ func (c *Clusters) awaitSocket(ctx context.Context, r *Record, node Node, path s
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// connect opens and closes a connection on the calling thread, whose file system has the socket.
+func connect(path string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 }
 
 // checkMirrors refuses what is no REGISTRY=URL.

@@ -136,6 +136,9 @@ func installed(client string) (bool, error) {
 	case "runtimes":
 		_, err := os.Stat(filepath.Join(*programs, "runtimes", "containerd"))
 		return err == nil, nil
+	case "cri-dockerd":
+		_, err := os.Stat(filepath.Join(*programs, "runtimes", "cri-dockerd"))
+		return err == nil, nil
 	case "kubelet":
 		_, err := os.Stat(filepath.Join(*programs, "kubelet"))
 		return err == nil, nil
