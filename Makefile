@@ -9,6 +9,7 @@
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
+#   make runtimes-test   a cluster on containerd and one on Docker, both from Debian's packages; neither is installed
 #   make kubelet-test   Kubernetes' own kubelet on our container runtime, CNI plugins, proxy and DNS
 #   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
@@ -30,7 +31,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test kubelet-test cni-test cni-bench conformance critest bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test runtimes-test kubelet-test cni-test cni-bench conformance critest bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -89,6 +90,13 @@ clients-test: build packages
 	cd test/clients/helm && $(GO) build -o $(CURDIR)/bin/clients/helm helm.sh/helm/v4/cmd/helm
 	cd test/clients/node && npm install --no-package-lock --no-audit --no-fund --silent
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/clients -script '8[5-9]*'
+
+# A cluster on containerd and one on Docker behind cri-dockerd.
+runtimes-test: build packages
+	@scripts/require.sh test
+	@scripts/runtimes.sh $(CURDIR)/bin/runtimes
+	@scripts/cri-dockerd.sh $(CURDIR)/bin/runtimes
+	$(GO) test -vet=off -count=1 -timeout 10m ./test/cluster -args -bin $(CURDIR)/bin -script '96-runtimes'
 
 # Kubernetes' own kubelet on our container runtime, CNI plugins, proxy and DNS.
 kubelet-test: build packages

@@ -12,13 +12,22 @@ import (
 	"eastwest/internal/cluster/machine"
 )
 
+const (
+	containerdSocket = "/run/containerd/containerd.sock"
+	containerdFile   = "containerd.toml"
+)
+
+func containerdCommand() []string {
+	return []string{"containerd", "-c", filepath.Join(machine.StateMount, containerdFile)}
+}
+
 // containerdRuntime is containerd as Debian has it, with runc.
 func containerdRuntime() criRuntime {
 	return criRuntime{
-		endpoint: "unix:///run/containerd/containerd.sock",
+		endpoint: "unix://" + containerdSocket,
 		programs: []hostProgram{{"containerd", "containerd"}, {"containerd-shim-runc-v2", "containerd"}, {"ctr", "containerd"}, {"runc", "runc"}},
-		parts:    []runtimePart{{name: "containerd", command: []string{"containerd", "-c", filepath.Join(machine.StateMount, "containerd.toml")}}},
-		files:    func(r *Record) map[string]string { return map[string]string{"containerd.toml": containerdConfig(r)} },
+		parts:    []runtimePart{{name: "containerd", command: containerdCommand()}},
+		files:    func(r *Record) map[string]string { return map[string]string{containerdFile: containerdConfig(r)} },
 	}
 }
 

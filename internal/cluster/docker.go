@@ -17,11 +17,14 @@ func dockerRuntime() criRuntime {
 	return criRuntime{
 		endpoint: "unix://" + shim,
 		programs: []hostProgram{
-			{"dockerd", "docker.io"}, {"docker", "docker.io"}, {"containerd", "containerd"}, {"runc", "runc"},
+			{"dockerd", "docker.io"}, {"docker", "docker.io"}, {"containerd", "containerd"},
+			{"containerd-shim-runc-v2", "containerd"}, {"runc", "runc"},
 			{"cri-dockerd", "github.com/Mirantis/cri-dockerd"},
 		},
 		parts: []runtimePart{
-			{name: "dockerd", command: []string{"sh", "-c", startDockerd}},
+			// A process of its own: one that dockerd starts dies with it, and may be in the next one's way.
+			{name: "containerd", command: containerdCommand()},
+			{name: "dockerd", needs: containerdSocket, command: []string{"sh", "-c", startDockerd}},
 			{name: "cri-dockerd", needs: socket, command: []string{
 				"cri-dockerd", "--container-runtime-endpoint", "unix://" + shim, "--docker-endpoint", "unix://" + socket,
 				"--network-plugin", "cni", "--cni-conf-dir", "/etc/cni/net.d", "--cni-bin-dir", "/opt/cni/bin",
@@ -29,7 +32,7 @@ func dockerRuntime() criRuntime {
 			}},
 		},
 		files: func(r *Record) map[string]string {
-			files := map[string]string{"docker.json": dockerConfig(r)}
+			files := map[string]string{"docker.json": dockerConfig(r), containerdFile: containerdConfig(r)}
 			if !mayLowerOOMScore() {
 				files[patientRunc] = patientRuncScript
 			}
@@ -66,7 +69,7 @@ func mayLowerOOMScore() bool {
 // dockerConfig leaves the network to CNI: Docker's own bridge and its rules would be in the way.
 func dockerConfig(r *Record) string {
 	config := map[string]any{
-		"hosts": []string{"unix:///run/docker.sock"}, "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false,
+		"hosts": []string{"unix:///run/docker.sock"}, "containerd": containerdSocket, "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false,
 		"exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "live-restore": true, "oom-score-adjust": 0,
 	}
 	if !mayLowerOOMScore() {
