@@ -29,6 +29,7 @@ import (
 	"eastwest/internal/cri/images"
 	"eastwest/internal/cri/transfer"
 	"eastwest/internal/join"
+	"eastwest/internal/kubelet"
 )
 
 // Config says what an agent needs to know.
@@ -54,6 +55,7 @@ type Config struct {
 	ResolvConf    string            // /etc/resolv.conf
 	DNSConfig     string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot    string            // pods' cgroups are made below it
+	Eviction      kubelet.EvictionConfig
 	UnsafeSysctls []string          // that pods may set beside the safe ones
 	Labels        map[string]string
 	Healthz       string // where the service proxy serves /healthz and /livez; empty for nowhere
