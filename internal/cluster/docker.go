@@ -70,7 +70,8 @@ func mayLowerOOMScore() bool {
 func dockerConfig(r *Record) string {
 	config := map[string]any{
 		"hosts": []string{"unix:///run/docker.sock"}, "containerd": containerdSocket, "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false,
-		"exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "live-restore": true, "oom-score-adjust": 0,
+		"exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "live-restore": true,
+		"log-opts": map[string]string{"max-size": "10m", "max-file": "5"}, "oom-score-adjust": 0,
 	}
 	if !mayLowerOOMScore() {
 		config["runtimes"] = map[string]any{"patient": map[string]string{"path": filepath.Join(machine.StateMount, patientRunc)}}

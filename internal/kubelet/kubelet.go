@@ -97,6 +97,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	group.Go(func() { k.watchRuntime(ctx) })
 	group.Go(func() { k.collect(ctx) })
 	group.Go(func() { k.eviction.Run(ctx) })
+	group.Go(func() { k.rotateLogs(ctx) })
 	err := k.server().Serve(ctx, k.listener)
 	cancel()
 	group.Wait()

@@ -56,7 +56,7 @@ type Config struct {
 	DNSConfig     string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot    string            // pods' cgroups are made below it
 	Eviction      kubelet.EvictionConfig
-	UnsafeSysctls []string          // that pods may set beside the safe ones
+	UnsafeSysctls []string // that pods may set beside the safe ones
 	Labels        map[string]string
 	Healthz       string // where the service proxy serves /healthz and /livez; empty for nowhere
 	Metrics       string // the same of /metrics and /proxyMode

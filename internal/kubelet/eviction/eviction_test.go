@@ -140,7 +140,9 @@ func TestReliefBeginsWithWhatNobodyNeeds(t *testing.T) {
 	config := Config{
 		Thresholds: []Threshold{{Signal: NodefsAvailable, Quantity: 10}}, Period: time.Hour, Keep: time.Hour,
 		Observe: func() map[Signal]Reading { return map[Signal]Reading{NodefsAvailable: {free, 100}} },
-		Pods:    func() []*corev1.Pod { return []*corev1.Pod{pod("a", 1, ""), pod("b", 0, ""), pod("c", systemCritical, "")} },
+		Pods: func() []*corev1.Pod {
+			return []*corev1.Pod{pod("a", 1, ""), pod("b", 0, ""), pod("c", systemCritical, "")}
+		},
 		Usage:   func(context.Context, corev1.ResourceName, []*corev1.Pod) map[types.UID]Usage { return nil },
 		Reclaim: func(context.Context) { free = 20 },
 		Evict:   func(p *corev1.Pod, _ string) { evicted = append(evicted, p.Name) },
