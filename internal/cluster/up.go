@@ -35,9 +35,10 @@ type Options struct {
 	APIPort      int
 	// LoadBalancers are as in Record; without any they are the end of the node network.
 	LoadBalancers []addressplan.Range
-	// CNI and Overlay are as in Record.
-	CNI     string
-	Overlay string
+	// Controllers, CNI and Overlay are as in Record.
+	Controllers []string
+	CNI         string
+	Overlay     string
 	// Backend is as in Node, of all nodes.
 	Backend string
 	// ResolvConf is the host's file that names the resolvers to ask for names outside the cluster.
@@ -202,6 +203,7 @@ func (r *Record) chooseRanges(options Options, used []hostnet.Use) error {
 	for i := range r.Nodes {
 		r.Nodes[i].Backend = options.Backend
 	}
+	r.Controllers = options.Controllers
 	r.LoadBalancers, err = loadBalancers(r, options.LoadBalancers)
 	return err
 }
