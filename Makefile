@@ -8,6 +8,7 @@
 #   make cni-bench   the CNI plugins beside the reference ones
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
+#   make components-test   Kubernetes' own controllers, scheduler, proxy and DNS as clients of the server
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
 #   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
@@ -29,7 +30,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test cni-test cni-bench conformance critest bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -60,6 +61,15 @@ unit:
 cluster-test: build
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
+
+# Kubernetes' own controllers, scheduler, proxy and DNS as clients of the server; compiling them takes many minutes.
+components-test: components
+	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/components -script '84-*'
+
+components: build packages
+	@scripts/require.sh test
+	cd test/components && $(GO) build $(LDFLAGS) -o $(CURDIR)/bin/components/ tool && mv $(CURDIR)/bin/components/server $(CURDIR)/bin/components/etcd
+	cd bench/dns && $(GO) build -ldflags '-s -w' -o $(CURDIR)/bin/components/ ./coredns
 
 # The CNI plugins under cnitool, podman and containerd; all are downloaded, nothing is installed.
 cni-test: build packages
