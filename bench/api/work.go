@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -27,8 +28,7 @@ func (p *processes) client(encoding string) (kubernetes.Interface, error) {
 	config := rest.CopyConfig(p.admin)
 	config.QPS, config.ContentType, config.AcceptContentTypes = -1, encoding, encoding
 	// Clients would share one connection otherwise, and wait for each other in it.
-	config.Dial = nil
-	config.UserAgent = fmt.Sprintf("bench-%p", config)
+	config.Dial = new(net.Dialer).DialContext
 	transport, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err
@@ -71,8 +71,12 @@ func (p *processes) inParallel(clients, n int, work func(kubernetes.Interface, i
 
 // writeRate creates Services and deletes them again. One pair counts as one.
 func (o options) writeRate(ctx context.Context, p *processes, r result) error {
+	before, err := p.cpu()
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
-	err := p.inParallel(o.clients, o.writes, func(client kubernetes.Interface, i int) error {
+	err = p.inParallel(o.clients, o.writes, func(client kubernetes.Interface, i int) error {
 		name := fmt.Sprintf("write-%d", i)
 		if _, err := client.CoreV1().Services("default").Create(ctx, service(name), metav1.CreateOptions{}); err != nil {
 			return err
@@ -80,7 +84,9 @@ func (o options) writeRate(ctx context.Context, p *processes, r result) error {
 		return client.CoreV1().Services("default").Delete(ctx, name, metav1.DeleteOptions{})
 	})
 	r["create and delete, 1/s"] = float64(o.writes) / time.Since(begin).Seconds()
-	return err
+	after, errAfter := p.cpu()
+	r["create and delete, CPU ms"] = float64((after - before).Milliseconds()) / float64(o.writes)
+	return errors.Join(err, errAfter)
 }
 
 func (o options) fill(ctx context.Context, p *processes) error {
