@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"time"
 )
@@ -23,7 +24,10 @@ type options struct {
 	runs                int
 	length              time.Duration
 	dir                 string
+	only                *regexp.Regexp // measurements by name
 }
+
+func (o *options) wanted(measurement string) bool { return o.only.MatchString(measurement) }
 
 func main() {
 	var o options
@@ -33,7 +37,13 @@ func main() {
 	flag.IntVar(&o.endpoints, "endpoints", 0, "number of endpoints of each")
 	flag.IntVar(&o.runs, "runs", 5, "how often each is asked")
 	flag.DurationVar(&o.length, "length", 3*time.Second, "how long each time")
+	only := flag.String("only", "", "measure only what has a name that this regular expression matches")
 	flag.Parse()
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		fmt.Fprintln(os.Stderr, "dns: -only:", err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := o.run(ctx); err != nil {
@@ -68,12 +78,15 @@ func (o *options) run(ctx context.Context) (err error) {
 		return err
 	}
 	for _, w := range workloads {
+		if !o.wanted(w.name) {
+			continue
+		}
 		if err := o.measure(ctx, w, servers); err != nil {
 			return err
 		}
 	}
 	if o.endpoints > 0 {
-		if err := printTimes(api, servers); err != nil {
+		if err := o.printTimes(api, servers); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,7 @@ func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]b
 		}
 		send(message)
 		count.took(time.Since(began), 1)
+		s.tidy()
 	})
 }
 

@@ -44,9 +44,10 @@ type Forwarder struct {
 	policy    atomic.Pointer[Policy]
 	turn      atomic.Uint32 // of the policy Rotating
 
-	mu     sync.Mutex // reload
-	seen   fileState
-	probes sync.Map // name of a loop probe that is under way → *atomic.Bool, true once it came back to us
+	mu      sync.Mutex // reload
+	seen    fileState
+	running bool
+	probes  sync.Map // name of a loop probe that is under way → *atomic.Bool, true once it came back to us
 }
 
 // New returns a forwarder that has read its resolv.conf once. A resolv.conf that is not there is no error: there may be
