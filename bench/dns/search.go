@@ -53,14 +53,32 @@ func bare(s *server) (time.Duration, error) {
 	return times[len(times)/2], nil
 }
 
+// lookFor goes through a search path as getaddrinfo(3) does: one socket, and at each step both families at once.
 func lookFor(s *server, name string, path []string) error {
-	c := mdns.Client{Timeout: 5 * time.Second, Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(clientAddress)}}}
+	raw, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(clientAddress)}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: s.port})
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	if err := raw.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	conn := &mdns.Conn{Conn: raw}
 	for _, suffix := range path {
-		m, _, err := c.Exchange(new(mdns.Msg).SetQuestion(name+suffix, mdns.TypeA), fmt.Sprint("127.0.0.1:", s.port))
-		if err != nil {
-			return err
+		for _, family := range []uint16{mdns.TypeA, mdns.TypeAAAA} {
+			if err := conn.WriteMsg(new(mdns.Msg).SetQuestion(name+suffix, family)); err != nil {
+				return err
+			}
 		}
-		if m.Rcode == mdns.RcodeSuccess && len(m.Answer) > 0 {
+		found := false
+		for range 2 {
+			m, err := conn.ReadMsg()
+			if err != nil {
+				return fmt.Errorf("ask %s about %s: %w", s.name, name+suffix, err)
+			}
+			found = found || m.Rcode == mdns.RcodeSuccess && len(m.Answer) > 0
+		}
+		if found {
 			return nil
 		}
 	}

@@ -51,6 +51,9 @@ func (s *Server) pack(q *wire.Query, m *mdns.Msg, limit int) []byte {
 func (s *Server) chase(ctx context.Context, q *wire.Query, m *mdns.Msg, target []byte) error {
 	owner, ttl := m.Question[0].Name, s.aliasTTL(q)
 	for range maxChain {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("follow alias of %s: %w", owner, err)
+		}
 		name := wire.Text(target)
 		m.Answer = append(m.Answer, &mdns.CNAME{
 			Hdr:    mdns.RR_Header{Name: owner, Rrtype: mdns.TypeCNAME, Class: mdns.ClassINET, Ttl: ttl},

@@ -76,6 +76,7 @@ func (s *Server) drain(serving *sync.WaitGroup) {
 	go func() {
 		defer close(done)
 		serving.Wait()
+		s.workers.end()
 		s.jobs.Wait()
 	}()
 	select {

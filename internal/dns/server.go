@@ -73,6 +73,7 @@ type Server struct {
 	slow    *quota
 	conns   *quota
 	jobs    sync.WaitGroup // what waits for upstreams
+	workers workers        // for them
 
 	counters []*counters // the first is shared by connections and by all that waits; then one for each UDP socket
 
@@ -97,6 +98,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		paths: cache.New(cache.Config{Entries: cfg.Cache, StaleFor: -1}),
 		slow:  newQuota(maxSlow, maxSlowOne),
 		conns: newQuota(maxConns, maxConnsOne),
+
+		workers: newWorkers(),
 
 		counters: []*counters{new(counters)},
 	}

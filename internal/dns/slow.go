@@ -11,6 +11,7 @@ import (
 	mdns "github.com/miekg/dns"
 
 	"eastwest/internal/dns/cache"
+	"eastwest/internal/dns/forward"
 	"eastwest/internal/dns/wire"
 )
 
@@ -28,11 +29,9 @@ func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]b
 		send(s.failure(packet))
 		return
 	}
-	s.jobs.Go(func() {
+	s.workers.do(&s.jobs, func() {
 		defer s.slow.release(client)
-		ctx, cancel := context.WithTimeout(s.asking, queryTimeout)
-		defer cancel()
-		message := s.answerSlowly(ctx, packet, client, udp)
+		message := s.answerSlowly(forward.WithDue(s.asking, queryTimeout), packet, client, udp)
 		rcode := uint16(message[3] & 0xf)
 		count.response(fromForward, rcode)
 		var q wire.Query

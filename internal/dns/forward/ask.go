@@ -23,15 +23,16 @@ const (
 )
 
 // ask sends a question over TLS, or else over UDP, and over TCP if the response was cut short.
-func (u *upstream) ask(ctx context.Context, m *mdns.Msg) (response *mdns.Msg, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
+func (u *upstream) ask(ctx context.Context, m *mdns.Msg, late *patience) (response *mdns.Msg, err error) {
+	ctx = WithDue(ctx, askTimeout)
 	q := outgoing(m)
 	if u.secure != nil {
+		defer late.watch()()
 		response, err = u.secure.ask(ctx, q)
 	} else {
-		response, err = u.askUDP(ctx, q)
+		response, err = u.askUDP(ctx, q, late)
 		if err == nil && response.Truncated {
+			defer late.watch()()
 			response, err = u.askTCP(ctx, q)
 		}
 	}
@@ -56,13 +57,13 @@ func outgoing(m *mdns.Msg) *mdns.Msg {
 }
 
 // askUDP asks from a port that no other question has.
-func (u *upstream) askUDP(ctx context.Context, q *mdns.Msg) (*mdns.Msg, error) {
+func (u *upstream) askUDP(ctx context.Context, q *mdns.Msg, late *patience) (*mdns.Msg, error) {
 	conn, err := u.sockets.take()
 	if err != nil {
 		return nil, err
 	}
 	defer u.sockets.done(conn)
-	return converse(ctx, conn, "udp", q)
+	return converse(ctx, conn, "udp", q, late)
 }
 
 // askTCP asks over a connection of its own.
@@ -72,13 +73,14 @@ func (u *upstream) askTCP(ctx context.Context, q *mdns.Msg) (*mdns.Msg, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	return converse(ctx, conn, "tcp", q)
+	return converse(ctx, conn, "tcp", q, nil)
 }
 
 // converse waits for the response that fits the question. Over UDP whatever else arrives is ignored: anybody can send it.
-func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg) (*mdns.Msg, error) {
-	deadline, _ := ctx.Deadline()
-	if err := raw.SetDeadline(deadline); err != nil {
+// late, which may be nil, is told when the response is.
+func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg, late *patience) (*mdns.Msg, error) {
+	end, _ := ctx.Deadline()
+	if err := raw.SetDeadline(late.deadline(end)); err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
@@ -95,6 +97,11 @@ func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg) (*
 			return response, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case late != nil && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(end):
+			if err := raw.SetDeadline(end); err != nil {
+				return nil, err
+			}
+			late.lose() // may end this question at once, by another deadline
 		case network == "tcp" && err == nil:
 			return nil, errors.New("the response is about another question")
 		case network == "tcp" || errors.As(err, &netErr):

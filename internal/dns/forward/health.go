@@ -134,7 +134,7 @@ func (f *Forwarder) retryDown(ctx context.Context) {
 			return
 		}
 		m := new(mdns.Msg).SetQuestion(".", mdns.TypeNS)
-		if _, err := u.exchange(ctx, m); err == nil {
+		if _, err := u.exchange(ctx, m, nil); err == nil {
 			f.cfg.Log.Info("dns upstream answers again", "server", u.server)
 		}
 	})
@@ -147,7 +147,7 @@ func (f *Forwarder) findLoops(ctx context.Context) {
 		name := fmt.Sprintf("%d.%d.", rand.Uint64(), rand.Uint64())
 		back := new(atomic.Bool)
 		f.probes.Store(name, back)
-		_, err := u.ask(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO))
+		_, err := u.ask(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO), nil)
 		f.probes.Delete(name)
 		switch {
 		case back.Load():

@@ -43,10 +43,10 @@ func (u *upstream) close() {
 	}
 }
 
-// exchange asks the server and learns from how it went.
-func (u *upstream) exchange(ctx context.Context, m *mdns.Msg) (*mdns.Msg, error) {
+// exchange asks the server and learns from how it went. late may be nil.
+func (u *upstream) exchange(ctx context.Context, m *mdns.Msg, late *patience) (*mdns.Msg, error) {
 	began := time.Now()
-	response, err := u.ask(ctx, m)
+	response, err := u.ask(ctx, m, late)
 	took := time.Since(began)
 	u.mu.Lock()
 	defer u.mu.Unlock()
