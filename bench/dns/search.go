@@ -16,35 +16,34 @@ import (
 // clientAddress is where a pod of the first namespace asks from: an endpoint of the first service has this address.
 const clientAddress = "127.0.0.9"
 
-const searchPath = "outside name through the search path, cold (knot: the upstream resolver asked for it directly)"
+// families are what a client asks for: one, or both at once as getaddrinfo(3) does.
+var families = map[bool][]uint16{false: {mdns.TypeA}, true: {mdns.TypeA, mdns.TypeAAAA}}
+
+const searchPath = "outside name through the search path, cold"
 
 // searchNames is how many names are looked for.
 const searchNames = 300
 
 // search looks outside names up as the C library of a pod does, with ndots:5, and returns the median time for one.
-func search(s *server) (time.Duration, error) {
+func search(both bool) func(*server) (time.Duration, error) {
 	namespace, _, _ := serviceOf(0)
-	times := make([]time.Duration, 0, searchNames)
-	run := rand.Uint32() // names that nobody asked about before
-	for i := range searchNames {
-		name := fmt.Sprintf("search-%d-%d.example.com.", run, i)
-		began := time.Now()
-		if err := lookFor(s, name, []string{namespace + ".svc.cluster.local.", "svc.cluster.local.", "cluster.local.", ""}); err != nil {
-			return 0, err
-		}
-		times = append(times, time.Since(began))
-	}
-	slices.Sort(times)
-	return times[len(times)/2], nil
+	path := []string{namespace + ".svc.cluster.local.", "svc.cluster.local.", "cluster.local.", ""}
+	return func(s *server) (time.Duration, error) { return lookUp(s, path, families[both]) }
 }
 
 // bare asks the resolver behind all others itself: what no cold answer can take less than.
-func bare(s *server) (time.Duration, error) {
+func bare(both bool) func(*server) (time.Duration, error) {
+	return func(s *server) (time.Duration, error) { return lookUp(s, []string{""}, families[both]) }
+}
+
+// lookUp looks for names that nobody asked about before.
+func lookUp(s *server, path []string, types []uint16) (time.Duration, error) {
 	times := make([]time.Duration, 0, searchNames)
 	run := rand.Uint32()
 	for i := range searchNames {
+		name := fmt.Sprintf("search-%d-%d.example.com.", run, i)
 		began := time.Now()
-		if err := lookFor(s, fmt.Sprintf("bare-%d-%d.example.com.", run, i), []string{""}); err != nil {
+		if err := lookFor(s, name, path, types); err != nil {
 			return 0, err
 		}
 		times = append(times, time.Since(began))
@@ -53,8 +52,8 @@ func bare(s *server) (time.Duration, error) {
 	return times[len(times)/2], nil
 }
 
-// lookFor goes through a search path as getaddrinfo(3) does: one socket, and at each step both families at once.
-func lookFor(s *server, name string, path []string) error {
+// lookFor goes through a search path: from one socket, and at each step with all types at once.
+func lookFor(s *server, name string, path []string, types []uint16) error {
 	raw, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(clientAddress)}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: s.port})
 	if err != nil {
 		return err
@@ -65,13 +64,13 @@ func lookFor(s *server, name string, path []string) error {
 	}
 	conn := &mdns.Conn{Conn: raw}
 	for _, suffix := range path {
-		for _, family := range []uint16{mdns.TypeA, mdns.TypeAAAA} {
+		for _, family := range types {
 			if err := conn.WriteMsg(new(mdns.Msg).SetQuestion(name+suffix, family)); err != nil {
 				return err
 			}
 		}
 		found := false
-		for range 2 {
+		for range types {
 			m, err := conn.ReadMsg()
 			if err != nil {
 				return fmt.Errorf("ask %s about %s: %w", s.name, name+suffix, err)
@@ -128,7 +127,8 @@ func (o *options) printTimes(api *api, servers []*server) error {
 		measure func(*server) (time.Duration, error)
 		alone   func(*server) (time.Duration, error) // the resolver; nil if it has no part in it
 	}{
-		{searchPath, search, bare},
+		{searchPath + " (knot: the resolver itself)", search(false), bare(false)},
+		{searchPath + ", both families at once", search(true), bare(true)},
 		{"changed endpoint, until it is in answers", func(s *server) (time.Duration, error) { return change(api, s) }, nil},
 	} {
 		if !o.wanted(what.name) {

@@ -59,12 +59,8 @@ func (s *Server) chase(ctx context.Context, q *wire.Query, m *mdns.Msg, target [
 			Hdr:    mdns.RR_Header{Name: owner, Rrtype: mdns.TypeCNAME, Class: mdns.ClassINET, Ttl: ttl},
 			Target: name,
 		})
-		next := question(q)
-		next.Question[0].Name, owner = name, name
-		packet, err := next.Pack()
-		if err != nil {
-			return fmt.Errorf("ask about %s: %w", name, err)
-		}
+		owner = name
+		packet := q.About(target)
 		var hop session
 		if hop.query.Parse(packet) != wire.Good {
 			return fmt.Errorf("ask about %s: no valid name", name)
