@@ -64,6 +64,7 @@ func (s *Server) Configure(c config.Config) {
 	if old := s.rules.Swap(next); old != nil {
 		old.end()
 	}
+	s.configureTLS(c.TLS)
 	s.cache.Clear()
 	s.paths.Clear()
 }

@@ -62,18 +62,19 @@ const (
 
 // Server answers queries over UDP and TCP.
 type Server struct {
-	cfg     ServerConfig
-	sockets []*sockets
-	secure  []net.Listener // for TLS
-	forward *forward.Forwarder
-	rules   atomic.Pointer[rules] // nil until Configure
-	cache   *cache.Cache
-	paths   *cache.Cache // answers from outside to look-ups through a search path
-	flights singleflight.Group
-	slow    *quota
-	conns   *quota
-	jobs    sync.WaitGroup // what waits for upstreams
-	workers workers        // for them
+	cfg        ServerConfig
+	sockets    []*sockets
+	secure     []net.Listener  // for TLS
+	configured secureListeners // and those of the configuration
+	forward    *forward.Forwarder
+	rules      atomic.Pointer[rules] // nil until Configure
+	cache      *cache.Cache
+	paths      *cache.Cache // answers from outside to look-ups through a search path
+	flights    singleflight.Group
+	slow       *quota
+	conns      *quota
+	jobs       sync.WaitGroup // what waits for upstreams
+	workers    workers        // for them
 
 	counters []*counters // the first is shared by connections and by all that waits; then one for each UDP socket
 
@@ -151,6 +152,7 @@ func (s *Server) Close() {
 	for _, l := range s.secure {
 		_ = l.Close()
 	}
+	s.configured.end()
 }
 
 // allowed reports whether a client is answered.
