@@ -29,6 +29,9 @@ type ServerConfig struct {
 	ListenTLS  []string         // address:port, each over TLS; needs Certificate
 	Upstreams  []forward.Server // servers for all other names; they come before those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
+	// SecureAt is where a configuration has DNS served over TLS unless it says where itself; default the addresses of Listen.
+	SecureAt []netip.Addr
+
 	// NamespaceOf returns the namespace of the pod that has an address, or nothing: its look-ups through the search path
 	// of its resolv.conf are then answered at once. It is called for every name that does not exist. May be nil.
 	NamespaceOf func(netip.Addr) string

@@ -184,4 +184,8 @@ func TestTLSIsServedWhereDNSIs(t *testing.T) {
 	if got := strings.Join(s.secureAddresses(), " "); got != "127.0.0.1:853 [::1]:853" {
 		t.Errorf("got %s", got)
 	}
+	s.cfg.SecureAt = addrs("192.0.2.1")
+	if got := strings.Join(s.secureAddresses(), " "); got != "192.0.2.1:853" {
+		t.Errorf("got %s", got)
+	}
 }

@@ -90,10 +90,16 @@ func (s *Server) openTLS(address string, certificate *certificateFiles) {
 	})
 }
 
-// secureAddresses are the addresses that DNS is served at, with the port for TLS.
+// secureAddresses are where DNS is served over TLS unless the configuration says where.
 func (s *Server) secureAddresses() (out []string) {
-	for _, a := range s.Addrs() {
-		if address := netip.AddrPortFrom(a.Addr(), portTLS).String(); !slices.Contains(out, address) {
+	at := s.cfg.SecureAt
+	if at == nil {
+		for _, a := range s.Addrs() {
+			at = append(at, a.Addr())
+		}
+	}
+	for _, a := range at {
+		if address := netip.AddrPortFrom(a, portTLS).String(); !slices.Contains(out, address) {
 			out = append(out, address)
 		}
 	}
