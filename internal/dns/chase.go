@@ -50,6 +50,8 @@ func (s *Server) pack(q *wire.Query, m *mdns.Msg, limit int) []byte {
 // chase adds the aliases that lead away from the question's name, and what stands at their end.
 func (s *Server) chase(ctx context.Context, q *wire.Query, m *mdns.Msg, target []byte) error {
 	owner, ttl := m.Question[0].Name, s.aliasTTL(q)
+	hop := sessions.Get().(*session)
+	defer sessions.Put(hop)
 	for range maxChain {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("follow alias of %s: %w", owner, err)
@@ -61,11 +63,10 @@ func (s *Server) chase(ctx context.Context, q *wire.Query, m *mdns.Msg, target [
 		})
 		owner = name
 		packet := q.About(target)
-		var hop session
 		if hop.query.Parse(packet) != wire.Good {
 			return fmt.Errorf("ask about %s: no valid name", name)
 		}
-		found, further, err := s.lookup(ctx, &hop, packet)
+		found, further, err := s.lookup(ctx, hop, packet)
 		if err != nil {
 			return err
 		}

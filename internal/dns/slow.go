@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	mdns "github.com/miekg/dns"
@@ -52,8 +53,13 @@ func (s *Server) failure(packet []byte) []byte {
 	return c.reply.Finish(&c.query, wire.ServFail, wire.FlagRA, maxUDP)
 }
 
+// sessions are those of questions that wait for others. A message that was made in one is not part of it.
+var sessions = sync.Pool{New: func() any { return new(session) }}
+
 func (s *Server) answerSlowly(ctx context.Context, packet []byte, client netip.Addr, udp bool) []byte {
-	c := &session{turn: uint32(time.Now().UnixNano() >> 10)}
+	c := sessions.Get().(*session)
+	defer sessions.Put(c)
+	c.turn = uint32(time.Now().UnixNano() >> 10)
 	q := &c.query
 	if q.Parse(packet) != wire.Good {
 		return s.failure(packet)
