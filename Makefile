@@ -104,9 +104,10 @@ bench: build packages
 	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
 	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
 
-# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory.
+# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory. ARGS go to the benchmark:
+# make bench-dns ARGS='-sizes 1000x10,10000x10,100000x0'
 bench-dns: build
-	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node -endpoints 10
+	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node $(ARGS)
 
 clean:
 	rm -rf bin

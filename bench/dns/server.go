@@ -85,7 +85,7 @@ func (s *server) stop() error {
 	return nil
 }
 
-func printMemory(servers []*server) error {
+func printMemory(servers []*server, all *summaries) error {
 	fmt.Fprintln(os.Stdout, "resident memory afterwards, and from start to the first right answer")
 	for _, s := range servers {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
@@ -98,6 +98,8 @@ func printMemory(servers []*server) error {
 			return fmt.Errorf("read memory of %s: %w", s.name, err)
 		}
 		fmt.Fprintf(os.Stdout, "  %-9s %4d MB  %5d ms\n", s.name, kb/1024, s.ready.Milliseconds())
+		all.add("memory, MB", s.name, float64(kb)/1024)
+		all.add("start, ms", s.name, float64(s.ready.Milliseconds()))
 	}
 	return nil
 }
