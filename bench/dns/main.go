@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -31,6 +32,7 @@ type options struct {
 func (o *options) wanted(measurement string) bool { return o.only.MatchString(measurement) }
 
 func main() {
+	runtime.LockOSThread() // servers end with the thread that started them
 	var o options
 	flag.StringVar(&o.node, "node", "../../bin/eastwest-node", "program that serves `eastwest dns`")
 	flag.StringVar(&o.coredns, "coredns", "", "CoreDNS program; built from ./coredns where it is empty")
