@@ -20,7 +20,9 @@ const (
 )
 
 // Families are the choices.
-func Families() []string { return []string{string(IPv4), string(IPv6), string(IPDual), string(IPDual6)} }
+func Families() []string {
+	return []string{string(IPv4), string(IPv6), string(IPDual), string(IPDual6)}
+}
 
 // family is what the plan of a cluster needs to know of one IP family.
 type family struct {
