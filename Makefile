@@ -9,6 +9,7 @@
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
 #   make components-test   Kubernetes' own controllers, scheduler, proxy and DNS as clients of the server
+#   make qemu-test   tests of what this machine's kernel may lack, on Debian's kernel in an emulated machine
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
 #   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
@@ -30,7 +31,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-dns clean packages qemu-test
 
 build:
 	@scripts/require.sh build
@@ -98,6 +99,12 @@ clients-test: build packages
 	cd test/clients/node && npm install --no-package-lock --no-audit --no-fund --silent
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/clients -script '8[5-9]*'
 
+# Tests on Debian's kernel under qemu; it is downloaded once, nothing is installed but what require.sh names. The suite is in
+# test/qemu/qemu_test.go; other tests: make qemu-test PACKAGES=./internal/cni/bridge TESTS=Vlan MODULES='bridge 8021q'
+qemu-test:
+	@scripts/require.sh qemu
+	$(GO) test -vet=off -count=1 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
+
 # Kubernetes' own specs on a fresh cluster; it compiles them first, which takes long.
 # ARGS go to the runner: make conformance ARGS='-focus=DNS -procs=2'
 conformance: build packages
@@ -114,9 +121,10 @@ bench: build packages
 	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
 	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
 
-# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory.
+# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory. ARGS go to the benchmark:
+# make bench-dns ARGS='-sizes 1000x10,10000x10,100000x0'
 bench-dns: build
-	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node -endpoints 10
+	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node $(ARGS)
 
 clean:
 	rm -rf bin

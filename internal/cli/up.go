@@ -53,7 +53,7 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	nameFlag(cmd, &options.Name)
 	flags.IntVar(&options.Nodes, "nodes", options.Nodes, "number of nodes, the control plane among them")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "file to write the context to (default: as kubectl, $KUBECONFIG or ~/.kube/config)")
-	flags.StringVar(&family, "ip-family", string(options.IPFamily), "IP families of nodes, pods and services: ipv4, ipv6 or dual, with IPv4 first")
+	flags.StringVar(&family, "ip-family", string(options.IPFamily), "IP families of nodes, pods and services: ipv4, ipv6, dual with IPv4 first, or dual-ipv6 with IPv6 first")
 	flags.StringSliceVar(&node, "node-cidr", nil, "address range of the nodes, with dual one of each family (default: the first free private range from 172.18.0.0/16 on, from fd00:172:18::/64 on)")
 	flags.StringSliceVar(&pod, "pod-cidr", nil, "address range of pods (default: 10.244.0.0/16, fd00:10:244::/56)")
 	flags.StringSliceVar(&service, "service-cidr", nil, "address range of services (default: 10.96.0.0/12, fd00:10:96::/112)")

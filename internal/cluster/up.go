@@ -66,7 +66,7 @@ func (o Options) check() error {
 	if err := CheckName(o.Name); err != nil {
 		return err
 	}
-	if err := oneOf("--ip-family", string(o.IPFamily), string(IPv4), string(IPv6), string(IPDual)); err != nil {
+	if err := oneOf("--ip-family", string(o.IPFamily), Families()...); err != nil {
 		return err
 	}
 	if err := oneOf("--overlay", o.Overlay, "none", "vxlan", "auto"); err != nil {

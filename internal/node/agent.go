@@ -212,6 +212,7 @@ func (a *agent) join() error {
 	if err != nil {
 		return err
 	}
+	a.start("guards of source addresses", a.keepGuards)
 	a.start("pod network", func(ctx context.Context) error { return a.configureCNI(ctx, network) })
 	return a.startKubelet()
 }

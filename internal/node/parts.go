@@ -61,7 +61,7 @@ func (a *agent) startNetwork() (*Network, error) {
 		_ = network.WaitNames(known)
 		cancel()
 		server, err := dns.NewServer(dns.ServerConfig{
-			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), SecureAt: a.NodeIPs, ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
 		})
 		if err != nil {
 			return err
