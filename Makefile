@@ -8,6 +8,7 @@
 #   make cni-bench   the CNI plugins beside the reference ones
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
+#   make qemu-test   tests of what this machine's kernel may lack, on Debian's kernel in an emulated machine
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
 #   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
@@ -29,7 +30,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test cni-test cni-bench conformance critest bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test cni-test cni-bench qemu-test conformance critest bench bench-dns clean packages
 
 build:
 	@scripts/require.sh build
@@ -87,6 +88,12 @@ clients-test: build packages
 	cd test/clients/helm && $(GO) build -o $(CURDIR)/bin/clients/helm helm.sh/helm/v4/cmd/helm
 	cd test/clients/node && npm install --no-package-lock --no-audit --no-fund --silent
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/clients -script '8[5-9]*'
+
+# Tests on Debian's kernel under qemu; it is downloaded once, nothing is installed but what require.sh names. The suite is in
+# test/qemu/qemu_test.go; other tests: make qemu-test PACKAGES=./internal/cni/bridge TESTS=Vlan MODULES='bridge 8021q'
+qemu-test:
+	@scripts/require.sh qemu
+	$(GO) test -vet=off -count=1 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
 
 # Kubernetes' own specs on a fresh cluster; it compiles them first, which takes long.
 # ARGS go to the runner: make conformance ARGS='-focus=DNS -procs=2'
