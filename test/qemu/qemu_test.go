@@ -29,7 +29,7 @@ var suite = []struct {
 	tests    string
 	modules  []string
 }{
-	{name: "harness", packages: []string{"./internal/kernel/netns"}, tests: "."},
+	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: ".", modules: []string{"ip_vs", "sctp"}},
 }
 
 // Tests pass on Debian's kernel.

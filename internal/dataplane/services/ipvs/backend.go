@@ -211,7 +211,7 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 	}
 	b.learn(addresses, have)
 	for family := range families {
-		if err := b.establish(ctx, family); err != nil {
+		if err := b.establish(ctx, family, have.listings[family]); err != nil {
 			return err
 		}
 	}
@@ -272,9 +272,9 @@ func (b *Backend) Remove(ctx context.Context) error {
 		errs = append(errs, b.config.Device.Delete(ctx, addr))
 	}
 	errs = append(errs, b.config.Device.Remove(ctx))
-	for _, family := range families {
+	for i, family := range families {
 		head := fmt.Sprintf("table %s %s", family, TableName)
-		if _, err := b.config.Rules.List(ctx, family, TableName); errors.Is(err, nft.ErrNotExist) {
+		if have.listings[i] == "" {
 			continue
 		}
 		errs = append(errs, b.config.Rules.Run(ctx, "add "+head+"\ndelete "+head+"\n"))

@@ -18,10 +18,18 @@ import (
 func (b *Backend) look(ctx context.Context) (ipvs.Addresses, image, error) {
 	have := newImage()
 	for family := range families {
+		var err error
+		have.listings[family], err = b.config.Rules.List(ctx, families[family], TableName)
+		if errors.Is(err, nft.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return ipvs.Addresses{}, have, fmt.Errorf("read services: %w", err)
+		}
 		for _, set := range setsOf(family) {
 			elements, err := b.config.Rules.Elements(ctx, families[family], TableName, set)
 			if errors.Is(err, nft.ErrNotExist) {
-				break
+				break // a table of another version
 			}
 			if err != nil {
 				return ipvs.Addresses{}, have, fmt.Errorf("read services: %w", err)
@@ -110,17 +118,13 @@ func source(node map[netip.Addr]bool) netip.Addr {
 }
 
 // establish makes the constant part of a table right; a table that is right is left alone.
-func (b *Backend) establish(ctx context.Context, family int) error {
+func (b *Backend) establish(ctx context.Context, family int, listing string) error {
 	p := b.programs[family]
-	listing, err := b.config.Rules.List(ctx, p.family, TableName)
-	if err != nil && !errors.Is(err, nft.ErrNotExist) {
-		return fmt.Errorf("read services: %w", err)
-	}
 	if canonical(listing) == canonical(p.text()) {
 		return nil
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
-	err = b.config.Rules.Run(ctx, p.script())
+	err := b.config.Rules.Run(ctx, p.script())
 	if errors.Is(err, nft.ErrExist) {
 		b.config.Log.Warn("replace the table of another version", "family", p.family, "err", err)
 		err = b.config.Rules.Run(ctx, p.replacement())

@@ -17,22 +17,22 @@ const TableName = "eastwest-ipvs"
 
 // Sets and maps of the table. A frontend is an address, a protocol and a port.
 const (
-	setVirtual        = "virtual-server"     // frontends that IPVS has from us
-	setAddress        = "service-address"    // addresses on the device
-	setForward        = "forward"            // frontends that are never masqueraded
-	setMasquerade     = "masquerade"         // always
-	setMasqOutside    = "masquerade-outside" // for clients outside the cluster
-	setRefused        = "refused"            // without endpoints
-	setDropped        = "dropped"            // the same, where another node may have one
-	setOutsideRefused = "refused-outside"    // the same, for clients outside the cluster alone
-	setOutsideDropped = "dropped-outside"    //
-	setSocket         = "local-socket"       // frontends that a socket of this node takes
-	setRanged         = "source-ranged"      // frontends of load balancers with source ranges
-	setAllowed        = "allowed-sources"    // and these
-	setHairpin        = "hairpin"            // endpoints on this node, which may reach themselves
-	setLoopback       = "loopback-port"      // node ports that are served on the loopback
-	mapOutside        = "outside-alias"      // frontends that clients outside see otherwise : the alias that IPVS knows
-	mapSocket         = "local-socket-alias" // the same, of frontends that a socket takes first
+	setVirtual        = "virtual-server"      // frontends that IPVS has from us
+	setAddress        = "service-address"     // addresses on the device
+	setForward        = "direct"              // frontends that are never masqueraded
+	setMasquerade     = "masqueraded"         // always
+	setMasqOutside    = "masqueraded-outside" // for clients outside the cluster
+	setRefused        = "refused"             // without endpoints
+	setDropped        = "dropped"             // the same, where another node may have one
+	setOutsideRefused = "refused-outside"     // the same, for clients outside the cluster alone
+	setOutsideDropped = "dropped-outside"     //
+	setSocket         = "local-socket"        // frontends that a socket of this node takes
+	setRanged         = "source-ranged"       // frontends of load balancers with source ranges
+	setAllowed        = "allowed-sources"     // and these
+	setHairpin        = "hairpin"             // endpoints on this node, which may reach themselves
+	setLoopback       = "loopback-port"       // node ports that are served on the loopback
+	mapOutside        = "outside-alias"       // frontends that clients outside see otherwise : the alias that IPVS knows
+	mapSocket         = "local-socket-alias"  // the same, of frontends that a socket takes first
 )
 
 // setsOf returns those whose elements come from services.

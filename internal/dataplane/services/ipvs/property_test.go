@@ -19,18 +19,6 @@ import (
 	"eastwest/internal/table"
 )
 
-// inMemory makes a backend on kernels in memory.
-func inMemory(t interface{ Fatal(...any) }, servers *ipvstest.Fake, rules *nfttest.Fake) *ipvs.Backend {
-	servers.Elsewhere = []netip.Addr{netip.MustParseAddr("172.18.0.2"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("fd00:172::2")}
-	backend, err := ipvs.New(ipvs.Config{
-		Servers: servers, Device: servers.Device(), Rules: rules, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return backend
-}
-
 func TestHistories(t *testing.T) {
 	conformance.Histories(t, func(t *rapid.T, fail func() error) (dataplane.Dataplane[table.Service], func()) {
 		servers, rules := &ipvstest.Fake{Fail: fail}, &nfttest.Fake{Fail: fail}
@@ -38,13 +26,13 @@ func TestHistories(t *testing.T) {
 		if rapid.Bool().Draw(t, "flush IPVS") {
 			flush = servers.Flush
 		}
-		return inMemory(t, servers, rules), flush
+		return withRules(t, servers, rules, conformance.Config{}), flush
 	})
 }
 
 func TestRefusals(t *testing.T) {
 	conformance.Refusals(t, func(t *rapid.T, refuse func(string) error) conformance.Probed {
-		return inMemory(t, &ipvstest.Fake{}, &nfttest.Fake{Refuse: refuse})
+		return withRules(t, &ipvstest.Fake{}, &nfttest.Fake{Refuse: refuse}, conformance.Config{})
 	})
 }
 
@@ -76,4 +64,28 @@ func requireIPVS(t *testing.T) {
 	if err := kernel.Check(); err != nil {
 		t.Skip(err)
 	}
+}
+
+// The rules' part alone, on the kernel's nftables: after each step it holds what a full sync from nothing would have written.
+func TestHistoriesOfRulesOnTheKernel(t *testing.T) {
+	fakes := map[string]*ipvstest.Fake{}
+	conformance.KernelHistories(t, func(t *testing.T, ns string) dataplane.Dataplane[table.Service] {
+		if fakes[ns] == nil {
+			fakes[ns] = &ipvstest.Fake{}
+		}
+		return withRules(t, fakes[ns], nft.New(ns), conformance.Config{})
+	})
+}
+
+// withRules makes a backend with IPVS in memory.
+func withRules(t interface{ Fatal(args ...any) }, servers *ipvstest.Fake, rules ipvs.Rules, config conformance.Config) *ipvs.Backend {
+	servers.Elsewhere = []netip.Addr{netip.MustParseAddr("172.18.0.2"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("fd00:172::2")}
+	backend, err := ipvs.New(ipvs.Config{
+		Servers: servers, Device: servers.Device(), Rules: rules, Log: slog.New(slog.DiscardHandler),
+		Local: config.Local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return backend
 }

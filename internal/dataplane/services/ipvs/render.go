@@ -18,6 +18,7 @@ type image struct {
 	elements [3]map[place]value // by family
 	servers  map[ipvs.Key]server
 	aliases  map[aliased]bool // that the servers use
+	listings [3]string        // of the tables, when the image was read; empty where there is none
 }
 
 func newImage() image {
