@@ -202,6 +202,30 @@ func (c *Conn) DeleteDestination(_ context.Context, of Key, addr netip.AddrPort)
 	})
 }
 
+// looking is how often Watch looks.
+const looking = 15 * time.Second
+
+// Watch calls gone when a virtual server is missing, until ctx ends: the kernel tells nobody of changes.
+func (c *Conn) Watch(ctx context.Context, canary Key, gone func()) error {
+	defer c.Close()
+	ticker := time.NewTicker(looking)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		err := c.do(func(h *ipvs.Handle) error {
+			_, err := h.GetService(serviceOf(Server{Key: canary}))
+			return err
+		})
+		if errors.Is(err, unix.ESRCH) {
+			gone()
+		}
+	}
+}
+
 func verb(what string, key Key, err error) error {
 	if err == nil {
 		return nil

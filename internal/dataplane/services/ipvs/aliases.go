@@ -81,7 +81,7 @@ func (a *allocator) of(front aliased, in string, places []ipvs.Key) (ipvs.Key, b
 			return alias, true
 		}
 	}
-	for port := max(1, a.lowest[r]); port != 0; port++ {
+	for port := max(1, a.lowest[r]); port < canaryPort; port++ {
 		if !a.taken[r][port] && !a.reserved[r][port] {
 			alias.Port = port
 			a.lowest[r] = port

@@ -226,6 +226,7 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 		return err
 	}
 	b.render.aliases.settle()
+	wanted.servers[Canary] = server{scheduler: b.config.Scheduler, weights: map[netip.AddrPort]int{}, alias: true}
 	if err := b.missingAddresses(ctx, addresses, wanted); err != nil {
 		return err
 	}
@@ -255,13 +256,13 @@ func (b *Backend) missingAddresses(ctx context.Context, addresses ipvs.Addresses
 func (b *Backend) Remove(ctx context.Context) error {
 	b.synced = false
 	addresses, have, err := b.look(ctx)
+	if err == nil && have.listings == ([3]string{}) && addresses.Shared {
+		return nil // nothing was ever written, and IPVS is not loaded for this
+	}
 	if err == nil {
 		err = b.servers(ctx, addresses, have, newImage())
 	}
-	if errors.Is(err, ipvs.ErrMissing) {
-		return nil // without IPVS nothing was written
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ipvs.ErrMissing) {
 		return fmt.Errorf("remove services: %w", err)
 	}
 	var errs []error

@@ -52,6 +52,11 @@ var dataSets = []string{
 // are needed, rules lead to the other one at an alias. The first is the IPv4 dummy address of RFC 7600.
 var aliases = [2]netip.Addr{netip.MustParseAddr("192.0.0.8"), netip.MustParseAddr("fd65:6173:7477:6573::8")}
 
+// Canary is a virtual server that is there while nobody else empties IPVS.
+var Canary = ipvs.Key{Addr: aliases[0], Protocol: uint8(table.TCP), Port: canaryPort}
+
+const canaryPort = 1<<16 - 1
+
 // families have a table each; that of ARP has the addresses alone.
 var families = [3]nft.Family{nft.IPv4, nft.IPv6, nft.ARP}
 

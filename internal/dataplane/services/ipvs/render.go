@@ -153,7 +153,7 @@ func (r renderer) aliased(f table.Frontend, label, into string, places []ipvs.Ke
 	front := aliased{kind: f.Kind, view: f.View, at: ipvs.Key{Addr: f.Addr, Protocol: uint8(f.Protocol), Port: f.Port}}
 	alias, ok := r.aliases.of(front, into, places)
 	if !ok {
-		return fmt.Errorf("%s: %d other frontends of this protocol have an alias for IPVS, and there are no more: use --backend nftables", f, 1<<16-1)
+		return fmt.Errorf("%s: %d other frontends of this protocol have an alias for IPVS, and there are no more: use --backend nftables", f, canaryPort-1)
 	}
 	out.aliases[front] = true
 	for _, key := range places {
