@@ -147,7 +147,7 @@ func (r renderer) places(f table.Frontend) []ipvs.Key {
 
 // aliased gives a frontend a virtual server of another address.
 func (r renderer) aliased(f table.Frontend, label, into string, places []ipvs.Key, out image) error {
-	if f.Action != table.Forward {
+	if f.Action != table.Forward || len(places) == 0 {
 		return nil
 	}
 	front := aliased{kind: f.Kind, view: f.View, at: ipvs.Key{Addr: f.Addr, Protocol: uint8(f.Protocol), Port: f.Port}}
