@@ -123,7 +123,11 @@ func (n *Network) addDataplanes() error {
 	if !n.config.NoRoutes {
 		n.routes = newLoop(n, "routes", direct.New(n.routing, n.config.NodeIPs))
 		n.egress = newLoop(n, "egress", masquerade.New(n.tables))
-		n.announce = newLoop(n, "announcements", announce.New(neighbour.New(n.config.Netns), n.tables))
+		announcer := announce.New
+		if n.config.Backend == backendIPVS {
+			announcer = announce.ForOwn
+		}
+		n.announce = newLoop(n, "announcements", announcer(neighbour.New(n.config.Netns), n.tables))
 		n.addOverlay()
 	}
 	return nil
