@@ -29,6 +29,9 @@ var suite = []struct {
 	tests    string
 	modules  []string
 }{
+	{name: "proxy", packages: []string{"./internal/node"}, tests: "Proxy", modules: []string{"ip_vs"}},
+	{name: "connection tracking", packages: []string{"./internal/kernel/conntrack"}, tests: ".", modules: []string{"nf_conntrack"}},
+	{name: "nftables", packages: []string{"./internal/dataplane/services/nftables", "./internal/dataplane/services/iptables"}, tests: "Conformance", modules: []string{"sctp"}},
 	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: ".", modules: []string{"ip_vs", "sctp"}},
 }
 

@@ -79,6 +79,8 @@ func (f *proxyFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&c.IPVS.Settings.TCPFin, "ipvs-tcpfin-timeout", 0, "the same of one that one side has closed")
 	flags.DurationVar(&c.IPVS.Settings.UDP, "ipvs-udp-timeout", 0, "the same of UDP")
 	c.Tracking = node.DefaultTracking()
+	flags.IntVar(&c.Tracking.MaxPerCore, "conntrack-max-per-core", 32768, "how many connections the kernel is to track for each processor; a higher limit stays; 0 leaves what it has")
+	flags.IntVar(&c.Tracking.Min, "conntrack-min", 131072, "and how many at least, unless --conntrack-max-per-core is 0")
 	flags.DurationVar(&c.Tracking.TCPEstablished, "conntrack-tcp-timeout-established", c.Tracking.TCPEstablished, "how long the kernel remembers an idle connection; 0 leaves what it has")
 	flags.DurationVar(&c.Tracking.TCPCloseWait, "conntrack-tcp-timeout-close-wait", c.Tracking.TCPCloseWait, "the same of one that one side has closed")
 	flags.DurationVar(&c.Tracking.UDP, "conntrack-udp-timeout", 0, "the same of UDP without an answer")
@@ -98,6 +100,8 @@ func (f *proxyFlags) parse() error {
 		return nil
 	case f.kubeconfig == "" && f.master == "":
 		return errors.New("--kubeconfig is required")
+	case c.Tracking.MaxPerCore < 0 || c.Tracking.Min < 0:
+		return errors.New("--conntrack-max-per-core and --conntrack-min must not be negative")
 	case c.Detect == node.DetectBridge && c.PodBridge == "":
 		return errors.New("--detect-local-mode BridgeInterface needs --pod-bridge-interface")
 	case c.Detect == node.DetectInterfacePrefix && c.PodPrefix == "":
