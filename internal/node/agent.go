@@ -74,7 +74,7 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
 	}
 	if c.Backend != "" {
-		errs = append(errs, CheckBackend(c.Backend))
+		errs = append(errs, CheckBackend(c.Backend), CheckKernel(c.Backend))
 	}
 	return errors.Join(errs...)
 }

@@ -48,6 +48,17 @@ func CheckBackend(name string) error {
 	return fmt.Errorf("--backend %s: use one of %s", name, strings.Join(Backends(), ", "))
 }
 
+// CheckKernel says what this kernel lacks for a services backend.
+func CheckKernel(backend string) error {
+	if backend != backendIPVS {
+		return nil
+	}
+	if err := ipvskernel.Check(); err != nil {
+		return fmt.Errorf("--backend %s: %w", backendIPVS, err)
+	}
+	return nil
+}
+
 // IPVS is what the IPVS backend alone has.
 type IPVS struct {
 	Scheduler string // one of those of Schedulers; empty is the first
@@ -116,10 +127,8 @@ func (c NetworkConfig) rules() func(family ipt.Family, table string, total, writ
 
 // addServices adds the backend, with connections that follow it, and what else serves Services.
 func (n *Network) addServices(tables *nft.Conn) error {
-	if n.config.Backend == backendIPVS {
-		if err := ipvskernel.Check(); err != nil {
-			return fmt.Errorf("--backend %s: %w", backendIPVS, err)
-		}
+	if err := CheckKernel(n.config.Backend); err != nil {
+		return err
 	}
 	carrier, err := newBackend(n.config.Backend, tables, n.config)
 	if err != nil {
