@@ -205,7 +205,8 @@ func (c *Conn) DeleteDestination(_ context.Context, of Key, addr netip.AddrPort)
 // looking is how often Watch looks.
 const looking = 15 * time.Second
 
-// Watch calls gone when a virtual server is missing, until ctx ends: the kernel tells nobody of changes.
+// Watch calls gone when a virtual server or its address is missing, until ctx ends. The kernel tells nobody of changes of
+// IPVS, and of addresses it does not say whose change it was.
 func (c *Conn) Watch(ctx context.Context, canary Key, gone func()) error {
 	defer c.Close()
 	ticker := time.NewTicker(looking)
@@ -220,7 +221,8 @@ func (c *Conn) Watch(ctx context.Context, canary Key, gone func()) error {
 			_, err := h.GetService(serviceOf(Server{Key: canary}))
 			return err
 		})
-		if errors.Is(err, unix.ESRCH) {
+		addresses, listed := NewDevice(c.netns).Addresses(ctx)
+		if errors.Is(err, unix.ESRCH) || listed == nil && !addresses.On[canary.Addr] {
 			gone()
 		}
 	}

@@ -3,11 +3,21 @@
 package ipvs_test
 
 import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os/exec"
 	"testing"
+	"time"
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/conformance"
+	"eastwest/internal/dataplane/services/ipvs"
 	kernel "eastwest/internal/kernel/ipvs"
+	"eastwest/internal/kernel/netns/netnstest"
+	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
 )
 
@@ -28,4 +38,134 @@ func TestConformanceWithoutDummies(t *testing.T) {
 	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
 		return onKernel(t, path, kernel.WithoutDummies(path), config)
 	}, lingering)
+}
+
+// Every scheduler of kube-proxy serves, one after the other on the same services, and the node reaches an endpoint that is a
+// process of its own.
+func TestSchedulers(t *testing.T) {
+	requireIPVS(t)
+	ns := netnstest.New(t)
+	netnstest.In(t, ns, func() error {
+		return exec.Command("sh", "-c", "ip link set lo up && ip addr add 172.18.0.2/32 dev lo").Run()
+	})
+	var listener net.Listener
+	netnstest.In(t, ns, func() (err error) {
+		listener, err = net.Listen("tcp", "172.18.0.2:8080")
+		return err
+	})
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, "hello")
+			conn.Close()
+		}
+	}()
+	row := nginx(0)
+	row.Frontends = row.Frontends[:1]
+	row.Frontends[0].Action, row.Frontends[0].Endpoints = table.Forward, []netip.AddrPort{netip.MustParseAddrPort("172.18.0.2:8080")}
+	for _, scheduler := range kernel.Schedulers() {
+		servers := kernel.New(ns)
+		backend, err := ipvs.New(ipvs.Config{
+			Servers: servers, Device: kernel.NewDevice(ns), Rules: nft.New(ns), Scheduler: scheduler, Log: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := backend.Apply(t.Context(), tableOf(row), table.Keys{All: true}); err != nil {
+			t.Errorf("%s: %v", scheduler, err)
+			continue
+		}
+		list, err := servers.Servers(t.Context())
+		for _, s := range list {
+			if s.Scheduler != scheduler {
+				t.Errorf("%s has scheduler %s, want %s", s.Key, s.Scheduler, scheduler)
+			}
+		}
+		if err != nil || len(list) != 2 { // and the canary
+			t.Errorf("%s: virtual servers %v, %v", scheduler, list, err)
+		}
+		netnstest.In(t, ns, func() error {
+			conn, err := net.DialTimeout("tcp", "10.96.0.7:80", 10*time.Second)
+			if err != nil {
+				return fmt.Errorf("%s: %w", scheduler, err)
+			}
+			defer conn.Close()
+			if answer, err := io.ReadAll(conn); err != nil || string(answer) != "hello" {
+				t.Errorf("%s: the endpoint answers %q, %v", scheduler, answer, err)
+			}
+			return nil
+		})
+		servers.Close()
+	}
+}
+
+// What somebody takes away is noticed and written again.
+func TestEmptiedIPVSIsMended(t *testing.T) {
+	requireIPVS(t)
+	ns := netnstest.New(t)
+	netnstest.In(t, ns, func() error { return exec.Command("ip", "link", "set", "lo", "up").Run() })
+	servers := kernel.New(ns)
+	t.Cleanup(servers.Close)
+	backend := onKernel(t, ns, kernel.NewDevice(ns), conformance.Config{})
+	apply := func() string {
+		t.Helper()
+		if err := backend.Apply(t.Context(), tableOf(nginx(2)), table.Keys{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := backend.Dump(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	want := apply()
+	for _, command := range []string{"ip link del kube-ipvs0", "ip addr flush dev kube-ipvs0", "nft flush ruleset"} {
+		netnstest.In(t, ns, func() error { return exec.Command("sh", "-c", command).Run() })
+		if have := apply(); have != want {
+			t.Errorf("after %s:\n%s\nwant:\n%s", command, have, want)
+		}
+	}
+	if err := servers.Delete(t.Context(), ipvs.Canary); err != nil {
+		t.Fatal(err)
+	}
+	noticed, ctx := make(chan bool, 1), t.Context()
+	go func() {
+		_ = kernel.New(ns).Watch(ctx, ipvs.Canary, func() {
+			select {
+			case noticed <- true:
+			default:
+			}
+		})
+	}()
+	select {
+	case <-noticed:
+	case <-time.After(time.Minute):
+		t.Error("nobody noticed that IPVS was emptied")
+	}
+}
+
+// A new address of the node serves node ports once everything is compared, which its watch asks for.
+func TestNewAddressServesNodePorts(t *testing.T) {
+	ns := netnstest.New(t)
+	device := kernel.NewDevice(ns)
+	ctx, told := t.Context(), make(chan bool, 16)
+	go func() { _ = device.Watch(ctx, func() { told <- true }) }()
+	address := "ip link set lo up; ip addr add 172.18.0.9/32 dev lo"
+	for {
+		netnstest.In(t, ns, func() error { return exec.Command("sh", "-c", address).Run() })
+		select {
+		case <-told:
+			addresses, err := device.Addresses(t.Context())
+			if err != nil || !addresses.Elsewhere[netip.MustParseAddr("172.18.0.9")] {
+				t.Errorf("addresses %v, %v", addresses, err)
+			}
+			return
+		case <-time.After(time.Second): // the watch had not begun
+			address = "ip addr del 172.18.0.9/32 dev lo; ip addr add 172.18.0.9/32 dev lo"
+		}
+	}
 }
