@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 
@@ -153,29 +154,32 @@ func host(addr netip.Addr) *netlink.Addr {
 	return out
 }
 
-// Watch calls changed after addresses of other devices came or went, until ctx ends.
+// Watch calls changed after the node has an address elsewhere that it had not, or has one no more, until ctx ends. Links that
+// share an address, as those to pods do, come and go without.
 func (d *Device) Watch(ctx context.Context, changed func()) error {
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
 	defer close(done)
-	index := -1
-	err := d.inside(func() error {
-		if link, err := netlink.LinkByName(DeviceName); err == nil {
-			index = link.Attrs().Index
-		}
-		return netlink.AddrSubscribe(updates, done)
-	})
-	if err != nil {
+	if err := d.inside(func() error { return netlink.AddrSubscribe(updates, done) }); err != nil {
 		return fmt.Errorf("listen to changes of addresses: %w", err)
+	}
+	last, err := d.Addresses(ctx)
+	if err != nil {
+		return err
 	}
 	for {
 		select {
-		case u, ok := <-updates:
+		case _, ok := <-updates:
 			if !ok {
 				return errors.New("listen to changes of addresses: the kernel's socket was closed")
 			}
-			if u.LinkIndex != index {
+			now, err := d.Addresses(ctx)
+			if err != nil {
+				return err
+			}
+			if !maps.Equal(now.Elsewhere, last.Elsewhere) {
 				changed()
 			}
+			last = now
 		case <-ctx.Done():
 			return ctx.Err()
 		}
