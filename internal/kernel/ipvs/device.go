@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -154,9 +155,27 @@ func host(addr netip.Addr) *netlink.Addr {
 	return out
 }
 
+// again is how long Watch waits before it listens anew.
+const again = time.Second
+
 // Watch calls changed after the node has an address elsewhere that it had not, or has one no more, until ctx ends. Links that
-// share an address, as those to pods do, come and go without.
+// share an address, as those to pods do, come and go without. When the kernel tells more than can be read, that counts as well.
 func (d *Device) Watch(ctx context.Context, changed func()) error {
+	for {
+		if err := d.listen(ctx, changed); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(again):
+			changed()
+		}
+	}
+}
+
+// listen returns nil when the kernel's socket was closed.
+func (d *Device) listen(ctx context.Context, changed func()) error {
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
 	defer close(done)
 	if err := d.inside(func() error { return netlink.AddrSubscribe(updates, done) }); err != nil {
@@ -170,7 +189,7 @@ func (d *Device) Watch(ctx context.Context, changed func()) error {
 		select {
 		case _, ok := <-updates:
 			if !ok {
-				return errors.New("listen to changes of addresses: the kernel's socket was closed")
+				return nil
 			}
 			now, err := d.Addresses(ctx)
 			if err != nil {
