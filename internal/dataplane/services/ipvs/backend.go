@@ -96,7 +96,7 @@ func New(config Config) (*Backend, error) {
 	if !ipvs.Known(config.Scheduler) {
 		return nil, fmt.Errorf("make the IPVS backend: there is no scheduler %q: use one of %v", config.Scheduler, ipvs.Schedulers())
 	}
-	b := &Backend{config: config, made: map[ipvs.Key]bool{}}
+	b := &Backend{config: config, made: map[ipvs.Key]bool{}, leaving: map[ipvs.Key]leaver{}}
 	b.render = renderer{scheduler: config.Scheduler, nodeports: nodePortsOf(config.NodePortAddresses)}
 	for i, family := range families {
 		b.programs[i] = program{family: family, local: config.Local.Of(family == nft.IPv6), services: prefixesOf(config.ServiceCIDRs, family)}

@@ -18,7 +18,7 @@ import (
 // rules that let packets to them, these before addresses, and back.
 func (b *Backend) write(ctx context.Context, have, want image) error {
 	b.stay(have, want)
-	first, then, last := split(have, want)
+	first, then, _ := split(have, want)
 	if err := b.rules(ctx, first); err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (b *Backend) write(ctx context.Context, have, want image) error {
 	for key := range b.leaving { // found to have connections only now
 		b.keep(key, have, want)
 	}
-	_, _, last = split(have, want)
+	_, _, last := split(have, want)
 	if err := b.addresses(ctx, want, have, b.config.Device.Delete); err != nil {
 		return err
 	}
