@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +101,36 @@ func TestSchedulers(t *testing.T) {
 			return nil
 		})
 		servers.Close()
+	}
+}
+
+// What people look at shows the services.
+func TestListings(t *testing.T) {
+	requireIPVS(t)
+	netnstest.RequireProgram(t, "ipvsadm")
+	ns := netnstest.New(t)
+	netnstest.In(t, ns, func() error {
+		return exec.Command("sh", "-c", "ip link set lo up && ip addr add 172.18.0.2/32 dev lo").Run()
+	})
+	backend := onKernel(t, ns, kernel.NewDevice(ns), conformance.Config{})
+	if err := backend.Apply(t.Context(), tableOf(nginx(2)), table.Keys{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	for command, wants := range map[string][]string{
+		"ipvsadm -Ln":                     {"TCP  10.96.0.7:80 rr\n  -> 10.244.1.2:80 ", "TCP  172.18.0.2:31000 rr\n", "TCP  192.0.0.8:1 rr\n"},
+		"ip address show kube-ipvs0":      {" 10.96.0.7/32 ", " 198.51.100.7/32 "},
+		"nft list table ip eastwest-ipvs": {`172.18.0.2 . tcp . 31000 comment "default/nginx:http" : 192.0.0.8 . 1`},
+	} {
+		var text []byte
+		netnstest.In(t, ns, func() (err error) {
+			text, err = exec.Command("sh", "-c", command).CombinedOutput()
+			return err
+		})
+		for _, want := range wants {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s has no %q:\n%s", command, want, text)
+			}
+		}
 	}
 }
 
