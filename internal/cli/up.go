@@ -62,7 +62,7 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	flags.IntVar(&options.APIPort, "api-port", options.APIPort, "port of the API server on the control plane's address")
 	flags.StringVar(&options.CNI, "cni", "", "how pods are attached to their node: ptp, a cable each, or bridge, all on br0 (default ptp)")
 	flags.StringVar(&options.Overlay, "overlay", "", "how nodes reach each other's pods: none, by plain routes; vxlan, encapsulated; auto, encapsulated where there is a router between (default none)")
-	flags.StringVar(&options.Backend, "backend", "", "what carries services on the nodes: nftables or iptables (default nftables)")
+	flags.StringVar(&options.Backend, "backend", "", "what carries services on the nodes: nftables, iptables or ipvs (default nftables)")
 	flags.StringSliceVar(&options.Controllers, "controllers", nil, "controllers that the server runs: * for all, NAME for one, -NAME for all but one; eastwest server --help has the names (default *)")
 	flags.StringVar(&options.ResolvConf, "resolv-conf", options.ResolvConf, "file that names the resolvers for names outside the cluster")
 	flags.DurationVar(&options.Wait, "wait", options.Wait, "how long the cluster may take to serve")

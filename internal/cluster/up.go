@@ -88,7 +88,7 @@ func oneOf(flag, value string, allowed ...string) error {
 	return fmt.Errorf("%s %q: expected %s", flag, value, strings.Join(allowed, " or "))
 }
 
-func checkBackend(name string) error { return oneOf("--backend", name, "nftables", "iptables") }
+func checkBackend(name string) error { return oneOf("--backend", name, "nftables", "iptables", "ipvs") }
 
 // cleanUp bounds the removal of a cluster that did not come up.
 const cleanUp = 30 * time.Second

@@ -46,6 +46,7 @@ type Config struct {
 	CNI           string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
 	Overlay       compile.Overlay   // how the pods of other nodes are reached
 	Backend       string            // of services, one of Backends; empty for the first
+	Scheduler     string            // of IPVS, one of Schedulers; empty for the first
 	CNIConfDir    string            // /etc/cni/net.d
 	CNIBinDirs    []string          // /opt/cni/bin
 	ResolvConf    string            // /etc/resolv.conf
@@ -73,7 +74,7 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
 	}
 	if c.Backend != "" {
-		errs = append(errs, CheckBackend(c.Backend))
+		errs = append(errs, CheckBackend(c.Backend), CheckKernel(c.Backend))
 	}
 	return errors.Join(errs...)
 }

@@ -42,7 +42,10 @@ func (a *agent) startNetwork() (*Network, error) {
 	config := NetworkConfig{
 		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
 		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, Log: a.Log.With("part", "network"),
-		Tracking: DefaultTracking(),
+		Tracking: DefaultTracking(), IPVS: DefaultIPVS(),
+	}
+	if a.Scheduler != "" {
+		config.IPVS.Scheduler = a.Scheduler
 	}
 	if config.Backend == "" {
 		config.Backend = Backends()[0]
