@@ -39,6 +39,9 @@ type Options struct {
 	Controllers []string
 	CNI         string
 	Overlay     string
+	// CRI and Mirrors are as in Record.
+	CRI     string
+	Mirrors []string
 	// Backend is as in Node, of all nodes.
 	Backend string
 	// ResolvConf is the host's file that names the resolvers to ask for names outside the cluster.
@@ -78,7 +81,7 @@ func (o Options) check() error {
 	if o.APIPort < 1 || o.APIPort > 65535 {
 		return fmt.Errorf("port %d for the API server: --api-port must be from 1 to 65535", o.APIPort)
 	}
-	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend))
+	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend), checkRuntime(o.CRI), checkMirrors(o.Mirrors))
 }
 
 func oneOf(flag, value string, allowed ...string) error {
@@ -158,6 +161,10 @@ func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
 	record := &Record{
 		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), IPFamily: options.IPFamily, Domain: options.Domain,
 		APIPort: options.APIPort, HostResolvConf: options.ResolvConf, CNI: options.CNI, Overlay: options.Overlay,
+		CRI: options.CRI, Mirrors: options.Mirrors,
+	}
+	if record.RuntimePath, err = findRuntime(record); err != nil {
+		return nil, err
 	}
 	if err := record.chooseRanges(options, used); err != nil {
 		return nil, err
