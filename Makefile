@@ -8,6 +8,8 @@
 #   make cni-bench   the CNI plugins beside the reference ones
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
+#   make components-test   Kubernetes' own controllers, scheduler, proxy and DNS as clients of the server
+#   make qemu-test   tests of what this machine's kernel may lack, on Debian's kernel in an emulated machine
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
 #   make runtimes-test   a cluster on containerd and one on Docker, both from Debian's packages; neither is installed
 #   make kubelet-test   Kubernetes' own kubelet on our container runtime, CNI plugins, proxy and DNS
@@ -31,7 +33,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test runtimes-test kubelet-test cni-test cni-bench conformance critest bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-dns clean packages qemu-test runtimes-test kubelet-test
 
 build:
 	@scripts/require.sh build
@@ -64,6 +66,15 @@ cluster-test: build
 	@scripts/runtimes.sh $(CURDIR)/bin/runtimes
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
 
+# Kubernetes' own controllers, scheduler, proxy and DNS as clients of the server; compiling them takes many minutes.
+components-test: components
+	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/components -script '8[34]-*'
+
+components: build packages
+	@scripts/require.sh test
+	cd test/components && $(GO) build $(LDFLAGS) -o $(CURDIR)/bin/components/ tool && mv $(CURDIR)/bin/components/server $(CURDIR)/bin/components/etcd
+	cd bench/dns && $(GO) build -ldflags '-s -w' -o $(CURDIR)/bin/components/ ./coredns
+
 # The CNI plugins under cnitool, podman and containerd; all are downloaded, nothing is installed.
 cni-test: build packages
 	@scripts/require.sh test
@@ -91,6 +102,11 @@ clients-test: build packages
 	cd test/clients/node && npm install --no-package-lock --no-audit --no-fund --silent
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/clients -script '8[5-9]*'
 
+# Tests on Debian's kernel under qemu; it is downloaded once, nothing is installed but what require.sh names. The suite is in
+# test/qemu/qemu_test.go; other tests: make qemu-test PACKAGES=./internal/cni/bridge TESTS=Vlan MODULES='bridge 8021q'
+qemu-test:
+	@scripts/require.sh qemu
+	$(GO) test -vet=off -count=1 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
 # A cluster on containerd and one on Docker behind cri-dockerd.
 runtimes-test: build packages
 	@scripts/require.sh test
@@ -120,9 +136,10 @@ bench: build packages
 	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
 	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
 
-# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory.
+# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory. ARGS go to the benchmark:
+# make bench-dns ARGS='-sizes 1000x10,10000x10,100000x0'
 bench-dns: build
-	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node -endpoints 10
+	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node $(ARGS)
 
 clean:
 	rm -rf bin

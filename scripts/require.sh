@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# require.sh build|run|test: checks that what a step needs is here, and installs the Debian packages that are missing.
+# require.sh build|run|test|qemu: checks that what a step needs is here, and installs the Debian packages that are missing.
 set -eu
 
 # program:package:why, one a line
@@ -14,7 +14,14 @@ python3:python3:the HTTP server of the article
 ping:iputils-ping:the article reaches hosts with it
 iptables-restore:iptables:rules of services in the other way
 crun:crun:the other OCI runtime
+openssl:openssl:certificates of DNS over TLS
 dpkg-deb:dpkg:unpacks the packages that test images are made of'
+qemu_needs='qemu-system-x86_64:qemu-system-x86:emulates a machine for kernels other than the host'"'"'s
+cpio:cpio:packs the file system of that machine
+ipvsadm:ipvsadm:lists the virtual servers of IPVS
+depmod:kmod:lists and loads its kernel modules
+iptables-restore:iptables:rules of services in the other way
+dpkg-deb:dpkg:unpacks the kernel package linux-image-cloud-amd64, which is downloaded and not installed'
 
 go_version() {
 	if ! command -v "${GO:-go}" >/dev/null 2>&1; then
@@ -58,8 +65,14 @@ build) go_version ;;
 run) install "$run_needs" ;;
 test) install "$run_needs
 $test_needs" ;;
+qemu)
+	install "$run_needs
+$qemu_needs"
+	# apt-get downloads the kernel by its lists.
+	[ -n "$(ls /var/lib/apt/lists/*_Packages* 2>/dev/null)" ] || apt-get update -qq >&2
+	;;
 *)
-	echo "usage: require.sh build|run|test" >&2
+	echo "usage: require.sh build|run|test|qemu" >&2
 	exit 2
 	;;
 esac

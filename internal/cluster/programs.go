@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"eastwest/internal/cluster/machine"
 )
@@ -72,6 +73,9 @@ func serverCommand(r *Record) []string {
 	}
 	for _, pool := range r.LoadBalancers {
 		command = append(command, "--load-balancer-pool", pool.String())
+	}
+	if len(r.Controllers) > 0 {
+		command = append(command, "--controllers", strings.Join(r.Controllers, ","))
 	}
 	return command
 }

@@ -32,6 +32,8 @@ type Record struct {
 	ServiceCIDRs []netip.Prefix `json:"serviceCIDRs"`
 	// LoadBalancers are the addresses of Services of type LoadBalancer, on the node network.
 	LoadBalancers []addressplan.Range `json:"loadBalancers,omitempty"`
+	// Controllers says which controllers the server runs, as its flag does; empty is all.
+	Controllers []string `json:"controllers,omitempty"`
 	// Domain is the cluster's DNS domain.
 	Domain string `json:"domain"`
 	// CNI and Overlay say how the agents attach pods and reach those of other nodes; empty for their defaults.

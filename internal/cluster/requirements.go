@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/hostnet"
+	"eastwest/internal/kernel/ipvs"
 )
 
 // ownPrograms have to be beside each other in Config.ProgramDir.
@@ -65,7 +66,15 @@ func (c *Clusters) checkPrograms() error {
 
 // checkBackendPrograms says what a node lacks to carry services so. Nodes have the host's programs.
 func (c *Clusters) checkBackendPrograms(backend string) error {
-	if backend != "iptables" || c.config.Programs.Standins {
+	if c.config.Programs.Standins {
+		return nil
+	}
+	if backend == "ipvs" {
+		if err := ipvs.Check(); err != nil {
+			return fmt.Errorf("--backend ipvs: %w", err)
+		}
+	}
+	if backend != "iptables" {
 		return nil
 	}
 	if _, err := exec.LookPath("iptables-restore"); err != nil {

@@ -35,9 +35,10 @@ type Options struct {
 	APIPort      int
 	// LoadBalancers are as in Record; without any they are the end of the node network.
 	LoadBalancers []addressplan.Range
-	// CNI and Overlay are as in Record.
-	CNI     string
-	Overlay string
+	// Controllers, CNI and Overlay are as in Record.
+	Controllers []string
+	CNI         string
+	Overlay     string
 	// CRI and Mirrors are as in Record.
 	CRI     string
 	Mirrors []string
@@ -68,7 +69,7 @@ func (o Options) check() error {
 	if err := CheckName(o.Name); err != nil {
 		return err
 	}
-	if err := oneOf("--ip-family", string(o.IPFamily), string(IPv4), string(IPv6), string(IPDual)); err != nil {
+	if err := oneOf("--ip-family", string(o.IPFamily), Families()...); err != nil {
 		return err
 	}
 	if err := oneOf("--overlay", o.Overlay, "none", "vxlan", "auto"); err != nil {
@@ -90,7 +91,7 @@ func oneOf(flag, value string, allowed ...string) error {
 	return fmt.Errorf("%s %q: expected %s", flag, value, strings.Join(allowed, " or "))
 }
 
-func checkBackend(name string) error { return oneOf("--backend", name, "nftables", "iptables") }
+func checkBackend(name string) error { return oneOf("--backend", name, "nftables", "iptables", "ipvs") }
 
 // cleanUp bounds the removal of a cluster that did not come up.
 const cleanUp = 30 * time.Second
@@ -209,6 +210,7 @@ func (r *Record) chooseRanges(options Options, used []hostnet.Use) error {
 	for i := range r.Nodes {
 		r.Nodes[i].Backend = options.Backend
 	}
+	r.Controllers = options.Controllers
 	r.LoadBalancers, err = loadBalancers(r, options.LoadBalancers)
 	return err
 }

@@ -50,6 +50,7 @@ type Config struct {
 	CNI           string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
 	Overlay       compile.Overlay   // how the pods of other nodes are reached
 	Backend       string            // of services, one of Backends; empty for the first
+	Scheduler     string            // of IPVS, one of Schedulers; empty for the first
 	CNIConfDir    string            // /etc/cni/net.d
 	CNIBinDirs    []string          // /opt/cni/bin
 	ResolvConf    string            // /etc/resolv.conf
@@ -78,7 +79,7 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("--cni %q: expected %s or %s", c.CNI, CNIPTP, CNIBridge))
 	}
 	if c.Backend != "" {
-		errs = append(errs, CheckBackend(c.Backend))
+		errs = append(errs, CheckBackend(c.Backend), CheckKernel(c.Backend))
 	}
 	return errors.Join(errs...)
 }
@@ -244,6 +245,7 @@ func (a *agent) join() error {
 	if err != nil {
 		return err
 	}
+	a.start("guards of source addresses", a.keepGuards)
 	a.start("pod network", func(ctx context.Context) error { return a.configureCNI(ctx, network) })
 	return a.startKubelet()
 }

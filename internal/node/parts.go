@@ -42,7 +42,10 @@ func (a *agent) startNetwork() (*Network, error) {
 	config := NetworkConfig{
 		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
 		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, Log: a.Log.With("part", "network"),
-		Tracking: DefaultTracking(),
+		Tracking: DefaultTracking(), IPVS: DefaultIPVS(),
+	}
+	if a.Scheduler != "" {
+		config.IPVS.Scheduler = a.Scheduler
 	}
 	if config.Backend == "" {
 		config.Backend = Backends()[0]
@@ -61,7 +64,7 @@ func (a *agent) startNetwork() (*Network, error) {
 		_ = network.WaitNames(known)
 		cancel()
 		server, err := dns.NewServer(dns.ServerConfig{
-			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), SecureAt: a.NodeIPs, ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
 		})
 		if err != nil {
 			return err

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"eastwest/internal/kernel/ipvs"
 )
 
 var (
@@ -128,11 +130,13 @@ func environment(env *testscript.Env) error {
 	return nil
 }
 
-// installed says whether a client is here that scripts use and that no step of the build installs.
+// installed says whether something is here that scripts use and that no step of the build installs.
 func installed(client string) (bool, error) {
 	switch client {
 	case "python3-kubernetes":
 		return exec.Command("/usr/bin/python3", "-c", "import kubernetes").Run() == nil, nil
+	case "ipvs":
+		return ipvs.Check() == nil, nil
 	case "runtimes":
 		_, err := os.Stat(filepath.Join(*programs, "runtimes", "containerd"))
 		return err == nil, nil

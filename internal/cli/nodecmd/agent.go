@@ -71,6 +71,7 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringVar(&c.CNI, "cni", node.CNIPTP, "how pods are attached: ptp (a veth each, routed) or bridge (all on br0)")
 	flags.StringVar(&f.overlay, "overlay", string(compile.OverlayNone), "how other nodes' pods are reached: none (nodes share a network), vxlan, or auto (vxlan to nodes behind a router)")
 	flags.StringVar(&c.Backend, "backend", node.Backends()[0], "what carries the services: "+strings.Join(node.Backends(), " or ")+"; what another one left is taken away")
+	flags.StringVar(&c.Scheduler, "ipvs-scheduler", node.Schedulers()[0], "how the backend ipvs chooses an endpoint: "+strings.Join(node.Schedulers(), ", "))
 	flags.StringVar(&c.Healthz, "healthz-bind-address", "127.0.0.1:10256", "where to serve the service proxy's /healthz and /livez; load balancers need 0.0.0.0:10256; empty for nowhere")
 	flags.StringVar(&c.Metrics, "metrics-bind-address", "127.0.0.1:10249", "where to serve the service proxy's /metrics and /proxyMode; empty for nowhere")
 	flags.StringVar(&c.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "folder of CNI configuration")
@@ -103,7 +104,7 @@ func (f *agentFlags) parse() error {
 	if f.config.Overlay, err = compile.ParseOverlay(f.overlay); err != nil {
 		return fmt.Errorf("--overlay: %w", err)
 	}
-	if err := node.CheckBackend(f.config.Backend); err != nil {
+	if err := errors.Join(node.CheckBackend(f.config.Backend), node.CheckScheduler(f.config.Scheduler)); err != nil {
 		return err
 	}
 	if err := checkListen("--healthz-bind-address", f.config.Healthz); err != nil {

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package qemu_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"eastwest/test/qemu"
+)
+
+var (
+	packages = flag.String("packages", "", "run the tests of these packages alone, separated by spaces")
+	pattern  = flag.String("tests", ".", "and of these only the tests whose names match")
+	modules  = flag.String("modules", "", "with these kernel modules loaded, separated by spaces")
+	cache    = flag.String("cache", "", "folder that keeps Debian's kernel (default: eastwest/qemu in the user's cache folder)")
+)
+
+// suite is what Debian's kernel has to show. A package that needs what other kernels lack adds its line here.
+var suite = []struct {
+	name     string
+	packages []string
+	tests    string
+	modules  []string
+}{
+	{name: "proxy", packages: []string{"./internal/node"}, tests: "Proxy", modules: []string{"ip_vs"}},
+	{name: "connection tracking", packages: []string{"./internal/kernel/conntrack"}, tests: ".", modules: []string{"nf_conntrack"}},
+	{name: "nftables", packages: []string{"./internal/dataplane/services/nftables", "./internal/dataplane/services/iptables"}, tests: "Conformance", modules: []string{"sctp"}},
+	{name: "VLANs of bridges", packages: []string{"./internal/cni/program"}, tests: "VLAN", modules: []string{"bridge", "veth", "8021q"}},
+	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: ".", modules: []string{"ip_vs", "sctp"}},
+}
+
+// Tests pass on Debian's kernel.
+func TestDebiansKernel(t *testing.T) {
+	if *packages != "" {
+		run(t, strings.Fields(*packages), *pattern, strings.Fields(*modules))
+		return
+	}
+	for _, s := range suite {
+		t.Run(s.name, func(t *testing.T) { run(t, s.packages, s.tests, s.modules) })
+	}
+}
+
+// A test that fails in the machine is seen to fail.
+func TestFailureIsSeen(t *testing.T) {
+	if *packages != "" {
+		t.Skip("other packages are asked for")
+	}
+	job := build(t, "./test/qemu/testdata/failing")
+	var said bytes.Buffer
+	err := qemu.Machine{Cache: cacheFolder(t), Jobs: []qemu.Job{job}, Output: &said}.Run(t.Context())
+	var failed qemu.Failed
+	if !errors.As(err, &failed) || failed.Code != 1 || !strings.Contains(said.String(), "this test always fails") {
+		t.Errorf("%v, and the machine said:\n%s", err, said.String())
+	}
+}
+
+func run(t *testing.T, packages []string, tests string, modules []string) {
+	t.Helper()
+	m := qemu.Machine{Cache: cacheFolder(t), Modules: modules}
+	for _, name := range packages {
+		job := build(t, name)
+		job.Args = []string{"-test.v", "-test.run=" + tests, "-test.timeout=20m"}
+		m.Jobs = append(m.Jobs, job)
+	}
+	var said bytes.Buffer
+	if m.Output = &said; testing.Verbose() {
+		m.Output = os.Stdout
+	}
+	if err := m.Run(t.Context()); err != nil {
+		t.Errorf("%v\n%s", err, said.String())
+	}
+}
+
+// build compiles the tests of a package.
+func build(t *testing.T, name string) qemu.Job {
+	t.Helper()
+	const root = "../.."
+	binary := filepath.Join(t.TempDir(), "test")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-c", "-o", binary, name)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the tests of %s: %v\n%s", name, err, out)
+	}
+	return qemu.Job{Binary: binary, Dir: filepath.Join(root, name)}
+}
+
+func cacheFolder(t *testing.T) string {
+	t.Helper()
+	if *cache != "" {
+		return *cache
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "eastwest", "qemu")
+}
