@@ -18,6 +18,7 @@ openssl:openssl:certificates of DNS over TLS
 dpkg-deb:dpkg:unpacks the packages that test images are made of'
 qemu_needs='qemu-system-x86_64:qemu-system-x86:emulates a machine for kernels other than the host'"'"'s
 cpio:cpio:packs the file system of that machine
+ipvsadm:ipvsadm:lists the virtual servers of IPVS
 depmod:kmod:lists and loads its kernel modules
 iptables-restore:iptables:rules of services in the other way
 dpkg-deb:dpkg:unpacks the kernel package linux-image-cloud-amd64, which is downloaded and not installed'

@@ -14,13 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/hostnet"
+	"eastwest/internal/kernel/ipvs"
 )
 
 // ownPrograms have to be beside each other in Config.ProgramDir.
 var ownPrograms = [...]string{"eastwest", "eastwest-server", "eastwest-node", "eastwest-cni", "eastwest-tool"}
 
-// hostPrograms are needed from the host, with the Debian package that has each.
-var hostPrograms = [...]struct{ program, debian string }{
+// hostProgram is a program of the host, with the Debian package that has it.
+type hostProgram struct{ program, debian string }
+
+// hostPrograms are needed from the host.
+var hostPrograms = [...]hostProgram{
 	{"runc", "runc"},
 	{"conmon", "conmon"},
 	{"nft", "nftables"},
@@ -62,7 +66,15 @@ func (c *Clusters) checkPrograms() error {
 
 // checkBackendPrograms says what a node lacks to carry services so. Nodes have the host's programs.
 func (c *Clusters) checkBackendPrograms(backend string) error {
-	if backend != "iptables" || c.config.Programs.Standins {
+	if c.config.Programs.Standins {
+		return nil
+	}
+	if backend == "ipvs" {
+		if err := ipvs.Check(); err != nil {
+			return fmt.Errorf("--backend ipvs: %w", err)
+		}
+	}
+	if backend != "iptables" {
 		return nil
 	}
 	if _, err := exec.LookPath("iptables-restore"); err != nil {

@@ -56,7 +56,7 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (*Path, error) {
 		return nil, err
 	}
 	if err != nil {
-		path.problem("nftables table %s %s is missing: this node carries no services", familyOf(q.To.Addr()), tableName)
+		path.problem("nftables table %s %s is missing: %s", familyOf(q.To.Addr()), tableName, e.instead(ctx, familyOf(q.To.Addr())))
 		rules = &ruleset{absent: true}
 	}
 	if path.Service, err = e.service(ctx, rules, q, path); err != nil {
@@ -69,6 +69,17 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (*Path, error) {
 		path.Targets = append(path.Targets, target)
 	}
 	return path, nil
+}
+
+// ipvsTable has the rules beside IPVS.
+const ipvsTable = "eastwest-ipvs"
+
+// instead says what a node without our table does with services.
+func (e *Explainer) instead(ctx context.Context, family nft.Family) string {
+	if _, err := e.rules.List(ctx, family, ipvsTable); err == nil {
+		return "IPVS carries this node's services, and they are not followed here; see ipvsadm -Ln"
+	}
+	return "this node carries no services"
 }
 
 // source finds where the packet comes in: the veth of a pod, another link, or nowhere when it is the node's own.

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/services/ipvs"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/explain"
 	"eastwest/internal/kernel/forward"
@@ -245,8 +246,14 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestNoTable(t *testing.T) {
-	path := newNode(t).explain(podA, serviceIP+":30050")
+	n := newNode(t)
+	path := n.explain(podA, serviceIP+":30050")
 	if path.Service != nil || len(path.Problems) != 1 || !strings.Contains(path.Problems[0], "carries no services") {
+		t.Errorf("path:\n%s", path)
+	}
+	check(t, nft.New(n.path).Run(t.Context(), "add table ip "+ipvs.TableName))
+	path = n.explain(podA, serviceIP+":30050")
+	if path.Service != nil || len(path.Problems) != 1 || !strings.Contains(path.Problems[0], "IPVS carries this node's services") {
 		t.Errorf("path:\n%s", path)
 	}
 }

@@ -43,7 +43,8 @@ type NetworkConfig struct {
 	NameTTL      uint32 // of DNS records, in seconds
 	Netns        string // path of the network namespace; empty is the program's own
 
-	Backend           string                          // of services: nftables, which is the default, or iptables
+	Backend           string                          // of services, one of Backends; empty is the first
+	IPVS              IPVS                            // for that backend alone
 	Local             dataplane.Local                 // how services know pods; by ClusterCIDRs where it is zero
 	NoLocal           bool                            // do not tell pods from others at all
 	NodePortAddresses []netip.Prefix                  // where node ports are served; empty is everywhere but on loopback, which has to be named
@@ -122,7 +123,11 @@ func (n *Network) addDataplanes() error {
 	if !n.config.NoRoutes {
 		n.routes = newLoop(n, "routes", direct.New(n.routing, n.config.NodeIPs))
 		n.egress = newLoop(n, "egress", masquerade.New(n.tables))
-		n.announce = newLoop(n, "announcements", announce.New(neighbour.New(n.config.Netns), n.tables))
+		announcer := announce.New
+		if n.config.Backend == backendIPVS {
+			announcer = announce.ForOwn
+		}
+		n.announce = newLoop(n, "announcements", announcer(neighbour.New(n.config.Netns), n.tables))
 		n.addOverlay()
 	}
 	return nil

@@ -42,7 +42,10 @@ func (a *agent) startNetwork() (*Network, error) {
 	config := NetworkConfig{
 		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
 		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, Log: a.Log.With("part", "network"),
-		Tracking: DefaultTracking(),
+		Tracking: DefaultTracking(), IPVS: DefaultIPVS(),
+	}
+	if a.Scheduler != "" {
+		config.IPVS.Scheduler = a.Scheduler
 	}
 	if config.Backend == "" {
 		config.Backend = Backends()[0]
@@ -162,7 +165,7 @@ func (a *agent) startKubelet() error {
 		ClusterDNS: a.dnsAddresses(), ClusterDomain: a.Domain, ResolvConf: a.ResolvConf, Client: a.client,
 		Listen:             net.JoinHostPort(a.NodeIPs[0].String(), strconv.Itoa(kubeletPort)),
 		ServingCertificate: a.identity.serving.get, ClientCA: a.identity.pool, Labels: a.Labels,
-		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Log: a.Log.With("part", "kubelet"),
+		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, Log: a.Log.With("part", "kubelet"),
 	})
 	if err != nil {
 		return err

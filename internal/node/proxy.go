@@ -72,9 +72,9 @@ func RunProxy(ctx context.Context, config ProxyConfig) error {
 	return nil
 }
 
-// RemoveProxy takes away what proxies of every backend left.
+// RemoveProxy takes away what proxies of every backend left, and sets back what they set of the loopback.
 func RemoveProxy(ctx context.Context, config NetworkConfig) error {
-	var errs []error
+	errs := []error{closeLoopback(config.Netns)}
 	for _, name := range Backends() {
 		errs = append(errs, removeBackend(ctx, name, config))
 	}

@@ -21,7 +21,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/services/ipvs"
 	"eastwest/internal/kernel/iptables"
+	ipvskernel "eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/kernel/sysctl"
@@ -92,13 +94,33 @@ func TestProxyAlone(t *testing.T) {
 		return errors.Join(err, netlink.LinkSetUp(lo))
 	})
 	for _, backend := range Backends() {
-		t.Run(backend, func(t *testing.T) { playProxy(t, ns, api, backend) })
+		t.Run(backend, func(t *testing.T) {
+			if backend == backendIPVS && ipvskernel.Check() != nil {
+				refusesIPVS(t, ns, api)
+				return
+			}
+			playProxy(t, ns, api, backend)
+		})
 	}
 	if err := RemoveProxy(t.Context(), NetworkConfig{Netns: ns, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	if left := kernelText(t, ns); strings.Contains(left, "eastwest") || strings.Contains(left, "KUBE-") {
 		t.Errorf("after the clean-up:\n%s", left)
+	}
+	if have := parameter(ns, routeLocalnet); have != "0" {
+		t.Errorf("route_localnet is %s after the clean-up, want it as it was", have)
+	}
+}
+
+// refusesIPVS wants to be told at once that this kernel has none, and what to do.
+func refusesIPVS(t *testing.T, ns string, api *apidouble.Server) {
+	err := RunProxy(t.Context(), ProxyConfig{Detect: DetectNodeCIDR, NetworkConfig: NetworkConfig{
+		Client: api.Client, NodeName: "worker", Netns: ns, Backend: backendIPVS, Log: slog.New(slog.DiscardHandler),
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+	}})
+	if !errors.Is(err, ipvskernel.ErrMissing) || !strings.Contains(err.Error(), "--backend ipvs") || !strings.Contains(err.Error(), "--backend nftables") {
+		t.Errorf("the proxy ended with %v", err)
 	}
 }
 
@@ -115,10 +137,9 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	go func() { done <- RunProxy(ctx, config) }()
 	eventually(t, "healthy", func() bool { code, _ := request("", health, "/healthz"); return code == 200 })
 	checkServed(t, ns, config)
-	other, own := "KUBE-SERVICES", "table ip eastwest" // there with endpoints or without
-	if backend == "iptables" {
-		other, own = own, other
-	}
+	marks := map[string]string{"iptables": "KUBE-SERVICES", "nftables": "table ip eastwest {", "ipvs": "table ip eastwest-ipvs {"}
+	own := marks[backend] // there with endpoints or without
+	delete(marks, backend)
 	var text string
 	defer func() {
 		if t.Failed() {
@@ -127,11 +148,18 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	}()
 	eventually(t, "only this backend is in the kernel", func() bool {
 		text = kernelText(t, ns)
-		return strings.Contains(text, own) && !strings.Contains(text, other)
+		for _, other := range marks {
+			if strings.Contains(text, other) {
+				return false
+			}
+		}
+		return strings.Contains(text, own)
 	})
 	eventually(t, "connections are remembered as kube-proxy has it", func() bool {
-		return parameter(ns, "net/netfilter/nf_conntrack_tcp_timeout_close_wait") == "3600" && parameter(ns, "net/ipv4/conf/all/route_localnet") == "1"
+		return parameter(ns, "net/netfilter/nf_conntrack_tcp_timeout_close_wait") == "3600"
 	})
+	open := map[bool]string{true: opened, false: "0"}[backend != backendIPVS]
+	eventually(t, "loopback is open where the backend needs it", func() bool { return parameter(ns, routeLocalnet) == open })
 	put(api, false)
 	eventually(t, "the load balancer is told", func() bool { code, _ := request(ns, "127.0.0.1:30999", "/"); return code == 503 })
 	checkMetrics(t, scrape, backend)
@@ -142,7 +170,7 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 		t.Errorf("/livez of a leaving node: %d", code)
 	}
 	api.Put("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker"}, Spec: corev1.NodeSpec{PodCIDR: "10.244.0.0/24"}})
-	if backend == "nftables" {
+	if backend != "iptables" {
 		if err := nft.New(ns).Run(t.Context(), "flush ruleset\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -222,9 +250,22 @@ func parameter(ns, name string) (value string) {
 
 func kernelText(t *testing.T, ns string) string {
 	t.Helper()
-	text, err := nft.New(ns).List(t.Context(), nft.IPv4, nftTable)
-	if err != nil && !errors.Is(err, nft.ErrNotExist) {
-		t.Fatal(err)
+	var text string
+	for _, name := range []string{nftTable, ipvs.TableName} {
+		listing, err := nft.New(ns).List(t.Context(), nft.IPv4, name)
+		if err != nil && !errors.Is(err, nft.ErrNotExist) {
+			t.Fatal(err)
+		}
+		text += listing
+	}
+	if ipvskernel.Check() == nil {
+		servers, err := ipvskernel.New(ns).Servers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range servers {
+			text += fmt.Sprintf("virtual server %s of eastwest-ipvs\n", s.Key)
+		}
 	}
 	chains, err := iptables.New(ns).Save(t.Context(), iptables.IPv4, "nat")
 	if err != nil {
@@ -268,5 +309,16 @@ func TestRefusedService(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("the proxy ended with %v", err)
+	}
+}
+
+// The limit of tracked connections follows the processors, and 0 leaves it alone.
+func TestLimitOfTrackedConnections(t *testing.T) {
+	for _, c := range []struct{ perCore, min, cores, want int }{
+		{32768, 131072, 2, 131072}, {32768, 131072, 8, 262144}, {0, 131072, 8, 0}, {32768, 0, 2, 65536},
+	} {
+		if have := (Tracking{MaxPerCore: c.perCore, Min: c.min}).limit(c.cores); have != c.want {
+			t.Errorf("%+v: %d", c, have)
+		}
 	}
 }

@@ -4,7 +4,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,15 +13,19 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/dataplane/healthcheck"
 	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/dataplane/services/iptables"
+	"eastwest/internal/dataplane/services/ipvs"
 	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/kernel/conntrack"
 	ipt "eastwest/internal/kernel/iptables"
+	ipvskernel "eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/loopback"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/nft"
@@ -33,17 +36,50 @@ import (
 )
 
 // Backends names the services backends, the default first.
-func Backends() []string { return []string{"nftables", "iptables"} }
+func Backends() []string { return []string{"nftables", "iptables", backendIPVS} }
+
+const backendIPVS = "ipvs"
 
 // CheckBackend says what is wrong with the name of a services backend.
 func CheckBackend(name string) error {
-	switch {
-	case slices.Contains(Backends(), name):
+	if slices.Contains(Backends(), name) {
 		return nil
-	case name == "ipvs":
-		return errors.New("--backend ipvs: there is no IPVS backend; nftables serves any number of services in constant time, as IPVS does")
 	}
 	return fmt.Errorf("--backend %s: use one of %s", name, strings.Join(Backends(), ", "))
+}
+
+// CheckKernel says what this kernel lacks for a services backend.
+func CheckKernel(backend string) error {
+	if backend != backendIPVS {
+		return nil
+	}
+	if err := ipvskernel.Check(); err != nil {
+		return fmt.Errorf("--backend %s: %w", backendIPVS, err)
+	}
+	return nil
+}
+
+// IPVS is what the IPVS backend alone has.
+type IPVS struct {
+	Scheduler string // one of those of Schedulers; empty is the first
+	Settings  ipvskernel.Settings
+}
+
+// Schedulers names the schedulers of IPVS, the default first.
+func Schedulers() []string { return ipvskernel.Schedulers() }
+
+// CheckScheduler says what is wrong with the name of a scheduler.
+func CheckScheduler(name string) error {
+	if ipvskernel.Known(name) {
+		return nil
+	}
+	return fmt.Errorf("--ipvs-scheduler %s: use one of %s", name, strings.Join(Schedulers(), ", "))
+}
+
+// DefaultIPVS has IPVS remember an idle connection as long as connection tracking does: a connection that one of the two
+// has forgotten is broken.
+func DefaultIPVS() IPVS {
+	return IPVS{Scheduler: Schedulers()[0], Settings: ipvskernel.Settings{TCP: DefaultTracking().TCPEstablished}}
 }
 
 // carrier is a services backend.
@@ -69,6 +105,12 @@ func newBackend(name string, tables *nft.Conn, config NetworkConfig) (carrier, e
 			Kernel: ipt.New(config.Netns), Local: local, ServiceCIDRs: config.ServiceCIDRs,
 			NodePortAddresses: config.NodePortAddresses, Log: config.Log, Rules: config.rules(),
 		})
+	case backendIPVS:
+		return ipvs.New(ipvs.Config{
+			Servers: ipvskernel.New(config.Netns), Device: ipvskernel.NewDevice(config.Netns), Rules: tables,
+			Scheduler: config.IPVS.Scheduler, Settings: config.IPVS.Settings, Local: local, ServiceCIDRs: config.ServiceCIDRs,
+			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
+		})
 	}
 	return nil, fmt.Errorf("there is no services backend %q: use one of %v", name, Backends())
 }
@@ -85,6 +127,9 @@ func (c NetworkConfig) rules() func(family ipt.Family, table string, total, writ
 
 // addServices adds the backend, with connections that follow it, and what else serves Services.
 func (n *Network) addServices(tables *nft.Conn) error {
+	if err := CheckKernel(n.config.Backend); err != nil {
+		return err
+	}
 	carrier, err := newBackend(n.config.Backend, tables, n.config)
 	if err != nil {
 		return err
@@ -129,10 +174,22 @@ func (n *Network) watchKernel(ctx context.Context, tables *nft.Conn, loop *recon
 		n.config.Log.Info("another program changed the rules of services: compare everything")
 		loop.Resync()
 	}
-	if n.config.Backend == "iptables" {
+	switch n.config.Backend {
+	case "iptables":
 		return ipt.New(n.config.Netns).Watch(ctx, iptables.Canary, again)
+	case backendIPVS:
+		return n.watchIPVS(ctx, tables, again)
 	}
 	return tables.Watch(ctx, nftables.TableName, again)
+}
+
+// watchIPVS looks at rules, virtual servers and the node's own addresses, each of which serves node ports.
+func (n *Network) watchIPVS(ctx context.Context, tables *nft.Conn, again func()) error {
+	watching, ctx := errgroup.WithContext(ctx)
+	watching.Go(func() error { return tables.Watch(ctx, ipvs.TableName, again) })
+	watching.Go(func() error { return ipvskernel.New(n.config.Netns).Watch(ctx, ipvs.Canary, again) })
+	watching.Go(func() error { return ipvskernel.NewDevice(n.config.Netns).Watch(ctx, again) })
+	return watching.Wait()
 }
 
 // check serves health check ports until ctx ends. They are no part of readiness: another program may have one of them.

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"eastwest/internal/kernel/ipvs"
 )
 
 var (
@@ -111,13 +113,14 @@ func environment(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	env.Setenv("EASTWEST", filepath.Join(programs, "eastwest"))
+	programs += ":" + filepath.Join(programs, "runtimes")
 	if *clients != "" {
 		programs += ":" + *clients
 	}
 	env.Setenv("PATH", programs+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"))
 	env.Setenv("KUBECONFIG", os.Getenv("SCRIPTS_KUBECONFIG"))
 	env.Setenv("CLUSTER", *name)
-	env.Setenv("EASTWEST", filepath.Join(programs, "eastwest"))
 	env.Setenv("REPOSITORY", repository)
 	for _, key := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		if value, err := exec.Command("go", "env", key).Output(); err == nil {
@@ -127,11 +130,22 @@ func environment(env *testscript.Env) error {
 	return nil
 }
 
-// installed says whether a client is here that scripts use and that no step of the build installs.
+// installed says whether something is here that scripts use and that no step of the build installs.
 func installed(client string) (bool, error) {
 	switch client {
 	case "python3-kubernetes":
 		return exec.Command("/usr/bin/python3", "-c", "import kubernetes").Run() == nil, nil
+	case "ipvs":
+		return ipvs.Check() == nil, nil
+	case "runtimes":
+		_, err := os.Stat(filepath.Join(*programs, "runtimes", "containerd"))
+		return err == nil, nil
+	case "cri-dockerd":
+		_, err := os.Stat(filepath.Join(*programs, "runtimes", "cri-dockerd"))
+		return err == nil, nil
+	case "kubelet":
+		_, err := os.Stat(filepath.Join(*programs, "kubelet"))
+		return err == nil, nil
 	case "clients":
 		return *clients != "", nil
 	}

@@ -47,7 +47,7 @@ func (f Failed) Error() string {
 }
 
 // always are the programs in every machine.
-var always = []string{"ip", "nft", "iptables", "ip6tables", "iptables-save", "iptables-restore", "ip6tables-save", "ip6tables-restore", "modprobe"}
+var always = []string{"sh", "ip", "nft", "iptables", "ip6tables", "iptables-save", "iptables-restore", "ip6tables-save", "ip6tables-restore", "ipvsadm", "modprobe"}
 
 // Run boots the machine, runs the jobs one after the other until one fails, and returns Failed then.
 func (m Machine) Run(ctx context.Context) error {

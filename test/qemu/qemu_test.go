@@ -29,7 +29,11 @@ var suite = []struct {
 	tests    string
 	modules  []string
 }{
-	{name: "harness", packages: []string{"./internal/kernel/netns"}, tests: "."},
+	{name: "proxy", packages: []string{"./internal/node"}, tests: "Proxy", modules: []string{"ip_vs"}},
+	{name: "connection tracking", packages: []string{"./internal/kernel/conntrack"}, tests: ".", modules: []string{"nf_conntrack"}},
+	{name: "nftables", packages: []string{"./internal/dataplane/services/nftables", "./internal/dataplane/services/iptables"}, tests: "Conformance", modules: []string{"sctp"}},
+	{name: "VLANs of bridges", packages: []string{"./internal/cni/program"}, tests: "VLAN", modules: []string{"bridge", "veth", "8021q"}},
+	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: ".", modules: []string{"ip_vs", "sctp"}},
 }
 
 // Tests pass on Debian's kernel.

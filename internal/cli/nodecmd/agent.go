@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -17,6 +18,7 @@ import (
 	"eastwest/internal/compile"
 	"eastwest/internal/cri/images"
 	"eastwest/internal/join"
+	"eastwest/internal/kubelet"
 	"eastwest/internal/node"
 )
 
@@ -63,11 +65,13 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringSliceVar(&f.serviceCIDRs, "service-cluster-ip-range", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack, as the server has them")
 	flags.StringVar(&c.Domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringVar(&c.Runtime, "cri", "", "socket of another container runtime, unix:///run/containerd/containerd.sock say (default: the built-in one)")
+	flags.StringVar(&c.PauseImage, "pause-image", "", "with --cri: the image that the runtime starts pods from, made by the agent; the runtime's configuration has to name it (default: none is made)")
 	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
 	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host that the built-in runtime asks for images before their registry, REGISTRY=URL; several are asked in turn")
 	flags.StringVar(&c.CNI, "cni", node.CNIPTP, "how pods are attached: ptp (a veth each, routed) or bridge (all on br0)")
 	flags.StringVar(&f.overlay, "overlay", string(compile.OverlayNone), "how other nodes' pods are reached: none (nodes share a network), vxlan, or auto (vxlan to nodes behind a router)")
 	flags.StringVar(&c.Backend, "backend", node.Backends()[0], "what carries the services: "+strings.Join(node.Backends(), " or ")+"; what another one left is taken away")
+	flags.StringVar(&c.Scheduler, "ipvs-scheduler", node.Schedulers()[0], "how the backend ipvs chooses an endpoint: "+strings.Join(node.Schedulers(), ", "))
 	flags.StringVar(&c.Healthz, "healthz-bind-address", "127.0.0.1:10256", "where to serve the service proxy's /healthz and /livez; load balancers need 0.0.0.0:10256; empty for nowhere")
 	flags.StringVar(&c.Metrics, "metrics-bind-address", "127.0.0.1:10249", "where to serve the service proxy's /metrics and /proxyMode; empty for nowhere")
 	flags.StringVar(&c.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "folder of CNI configuration")
@@ -75,6 +79,8 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringVar(&c.ResolvConf, "resolv-conf", "/etc/resolv.conf", "the node's resolvers, for names outside the cluster")
 	flags.StringVar(&c.DNSConfig, "dns-config", "", "file with upstreams, stub zones, hosts and rewrites, taken over when it changes (default: dns.yaml in --state-dir, if there)")
 	flags.StringSliceVar(&c.UnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls that pods may set beside the safe ones; kernel.msg* stands for all that begin so")
+	flags.StringVar(&c.Eviction.Hard, "eviction-hard", kubelet.DefaultEvictionHard, "what has to stay free on the node, SIGNAL<QUANTITY or SIGNAL<PERCENT; else pods are evicted")
+	flags.DurationVar(&c.Eviction.Transition, "eviction-pressure-transition-period", 5*time.Minute, "for how long the node says that it is under pressure after it was")
 	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which pods get theirs (default: the root)")
 	flags.StringToStringVar(&c.Labels, "node-labels", nil, "labels of the Node when it is registered, KEY=VALUE")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
@@ -98,7 +104,7 @@ func (f *agentFlags) parse() error {
 	if f.config.Overlay, err = compile.ParseOverlay(f.overlay); err != nil {
 		return fmt.Errorf("--overlay: %w", err)
 	}
-	if err := node.CheckBackend(f.config.Backend); err != nil {
+	if err := errors.Join(node.CheckBackend(f.config.Backend), node.CheckScheduler(f.config.Scheduler)); err != nil {
 		return err
 	}
 	if err := checkListen("--healthz-bind-address", f.config.Healthz); err != nil {

@@ -73,7 +73,14 @@ func (f *proxyFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.nodePorts, "nodeport-addresses", nil, "ranges of the node's addresses at which node ports are served, or \"primary\" for the Node's own (default: all but loopback's, 127.0.0.0/8, which has to be named)")
 	flags.BoolVar(&f.localhost, "iptables-localhost-nodeports", false, "serve node ports at 127.0.0.0/8 as well, with any backend")
 	flags.BoolVar(&c.MasqueradeAll, "masquerade-all", false, "give every connection to a service this node's address as its source")
+	c.IPVS = node.DefaultIPVS()
+	flags.StringVar(&c.IPVS.Scheduler, "ipvs-scheduler", c.IPVS.Scheduler, "how the backend ipvs chooses an endpoint: "+strings.Join(node.Schedulers(), ", "))
+	flags.DurationVar(&c.IPVS.Settings.TCP, "ipvs-tcp-timeout", c.IPVS.Settings.TCP, "how long IPVS remembers an idle connection; 0 leaves what it has")
+	flags.DurationVar(&c.IPVS.Settings.TCPFin, "ipvs-tcpfin-timeout", 0, "the same of one that one side has closed")
+	flags.DurationVar(&c.IPVS.Settings.UDP, "ipvs-udp-timeout", 0, "the same of UDP")
 	c.Tracking = node.DefaultTracking()
+	flags.IntVar(&c.Tracking.MaxPerCore, "conntrack-max-per-core", 32768, "how many connections the kernel is to track for each processor; a higher limit stays; 0 leaves what it has")
+	flags.IntVar(&c.Tracking.Min, "conntrack-min", 131072, "and how many at least, unless --conntrack-max-per-core is 0")
 	flags.DurationVar(&c.Tracking.TCPEstablished, "conntrack-tcp-timeout-established", c.Tracking.TCPEstablished, "how long the kernel remembers an idle connection; 0 leaves what it has")
 	flags.DurationVar(&c.Tracking.TCPCloseWait, "conntrack-tcp-timeout-close-wait", c.Tracking.TCPCloseWait, "the same of one that one side has closed")
 	flags.DurationVar(&c.Tracking.UDP, "conntrack-udp-timeout", 0, "the same of UDP without an answer")
@@ -93,6 +100,8 @@ func (f *proxyFlags) parse() error {
 		return nil
 	case f.kubeconfig == "" && f.master == "":
 		return errors.New("--kubeconfig is required")
+	case c.Tracking.MaxPerCore < 0 || c.Tracking.Min < 0:
+		return errors.New("--conntrack-max-per-core and --conntrack-min must not be negative")
 	case c.Detect == node.DetectBridge && c.PodBridge == "":
 		return errors.New("--detect-local-mode BridgeInterface needs --pod-bridge-interface")
 	case c.Detect == node.DetectInterfacePrefix && c.PodPrefix == "":
@@ -100,7 +109,7 @@ func (f *proxyFlags) parse() error {
 	case !slices.Contains([]string{node.DetectClusterCIDR, node.DetectNodeCIDR, node.DetectBridge, node.DetectInterfacePrefix}, c.Detect):
 		return fmt.Errorf("--detect-local-mode %s: use ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix", c.Detect)
 	}
-	if err := node.CheckBackend(c.Backend); err != nil {
+	if err := errors.Join(node.CheckBackend(c.Backend), node.CheckScheduler(c.IPVS.Scheduler)); err != nil {
 		return err
 	}
 	for flag, addr := range map[string]string{"--healthz-bind-address": c.HealthzAddress, "--metrics-bind-address": c.MetricsAddress} {

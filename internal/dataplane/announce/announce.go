@@ -2,7 +2,8 @@
 
 // Package announce makes this node answer on the nodes' network for addresses of load balancers, of which each is announced
 // by one node. What the services dataplane does not translate, a port that no Service has, is refused; it owns the nftables
-// table eastwest-announce for that.
+// table eastwest-announce for that. Where the addresses are this machine's own, as IPVS has them, its kernel answers by itself
+// and the services dataplane refuses; then the table marks the questions that are to be answered here.
 package announce
 
 import (
@@ -38,12 +39,22 @@ type Rules interface {
 type Backend struct {
 	neighbours Neighbours
 	rules      Rules
+	own        bool
 }
 
 var _ dataplane.Dataplane[table.Announcement] = (*Backend)(nil)
 
 // New makes a backend; it touches nothing before the first Apply.
-func New(neighbours Neighbours, rules Rules) *Backend { return &Backend{neighbours, rules} }
+func New(neighbours Neighbours, rules Rules) *Backend {
+	return &Backend{neighbours: neighbours, rules: rules}
+}
+
+// ForOwn makes a backend for addresses that are this machine's own, and every other node's.
+func ForOwn(neighbours Neighbours, rules Rules) *Backend {
+	return &Backend{neighbours: neighbours, rules: rules, own: true}
+}
+
+var families = []nft.Family{nft.IPv4, nft.IPv6, nft.ARP}
 
 // Apply makes announcements equal to want: first the rules, so that no address is open in between, and then what is to go,
 // so that another node may have it. An address that cannot be announced does not keep the others from it.
@@ -99,16 +110,16 @@ func (b *Backend) add(ctx context.Context, wanted map[netip.Addr]table.Object) e
 	return errors.Join(errs...)
 }
 
-// refuse writes the rules that refuse what was not translated, where they differ.
+// refuse writes the rules, where they differ: what was not translated is refused.
 func (b *Backend) refuse(ctx context.Context, addresses []netip.Addr) error {
 	slices.SortFunc(addresses, netip.Addr.Compare)
 	addresses = slices.Compact(addresses)
-	for _, family := range []nft.Family{nft.IPv4, nft.IPv6} {
+	for _, family := range families {
 		listing, err := b.rules.List(ctx, family, tableName)
 		if err != nil && !errors.Is(err, nft.ErrNotExist) {
 			return fmt.Errorf("refuse ports that no load balancer has: %w", err)
 		}
-		text := render(family, addresses)
+		text := b.render(family, addresses)
 		if strings.Join(strings.Fields(listing), " ") == strings.Join(strings.Fields(text), " ") {
 			continue
 		}
@@ -121,10 +132,13 @@ func (b *Backend) refuse(ctx context.Context, addresses []netip.Addr) error {
 }
 
 // render returns the table as nft lists it; nothing without addresses of the family.
-func render(family nft.Family, addresses []netip.Addr) string {
+func (b *Backend) render(family nft.Family, addresses []netip.Addr) string {
+	if b.own != (family == nft.ARP) {
+		return ""
+	}
 	var texts []string
 	for _, address := range addresses {
-		if address.Is4() == (family == nft.IPv4) {
+		if address.Is4() == (family != nft.IPv6) {
 			texts = append(texts, address.String())
 		}
 	}
@@ -137,6 +151,11 @@ func render(family nft.Family, addresses []netip.Addr) string {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "table %s %s {\n", family, tableName)
+	if family == nft.ARP {
+		out.WriteString("\tchain input {\n\t\ttype filter hook input priority filter - 10; policy accept;\n")
+		fmt.Fprintf(&out, "\t\tarp daddr ip %s meta mark set meta mark | 0x00004000\n\t}\n}\n", to)
+		return out.String()
+	}
 	refusal := fmt.Sprintf("\t\t%[1]s daddr %[2]s reject with tcp reset\n\t\t%[1]s daddr %[2]s reject\n\t}\n", family, to)
 	// After translation, and before a route is looked for: there is none to anywhere.
 	out.WriteString("\tchain prerouting {\n\t\ttype filter hook prerouting priority dstnat + 10; policy accept;\n" + refusal)
@@ -161,7 +180,7 @@ func (b *Backend) Dump(ctx context.Context) (string, error) {
 	for _, address := range have {
 		fmt.Fprintf(&out, "announced %s\n", address)
 	}
-	for _, family := range []nft.Family{nft.IPv4, nft.IPv6} {
+	for _, family := range families {
 		listing, err := b.rules.List(ctx, family, tableName)
 		if err != nil && !errors.Is(err, nft.ErrNotExist) {
 			return "", fmt.Errorf("dump announcements: %w", err)

@@ -181,3 +181,37 @@ func TestAddressOfNoNetwork(t *testing.T) {
 		t.Errorf("%s is answered by %q, %v", balancer4, have, err)
 	}
 }
+
+// Where every node has the address, one of them answers for it. As with IPVS, a rule keeps the others from it.
+func TestOneOfManyOwnersAnswers(t *testing.T) {
+	client := newClient(t)
+	nodes := []*node{newNode(t, client, 1), newNode(t, client, 2)}
+	for _, n := range nodes {
+		n.backend = announce.ForOwn(neighbour.New(n.ns), nft.New(n.ns))
+		run(t, n.ns, "ip addr add 192.0.2.200/32 dev lo; ip addr add 2001:db8::200/128 dev lo nodad")
+		run(t, n.ns, `nft -f - <<'END'
+table arp services {
+	chain input {
+		type filter hook input priority filter; policy accept;
+		meta mark & 0x00004000 == 0x00000000 arp operation request arp daddr ip 192.0.2.200 drop
+	}
+}
+END`)
+	}
+	for _, turn := range []int{0, 1, 0} {
+		nodes[1-turn].apply()
+		nodes[turn].apply(balancer4, balancer6)
+		for _, address := range []netip.Addr{balancer4, balancer6} {
+			want := fmt.Sprint("node", turn+1)
+			if have, err := ask(t, client, address, 80); err != nil || have != want {
+				t.Errorf("%s is answered by %q, %v; want %s", address, have, err, want)
+			}
+		}
+	}
+	for _, n := range nodes {
+		n.apply()
+		if dump, err := n.backend.Dump(t.Context()); dump != "" || err != nil {
+			t.Errorf("left behind: %q, %v", dump, err)
+		}
+	}
+}

@@ -43,12 +43,14 @@ var cases = []testCase{
 	{name: "udp-node-port-changed", play: udpNodePortChanged},
 	{name: "udp-draining", play: udpDraining},
 	{name: "udp-before-the-service", play: udpBeforeTheService},
+	{name: "tcp-endpoint-removed", play: tcpEndpointRemoved},
 	{name: "restart", play: restart},
 	{name: "affinity-across-restart", play: affinityAcrossRestart},
 	{name: "affinity-ipv6", play: affinityIPv6},
 	{name: "affinity-ends", play: affinityEnds},
 	{name: "stray-answer", play: strayAnswer},
 	{name: "sctp", play: sctp},
+	{name: "sctp-association", play: sctpAssociation},
 	{name: "foreign-marks", play: foreignMarks},
 }
 

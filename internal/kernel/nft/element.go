@@ -163,9 +163,8 @@ func flush(ctx context.Context, conn *nftables.Conn) error {
 }
 
 func handle(family Family, table, set string) *nftables.Set {
-	number := nftables.TableFamilyIPv4
-	if family == IPv6 {
-		number = nftables.TableFamilyIPv6
-	}
+	number := map[Family]nftables.TableFamily{
+		IPv4: nftables.TableFamilyIPv4, IPv6: nftables.TableFamilyIPv6, ARP: nftables.TableFamilyARP,
+	}[family]
 	return &nftables.Set{Table: &nftables.Table{Name: table, Family: number}, Name: set, HasTimeout: true}
 }

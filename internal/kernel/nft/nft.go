@@ -31,6 +31,7 @@ type Family string
 const (
 	IPv4 Family = "ip"
 	IPv6 Family = "ip6"
+	ARP  Family = "arp"
 )
 
 // Conn talks to the nftables of one network namespace. It is safe for concurrent use.

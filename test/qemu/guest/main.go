@@ -44,6 +44,9 @@ func run() (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	if said, err := exec.Command("/usr/sbin/ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("set lo up: %w: %s", err, said)
+	}
 	text, err := os.ReadFile(jobs.File)
 	if err != nil {
 		return 1, err
@@ -64,7 +67,7 @@ func run() (int, error) {
 	for _, j := range list.Jobs {
 		cmd := exec.Command(j.Dir+"/test", j.Args...)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = j.Dir, out, out
-		cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin", "HOME=/root", "EASTWEST_REQUIRE_ROOT=1"}, j.Env...)
+		cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin", "HOME=/root", "EASTWEST_REQUIRE_ROOT=1", "EASTWEST_OWN_MACHINE=1"}, j.Env...)
 		err := cmd.Run()
 		var ended *exec.ExitError
 		switch {

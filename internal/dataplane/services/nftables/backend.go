@@ -105,6 +105,9 @@ func (b *Backend) change(ctx context.Context, want table.Table[table.Service], n
 				render(old, family, have)
 			}
 			if row, ok := want.Get(name); ok {
+				if err := check(row); err != nil {
+					return fmt.Errorf("apply services: %w", err)
+				}
 				render(row, family, wanted)
 				need.include(row, family)
 			}
@@ -165,11 +168,16 @@ func (b *Backend) share(family nft.Family, old, now []table.Service, have, want 
 // sync compares everything with the kernel.
 func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) error {
 	var ops []nft.Op
+	var large []error
 	b.hairpins = map[place]int{}
 	for i, family := range families {
 		wanted := make(map[place]value, 4*want.Len())
 		var need size
 		for _, row := range want.All() {
+			if err := check(row); err != nil {
+				large = append(large, err)
+				continue // the others do not wait for this one
+			}
 			render(row, family, wanted)
 			need.include(row, family)
 			for at := range hairpins(row, family) {
@@ -190,7 +198,10 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 		ops = append(ops, diff(family, have, wanted)...)
 		ops = append(ops, clients...)
 	}
-	return b.write(ctx, ops)
+	if err := b.write(ctx, ops); err != nil {
+		return err
+	}
+	return errors.Join(large...)
 }
 
 func (b *Backend) write(ctx context.Context, ops []nft.Op) error {

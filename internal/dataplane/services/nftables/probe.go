@@ -33,6 +33,9 @@ func (b *Backend) Probe(ctx context.Context) (func(context.Context, []table.Serv
 			wanted[i] = map[place]value{}
 			var need size
 			for _, row := range rows {
+				if err := check(row); err != nil {
+					return err
+				}
 				render(row, family, wanted[i])
 				need.include(row, family)
 			}

@@ -75,7 +75,7 @@ func of(family nft.Family, addr netip.Addr) bool { return addr.Is4() == (family 
 
 // number returns the count of endpoints as the kernel keeps it in a register, in the byte order of this machine.
 func number(f table.Frontend) string {
-	n := uint32(min(len(f.Endpoints), dropped-1))
+	n := uint32(len(f.Endpoints))
 	if n > 0 {
 		n |= f.AffinitySeconds << countBits
 	}

@@ -3,6 +3,7 @@
 package nftables
 
 import (
+	"fmt"
 	"maps"
 	"math/bits"
 	"regexp"
@@ -19,6 +20,20 @@ import (
 type size struct {
 	slots    [groups]int
 	timeouts [groups][]uint32 // in seconds, sorted
+}
+
+// maxEndpoints is how many endpoints a Service may have. Each has chains and a map, and nft and the kernel take time that
+// grows with the square of these: 2 s for 1,000 endpoints of one Service, 17 s for 4,000, a minute for 8,000.
+const maxEndpoints = 8192
+
+// check refuses a service that is too large to be written in good time, so that it holds up no other.
+func check(row table.Service) error {
+	for _, f := range row.Frontends {
+		if n := len(f.Endpoints); n > maxEndpoints {
+			return fmt.Errorf("service %s has %d endpoints, and nftables serves at most %d: use --backend ipvs, or split the Service", row.Key(), n, maxEndpoints)
+		}
+	}
+	return nil
 }
 
 // include raises the size to what a service needs.

@@ -37,6 +37,15 @@ func RequireProgram(t testing.TB, name string) {
 	t.Skipf("this test needs the program %s", name)
 }
 
+// RequireOwnMachine skips the test where the machine is not the tests' own: it changes what all of its namespaces share.
+// `make qemu-test` runs it in a machine that ends with the tests.
+func RequireOwnMachine(t testing.TB) {
+	t.Helper()
+	if os.Getenv("EASTWEST_OWN_MACHINE") == "" {
+		t.Skip("this test changes the whole machine: make qemu-test")
+	}
+}
+
 // New makes a network namespace that lives as long as the test and returns its path.
 func New(t testing.TB) string {
 	t.Helper()

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/netns"
+	"eastwest/internal/table"
+)
+
+// An open TCP connection goes on when its endpoint gets no new ones, when its Service is gone, and when a new process takes
+// over, as long as the endpoint itself goes on.
+func tcpEndpointRemoved(s *scene) {
+	netDefault(s)
+	stop := s.echo(s.lab.b, "10.244.1.2:81")
+	defer stop()
+	const served = "10.244.1.2:81"
+	s.apply(row("nginx", "10.96.0.7", served))
+	conn := s.hold(s.lab.client, "tcp", vip)
+	conn.echoes("served")
+	s.apply(row("nginx", "10.96.0.7", c))
+	conn.echoes("its endpoint is removed")
+	s.spread(s.lab.client, "tcp", vip, "c")
+	s.apply(row("nginx", "10.96.0.7"))
+	conn.echoes("no endpoint is left")
+	s.expect(s.lab.client, "tcp", vip, "refused")
+	s.apply()
+	conn.echoes("the service is deleted")
+	s.expect(s.lab.client, "tcp", vip, "refused")
+	s.restart()
+	s.apply(row("other", "10.96.0.8", c))
+	conn.echoes("another process took over")
+	s.expect(s.lab.client, "tcp", vip, "refused")
+	s.apply(row("nginx", "10.96.0.7", served, c), row("other", "10.96.0.8", c))
+	conn.echoes("the service is there again")
+	s.apply(row("other", "10.96.0.8", c))
+	conn.echoes("and gone again")
+	conn.Close()
+}
+
+// echo sends back what comes over streams, until the function that it returns is called.
+func (s *scene) echo(h host, addr string) func() {
+	s.t.Helper()
+	var listener net.Listener
+	err := netns.Do(h.netns, func() (err error) {
+		listener, err = net.Listen("tcp", addr)
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				buffer := make([]byte, 64)
+				for {
+					n, err := conn.Read(buffer)
+					if err != nil {
+						return
+					}
+					if _, err := conn.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return func() { listener.Close() }
+}
+
+// echoes wants what it says to come back.
+func (h held) echoes(when string) {
+	h.scene.t.Helper()
+	_ = h.SetDeadline(time.Now().Add(patience))
+	buffer := make([]byte, 64)
+	if _, err := fmt.Fprint(h, when); err != nil {
+		h.scene.t.Fatalf("%s: %v", when, err)
+	}
+	n, err := h.Read(buffer)
+	if err != nil || string(buffer[:n]) != when {
+		h.scene.t.Fatalf("%s: %q, %v", when, buffer[:n], err)
+	}
+}
+
+// A whole association of SCTP, where the kernel has such sockets.
+func sctpAssociation(s *scene) {
+	server, err := sctpSocket(s.lab.b, netip.MustParseAddrPort("10.244.1.2:9999"))
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ESOCKTNOSUPPORT) {
+		s.t.Skip("this kernel has no SCTP sockets")
+	}
+	if err == nil {
+		err = unix.Listen(server, 8)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { unix.Close(server) })
+	go answerAssociations(server)
+	r := row("nginx", "10.96.0.7", b)
+	r.Frontends = append(r.Frontends, frontend(table.ClusterIP, netip.MustParseAddr("10.96.0.7"), table.SCTP, 9000, "10.244.1.2:9999"))
+	s.apply(r)
+	client, err := sctpSocket(s.lab.client, netip.MustParseAddrPort("10.244.0.9:0"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer unix.Close(client)
+	buffer := make([]byte, 64)
+	n := 0
+	if err = unix.Connect(client, &unix.SockaddrInet4{Addr: [4]byte{10, 96, 0, 7}, Port: 9000}); err == nil {
+		if _, err = unix.Write(client, []byte("?")); err == nil {
+			n, err = unix.Read(client, buffer)
+		}
+	}
+	if err != nil || string(buffer[:n]) != "b 10.244.0.9" {
+		s.t.Errorf("the association answers %q, %v", buffer[:n], err)
+	}
+}
+
+// sctpSocket makes a socket in a host that is bound to one of its addresses, so that the association has this one alone.
+func sctpSocket(h host, at netip.AddrPort) (int, error) {
+	fd := -1
+	err := netns.Do(h.netns, func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+		return err
+	})
+	if err != nil {
+		return -1, err
+	}
+	limit := unix.NsecToTimeval(patience.Nanoseconds())
+	err = errors.Join(
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit),
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}),
+	)
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// answerAssociations answers one association with b's name and the client's address.
+func answerAssociations(server int) {
+	fd, from, err := unix.Accept(server)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Read(fd, make([]byte, 64)); err != nil {
+		return
+	}
+	if client, ok := from.(*unix.SockaddrInet4); ok {
+		_, _ = unix.Write(fd, []byte("b "+netip.AddrFrom4(client.Addr).String()))
+	}
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"eastwest/internal/kernel/sysctl"
+)
+
+const (
+	limitName   = "net/netfilter/nf_conntrack_max"
+	bucketsFile = "/sys/module/nf_conntrack/parameters/hashsize"
+
+	// perBucket is how many entries a bucket of the kernel's table has when it is full, as the kernel chooses it itself.
+	perBucket = 4
+)
+
+// Raise has the kernel track as many connections at least. A higher limit stays. Only the machine's own network namespace may
+// change it, for all of them: elsewhere the error is os.ErrPermission.
+func (c *Conn) Raise(limit int) error {
+	return c.do(func() error {
+		text, err := sysctl.Get(limitName)
+		if err != nil {
+			return err
+		}
+		have, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("read sysctl %s: %w", limitName, err)
+		}
+		if have >= limit {
+			return nil
+		}
+		if err := sysctl.Set(limitName, strconv.Itoa(limit)); err != nil {
+			return err
+		}
+		return widen(limit / perBucket)
+	})
+}
+
+// widen gives the table as many buckets at least.
+func widen(buckets int) error {
+	text, err := os.ReadFile(bucketsFile)
+	if err != nil {
+		return fmt.Errorf("read how many buckets connection tracking has: %w", err)
+	}
+	have, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", bucketsFile, err)
+	}
+	if have >= buckets {
+		return nil
+	}
+	if err := os.WriteFile(bucketsFile, []byte(strconv.Itoa(buckets)), 0o600); err != nil {
+		return fmt.Errorf("give connection tracking %d buckets: %w", buckets, err)
+	}
+	return nil
+}
