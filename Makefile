@@ -17,6 +17,7 @@
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
 #   make bench-kubelet   how pods start, beside Kubernetes' own kubelet on containerd
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
+#   make bench-paths   pods of different hosts beside the same path set up by hand
 
 GO       ?= go
 
@@ -34,7 +35,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-kubelet bench-dns clean packages qemu-test runtimes-test kubelet-test
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-kubelet bench-dns bench-paths clean packages qemu-test runtimes-test kubelet-test
 
 build:
 	@scripts/require.sh build
@@ -141,6 +142,10 @@ bench: build packages
 bench-kubelet: build packages
 	@scripts/require.sh test
 	cd bench && $(GO) run ./kubelet -bin $(CURDIR)/bin $(ARGS)
+
+# From a pod to one on another host, plain and inside VXLAN, beside the same path set up by hand.
+bench-paths: build packages
+	cd bench && $(GO) run ./paths -bin $(CURDIR)/bin $(ARGS)
 
 # Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory. ARGS go to the benchmark:
 # make bench-dns ARGS='-sizes 1000x10,10000x10,100000x0'
