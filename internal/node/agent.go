@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -208,25 +209,45 @@ func (a *agent) addImages(ctx context.Context) error {
 	return nil
 }
 
-// giveImages puts the built-in images, and the one that sandboxes are started from, into another runtime's store.
+// giveImages puts the built-in images into another runtime's store. A runtime that is away, or goes meanwhile, must not end the agent.
 func (a *agent) giveImages(ctx context.Context) error {
-	if len(a.Images) > 0 || a.PauseImage != "" {
-		store, err := transfer.Open(ctx, a.Runtime)
-		if err != nil {
-			return err
+	for len(a.Images) > 0 || a.PauseImage != "" {
+		err := a.giveImagesOnce(ctx)
+		if err == nil {
+			break
 		}
-		if a.PauseImage != "" {
-			if err := store.AddPause(ctx, a.PauseImage, runtime.GOARCH); err != nil {
-				return err
-			}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		for name, program := range a.Images {
-			if err := store.AddBinary(ctx, name, program); err != nil {
-				return err
-			}
+		a.Log.WarnContext(ctx, "the container runtime lacks the built-in images, will retry", "err", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(imagesRetry):
 		}
 	}
 	close(a.imagesThere)
+	return nil
+}
+
+// imagesRetry is the pause after a runtime that took an image not.
+const imagesRetry = time.Second
+
+func (a *agent) giveImagesOnce(ctx context.Context) error {
+	store, err := transfer.Open(ctx, a.Runtime)
+	if err != nil {
+		return err
+	}
+	if a.PauseImage != "" {
+		if err := store.AddPause(ctx, a.PauseImage, runtime.GOARCH); err != nil {
+			return err
+		}
+	}
+	for name, program := range a.Images {
+		if err := store.AddBinary(ctx, name, program); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ package nodecmd
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,8 +24,13 @@ type imageStore interface {
 	Load(ctx context.Context, archive string) ([]string, error)
 }
 
+// runtimeTimeout is how long another runtime may take to answer at all.
+const runtimeTimeout = 30 * time.Second
+
 func openStore(ctx context.Context, root, endpoint string) (imageStore, error) {
 	if endpoint != "" {
+		ctx, cancel := context.WithTimeout(ctx, runtimeTimeout)
+		defer cancel()
 		return transfer.Open(ctx, endpoint)
 	}
 	return images.Open(root)

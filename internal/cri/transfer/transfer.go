@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"google.golang.org/grpc"
@@ -30,18 +31,27 @@ type Store struct {
 	command []string // takes an archive as its last argument
 }
 
-// Open waits until the runtime at endpoint (unix:///path) answers, and finds out how images get into its store.
+// retryPeriod is the pause between questions to a runtime that does not answer yet: containerd listens before it can.
+const retryPeriod = 100 * time.Millisecond
+
+// Open waits until the runtime at endpoint (unix:///path) answers, for as long as ctx lasts, and finds out how images get into its store.
 func Open(ctx context.Context, endpoint string) (*Store, error) {
 	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the container runtime at %s: %w", endpoint, err)
 	}
 	defer conn.Close()
-	answer, err := runtimeapi.NewRuntimeServiceClient(conn).Version(ctx, &runtimeapi.VersionRequest{}, grpc.WaitForReady(true))
-	if err != nil {
-		return nil, fmt.Errorf("ask the container runtime at %s for its name: %w", endpoint, err)
+	for {
+		answer, err := runtimeapi.NewRuntimeServiceClient(conn).Version(ctx, &runtimeapi.VersionRequest{})
+		if err == nil {
+			return storeOf(answer.GetRuntimeName(), endpoint)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("ask the container runtime at %s for its name: %w", endpoint, err)
+		case <-time.After(retryPeriod):
+		}
 	}
-	return storeOf(answer.GetRuntimeName(), endpoint)
 }
 
 func storeOf(runtime, endpoint string) (*Store, error) {
