@@ -8,8 +8,11 @@
 #   make cni-bench   the CNI plugins beside the reference ones
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
+#   make components-test   Kubernetes' own controllers, scheduler, proxy and DNS as clients of the server
 #   make qemu-test   tests of what this machine's kernel may lack, on Debian's kernel in an emulated machine
 #   make conformance    Kubernetes' own sig-network conformance specs on a fresh local cluster
+#   make runtimes-test   a cluster on containerd and one on Docker, both from Debian's packages; neither is installed
+#   make kubelet-test   Kubernetes' own kubelet on our container runtime, CNI plugins, proxy and DNS
 #   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
@@ -30,7 +33,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test cni-test cni-bench qemu-test conformance critest bench bench-dns clean packages
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-dns clean packages qemu-test runtimes-test kubelet-test
 
 build:
 	@scripts/require.sh build
@@ -60,7 +63,17 @@ unit:
 
 cluster-test: build
 	@scripts/require.sh test
+	@scripts/runtimes.sh $(CURDIR)/bin/runtimes
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
+
+# Kubernetes' own controllers, scheduler, proxy and DNS as clients of the server; compiling them takes many minutes.
+components-test: components
+	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/components -script '8[34]-*'
+
+components: build packages
+	@scripts/require.sh test
+	cd test/components && $(GO) build $(LDFLAGS) -o $(CURDIR)/bin/components/ tool && mv $(CURDIR)/bin/components/server $(CURDIR)/bin/components/etcd
+	cd bench/dns && $(GO) build -ldflags '-s -w' -o $(CURDIR)/bin/components/ ./coredns
 
 # The CNI plugins under cnitool, podman and containerd; all are downloaded, nothing is installed.
 cni-test: build packages
@@ -94,6 +107,18 @@ clients-test: build packages
 qemu-test:
 	@scripts/require.sh qemu
 	$(GO) test -vet=off -count=1 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
+# A cluster on containerd and one on Docker behind cri-dockerd.
+runtimes-test: build packages
+	@scripts/require.sh test
+	@scripts/runtimes.sh $(CURDIR)/bin/runtimes
+	@scripts/cri-dockerd.sh $(CURDIR)/bin/runtimes
+	$(GO) test -vet=off -count=1 -timeout 10m ./test/cluster -args -bin $(CURDIR)/bin -script '96-runtimes'
+
+# Kubernetes' own kubelet on our container runtime, CNI plugins, proxy and DNS.
+kubelet-test: build packages
+	@scripts/require.sh test
+	cd test/kubelet && $(GO) build -ldflags "-X $(KUBERNETES_VERSION).gitVersion=$(KUBERNETES)" -o $(CURDIR)/bin/kubelet ./kubelet
+	$(GO) test -vet=off -count=1 -timeout 10m ./test/cluster -args -bin $(CURDIR)/bin -script '98-kubelet'
 
 # Kubernetes' own specs on a fresh cluster; it compiles them first, which takes long.
 # ARGS go to the runner: make conformance ARGS='-focus=DNS -procs=2'
@@ -111,9 +136,10 @@ bench: build packages
 	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
 	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
 
-# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory.
+# Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory. ARGS go to the benchmark:
+# make bench-dns ARGS='-sizes 1000x10,10000x10,100000x0'
 bench-dns: build
-	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node -endpoints 10
+	cd bench/dns && $(GO) test -vet=off ./parity && $(GO) run . -node $(CURDIR)/bin/eastwest-node $(ARGS)
 
 clean:
 	rm -rf bin

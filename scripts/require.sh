@@ -14,6 +14,7 @@ python3:python3:the HTTP server of the article
 ping:iputils-ping:the article reaches hosts with it
 iptables-restore:iptables:rules of services in the other way
 crun:crun:the other OCI runtime
+openssl:openssl:certificates of DNS over TLS
 dpkg-deb:dpkg:unpacks the packages that test images are made of'
 qemu_needs='qemu-system-x86_64:qemu-system-x86:emulates a machine for kernels other than the host'"'"'s
 cpio:cpio:packs the file system of that machine

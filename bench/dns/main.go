@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -20,20 +22,34 @@ import (
 type options struct {
 	node, coredns       string // programs
 	services, endpoints int
+	sizes               []size
 	runs                int
 	length              time.Duration
 	dir                 string
+	only                *regexp.Regexp // measurements by name
 }
 
+func (o *options) wanted(measurement string) bool { return o.only.MatchString(measurement) }
+
 func main() {
+	runtime.LockOSThread() // servers end with the thread that started them
 	var o options
 	flag.StringVar(&o.node, "node", "../../bin/eastwest-node", "program that serves `eastwest dns`")
 	flag.StringVar(&o.coredns, "coredns", "", "CoreDNS program; built from ./coredns where it is empty")
-	flag.IntVar(&o.services, "services", 1000, "number of services")
-	flag.IntVar(&o.endpoints, "endpoints", 0, "number of endpoints of each")
+	sizes := flag.String("sizes", "1000x10", "clusters to measure: services x endpoints of each, several with commas between")
 	flag.IntVar(&o.runs, "runs", 5, "how often each is asked")
 	flag.DurationVar(&o.length, "length", 3*time.Second, "how long each time")
+	only := flag.String("only", "", "measure only what has a name that this regular expression matches")
 	flag.Parse()
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		fmt.Fprintln(os.Stderr, "dns: -only:", err)
+		os.Exit(2)
+	}
+	if o.sizes, err = parseSizes(*sizes); err != nil {
+		fmt.Fprintln(os.Stderr, "dns: -sizes:", err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := o.run(ctx); err != nil {
@@ -53,35 +69,54 @@ func (o *options) run(ctx context.Context) (err error) {
 			return fmt.Errorf("build CoreDNS: %w\n%s", err, out)
 		}
 	}
+	all := &summaries{}
+	for _, size := range o.sizes {
+		o.services, o.endpoints = size.services, size.endpoints
+		if err := o.runSize(ctx, all); err != nil {
+			return err
+		}
+	}
+	all.print(o.sizes)
+	return nil
+}
+
+// runSize measures one cluster.
+func (o *options) runSize(ctx context.Context, all *summaries) error {
+	fmt.Printf("== %d services of %d endpoints\n", o.services, o.endpoints)
 	api, err := serveAPI(o.services, o.endpoints)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
 	servers, err := o.start(api.URL)
-	defer func() {
-		for _, s := range servers {
-			err = errors.Join(err, s.stop())
-		}
-	}()
-	if err != nil {
-		return err
+	if err == nil {
+		err = o.measureAll(ctx, api, servers, all)
 	}
+	for _, s := range servers {
+		err = errors.Join(err, s.stop())
+	}
+	return err
+}
+
+func (o *options) measureAll(ctx context.Context, api *api, servers []*server, all *summaries) error {
 	for _, w := range workloads {
-		if err := o.measure(ctx, w, servers); err != nil {
+		if !o.wanted(w.name) {
+			continue
+		}
+		if err := o.measure(ctx, w, servers, all); err != nil {
 			return err
 		}
 	}
 	if o.endpoints > 0 {
-		if err := printTimes(api, servers); err != nil {
+		if err := o.printTimes(api, servers); err != nil {
 			return err
 		}
 	}
-	return printMemory(servers)
+	return printMemory(servers, all)
 }
 
 // measure asks every server in turn, again and again, so that what else the machine does hits all of them alike.
-func (o *options) measure(ctx context.Context, w workload, servers []*server) error {
+func (o *options) measure(ctx context.Context, w workload, servers []*server, all *summaries) error {
 	file := filepath.Join(o.dir, "queries")
 	if err := os.WriteFile(file, []byte(w.queries(o.services)), 0o600); err != nil {
 		return err
@@ -101,6 +136,7 @@ func (o *options) measure(ctx context.Context, w workload, servers []*server) er
 	fmt.Printf("%s, %d services\n", w.name, o.services)
 	for _, s := range servers {
 		fmt.Printf("  %-9s %s\n", s.name, summary(results[s], results[servers[0]]))
+		all.add(w.name+", q/s", s.name, middleRate(results[s]))
 	}
 	return nil
 }

@@ -16,18 +16,34 @@ import (
 // clientAddress is where a pod of the first namespace asks from: an endpoint of the first service has this address.
 const clientAddress = "127.0.0.9"
 
+// families are what a client asks for: one, or both at once as getaddrinfo(3) does.
+var families = map[bool][]uint16{false: {mdns.TypeA}, true: {mdns.TypeA, mdns.TypeAAAA}}
+
+const searchPath = "outside name through the search path, cold"
+
 // searchNames is how many names are looked for.
 const searchNames = 300
 
 // search looks outside names up as the C library of a pod does, with ndots:5, and returns the median time for one.
-func search(s *server) (time.Duration, error) {
+func search(both bool) func(*server) (time.Duration, error) {
 	namespace, _, _ := serviceOf(0)
+	path := []string{namespace + ".svc.cluster.local.", "svc.cluster.local.", "cluster.local.", ""}
+	return func(s *server) (time.Duration, error) { return lookUp(s, path, families[both]) }
+}
+
+// bare asks the resolver behind all others itself: what no cold answer can take less than.
+func bare(both bool) func(*server) (time.Duration, error) {
+	return func(s *server) (time.Duration, error) { return lookUp(s, []string{""}, families[both]) }
+}
+
+// lookUp looks for names that nobody asked about before.
+func lookUp(s *server, path []string, types []uint16) (time.Duration, error) {
 	times := make([]time.Duration, 0, searchNames)
-	run := rand.Uint32() // names that nobody asked about before
+	run := rand.Uint32()
 	for i := range searchNames {
 		name := fmt.Sprintf("search-%d-%d.example.com.", run, i)
 		began := time.Now()
-		if err := lookFor(s, name, []string{namespace + ".svc.cluster.local.", "svc.cluster.local.", "cluster.local.", ""}); err != nil {
+		if err := lookFor(s, name, path, types); err != nil {
 			return 0, err
 		}
 		times = append(times, time.Since(began))
@@ -36,14 +52,32 @@ func search(s *server) (time.Duration, error) {
 	return times[len(times)/2], nil
 }
 
-func lookFor(s *server, name string, path []string) error {
-	c := mdns.Client{Timeout: 5 * time.Second, Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(clientAddress)}}}
+// lookFor goes through a search path: from one socket, and at each step with all types at once.
+func lookFor(s *server, name string, path []string, types []uint16) error {
+	raw, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(clientAddress)}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: s.port})
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	if err := raw.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	conn := &mdns.Conn{Conn: raw}
 	for _, suffix := range path {
-		m, _, err := c.Exchange(new(mdns.Msg).SetQuestion(name+suffix, mdns.TypeA), fmt.Sprint("127.0.0.1:", s.port))
-		if err != nil {
-			return err
+		for _, family := range types {
+			if err := conn.WriteMsg(new(mdns.Msg).SetQuestion(name+suffix, family)); err != nil {
+				return err
+			}
 		}
-		if m.Rcode == mdns.RcodeSuccess && len(m.Answer) > 0 {
+		found := false
+		for range types {
+			m, err := conn.ReadMsg()
+			if err != nil {
+				return fmt.Errorf("ask %s about %s: %w", s.name, name+suffix, err)
+			}
+			found = found || m.Rcode == mdns.RcodeSuccess && len(m.Answer) > 0
+		}
+		if found {
 			return nil
 		}
 	}
@@ -85,30 +119,53 @@ func change(api *api, s *server) (time.Duration, error) {
 	return times[len(times)/2], nil
 }
 
-// printTimes prints what takes a client's time, for those that know the cluster.
-func printTimes(api *api, servers []*server) error {
+// printTimes prints what takes a client's time, for those that know the cluster. What the resolver behind them takes by
+// itself is in what they take of an outside name.
+func (o *options) printTimes(api *api, servers []*server) error {
 	for _, what := range []struct {
 		name    string
 		measure func(*server) (time.Duration, error)
+		alone   func(*server) (time.Duration, error) // the resolver; nil if it has no part in it
 	}{
-		{"outside name through the search path, cold", search},
-		{"changed endpoint, until it is in answers", func(s *server) (time.Duration, error) { return change(api, s) }},
+		{searchPath + " (knot: the resolver itself)", search(false), bare(false)},
+		{searchPath + ", both families at once", search(true), bare(true)},
+		{"changed endpoint, until it is in answers", func(s *server) (time.Duration, error) { return change(api, s) }, nil},
 	} {
-		fmt.Println(what.name + ", median")
-		var ours time.Duration
+		if !o.wanted(what.name) {
+			continue
+		}
+		fmt.Println(what.name + ", median of " + fmt.Sprint(o.runs) + " runs' medians")
+		times := map[*server][]time.Duration{}
+		for range o.runs {
+			for _, s := range servers {
+				measure := what.measure
+				if s.name == "knot" {
+					measure = what.alone // it serves a file
+				}
+				if measure == nil {
+					continue
+				}
+				took, err := measure(s)
+				if err != nil {
+					return err
+				}
+				times[s] = append(times[s], took)
+			}
+		}
+		ours := middle(times[servers[0]])
 		for _, s := range servers {
-			if s.name == "knot" {
-				continue // serves a file
+			if took := middle(times[s]); took > 0 {
+				fmt.Printf("  %-9s %7.3f ms, eastwest takes %.2f of it\n", s.name, float64(took.Microseconds())/1000, float64(ours)/float64(took))
 			}
-			took, err := what.measure(s)
-			if err != nil {
-				return err
-			}
-			if ours == 0 {
-				ours = took
-			}
-			fmt.Printf("  %-9s %7.3f ms, eastwest takes %.2f of it\n", s.name, float64(took.Microseconds())/1000, float64(ours)/float64(took))
 		}
 	}
 	return nil
+}
+
+func middle(times []time.Duration) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -46,6 +45,7 @@ func (o *options) start(api string) ([]*server, error) {
 			return started, err
 		}
 		s.cmd.Stdout, s.cmd.Stderr = log, log
+		s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a benchmark that is killed leaves nobody at the ports
 		begin := time.Now()
 		if err := s.cmd.Start(); err != nil {
 			return started, fmt.Errorf("start %s: %w", s.name, err)
@@ -85,7 +85,7 @@ func (s *server) stop() error {
 	return nil
 }
 
-func printMemory(servers []*server) error {
+func printMemory(servers []*server, all *summaries) error {
 	fmt.Fprintln(os.Stdout, "resident memory afterwards, and from start to the first right answer")
 	for _, s := range servers {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
@@ -93,11 +93,13 @@ func printMemory(servers []*server) error {
 			return err
 		}
 		_, rest, _ := strings.Cut(string(status), "VmRSS:")
-		kb, err := strconv.Atoi(strings.Fields(rest)[0])
-		if err != nil {
+		var kb int
+		if _, err := fmt.Sscan(rest, &kb); err != nil {
 			return fmt.Errorf("read memory of %s: %w", s.name, err)
 		}
 		fmt.Fprintf(os.Stdout, "  %-9s %4d MB  %5d ms\n", s.name, kb/1024, s.ready.Milliseconds())
+		all.add("memory, MB", s.name, float64(kb)/1024)
+		all.add("start, ms", s.name, float64(s.ready.Milliseconds()))
 	}
 	return nil
 }

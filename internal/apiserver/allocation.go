@@ -44,7 +44,7 @@ type allocation struct {
 func newAllocation(config Config, native *controlplaneapiserver.Config, client kubernetes.Interface) (*allocation, error) {
 	a := &allocation{config: config, owner: &services.Owner{}}
 	for _, cidr := range config.ServiceCIDRs {
-		a.addresses = append(a.addresses, services.NewAddresses(cidr, client.NetworkingV1().IPAddresses(), a.owner))
+		a.addresses = append(a.addresses, services.NewAddresses(cidr, client, a.owner, config.Log))
 	}
 	informers := native.VersionedInformers
 	networking := informers.Networking().V1()

@@ -26,7 +26,7 @@ func newUp(s Streams) *cobra.Command {
 		Long: `Start a cluster on this machine: every node has its own network, file system and host name, joined by a bridge.
 It returns when every node is Ready and DNS answers. The first node is the control plane and takes pods as well.
 The context eastwest-NAME is merged into the usual kubeconfig, or written to the file given by --kubeconfig.`,
-		Example: "  eastwest up\n  eastwest up --name two --nodes 5 --kubeconfig two.kubeconfig\n  eastwest up --cni bridge --overlay vxlan\n  eastwest up --ip-family dual",
+		Example: "  eastwest up\n  eastwest up --name two --nodes 5 --kubeconfig two.kubeconfig\n  eastwest up --cni bridge --overlay vxlan\n  eastwest up --cri containerd\n  eastwest up --ip-family dual",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			options.IPFamily = cluster.IPFamily(family)
@@ -53,7 +53,7 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	nameFlag(cmd, &options.Name)
 	flags.IntVar(&options.Nodes, "nodes", options.Nodes, "number of nodes, the control plane among them")
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "file to write the context to (default: as kubectl, $KUBECONFIG or ~/.kube/config)")
-	flags.StringVar(&family, "ip-family", string(options.IPFamily), "IP families of nodes, pods and services: ipv4, ipv6 or dual, with IPv4 first")
+	flags.StringVar(&family, "ip-family", string(options.IPFamily), "IP families of nodes, pods and services: ipv4, ipv6, dual with IPv4 first, or dual-ipv6 with IPv6 first")
 	flags.StringSliceVar(&node, "node-cidr", nil, "address range of the nodes, with dual one of each family (default: the first free private range from 172.18.0.0/16 on, from fd00:172:18::/64 on)")
 	flags.StringSliceVar(&pod, "pod-cidr", nil, "address range of pods (default: 10.244.0.0/16, fd00:10:244::/56)")
 	flags.StringSliceVar(&service, "service-cidr", nil, "address range of services (default: 10.96.0.0/12, fd00:10:96::/112)")
@@ -63,6 +63,9 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	flags.StringVar(&options.CNI, "cni", "", "how pods are attached to their node: ptp, a cable each, or bridge, all on br0 (default ptp)")
 	flags.StringVar(&options.Overlay, "overlay", "", "how nodes reach each other's pods: none, by plain routes; vxlan, encapsulated; auto, encapsulated where there is a router between (default none)")
 	flags.StringVar(&options.Backend, "backend", "", "what carries services on the nodes: nftables, iptables or ipvs (default nftables)")
+	flags.StringSliceVar(&options.Controllers, "controllers", nil, "controllers that the server runs: * for all, NAME for one, -NAME for all but one; eastwest server --help has the names (default *)")
+	flags.StringVar(&options.CRI, "cri", "", "container runtime of the nodes: containerd or docker, whose programs this host must have (default: the one that is built in)")
+	flags.StringArrayVar(&options.Mirrors, "registry-mirror", nil, "host that nodes ask for images before their registry, REGISTRY=URL; several are asked in turn")
 	flags.StringVar(&options.ResolvConf, "resolv-conf", options.ResolvConf, "file that names the resolvers for names outside the cluster")
 	flags.DurationVar(&options.Wait, "wait", options.Wait, "how long the cluster may take to serve")
 	flags.BoolVar(&options.Retain, "retain", false, "keep a cluster that did not come up, to look at it")

@@ -26,7 +26,7 @@ func (c *Clusters) Ask(ctx context.Context, r *Record, nodes []Node, command ...
 				return fmt.Errorf("node %s is not there: start it with eastwest node start --name %s %s", node.Name, r.Name, node.Name)
 			}
 			var out, problem bytes.Buffer
-			err := m.Run(ctx, nodeEnv(), machine.Streams{Out: &out, Err: &problem}, slices.Clone(command)...)
+			err := m.Run(ctx, r.nodeEnv(), machine.Streams{Out: &out, Err: &problem}, slices.Clone(command)...)
 			if err != nil {
 				return fmt.Errorf("node %s: %w: %s", node.Name, err, bytes.TrimSpace(problem.Bytes()))
 			}

@@ -25,7 +25,7 @@ func (b *bed) sh(t *testing.T, cluster, node, script string) string {
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	if err := m.Run(t.Context(), nodeEnv(), machine.Streams{Out: &out, Err: &errs}, "sh", "-c", script); err != nil {
+	if err := m.Run(t.Context(), (&Record{}).nodeEnv(), machine.Streams{Out: &out, Err: &errs}, "sh", "-c", script); err != nil {
 		t.Fatalf("%s: %v: %s", script, err, errs.String())
 	}
 	return strings.TrimSpace(out.String())

@@ -13,9 +13,13 @@ func (c *Clusters) Exec(ctx context.Context, cluster, name string, command ...st
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("enter node %s: this needs root: run it with sudo", name)
 	}
-	m, err := c.Machine(ctx, cluster, name)
+	record, err := c.Record(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	return m.Exec(nodeEnv(), command...)
+	node, err := record.Node(name)
+	if err != nil {
+		return err
+	}
+	return c.machine(record, node).Exec(record.nodeEnv(), command...)
 }

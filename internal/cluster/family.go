@@ -11,12 +11,18 @@ import (
 // IPFamily says which IP families a cluster has.
 type IPFamily string
 
-// The choices of --ip-family. With IPDual, IPv4 is the primary one.
+// The choices of --ip-family. With IPDual, IPv4 is the primary one, and with IPDual6 IPv6 is.
 const (
-	IPv4   IPFamily = "ipv4"
-	IPv6   IPFamily = "ipv6"
-	IPDual IPFamily = "dual"
+	IPv4    IPFamily = "ipv4"
+	IPv6    IPFamily = "ipv6"
+	IPDual  IPFamily = "dual"
+	IPDual6 IPFamily = "dual-ipv6"
 )
+
+// Families are the choices.
+func Families() []string {
+	return []string{string(IPv4), string(IPv6), string(IPDual), string(IPDual6)}
+}
 
 // family is what the plan of a cluster needs to know of one IP family.
 type family struct {
@@ -52,6 +58,8 @@ func (f IPFamily) families() []family {
 		return []family{ipv6()}
 	case IPDual:
 		return []family{ipv4(), ipv6()}
+	case IPDual6:
+		return []family{ipv6(), ipv4()}
 	}
 	return nil
 }

@@ -57,8 +57,8 @@ func (c *Clusters) loadInto(ctx context.Context, r *Record, node Node, file stri
 	}
 	var out, problems bytes.Buffer
 	inside := filepath.Join(machine.StateMount, filepath.Base(dir), filepath.Base(file))
-	command := c.config.Programs.Load(inside)
-	if err := m.Run(ctx, nodeEnv(), machine.Streams{Out: &out, Err: &problems}, command...); err != nil {
+	command := c.config.Programs.Load(r, inside)
+	if err := m.Run(ctx, r.nodeEnv(), machine.Streams{Out: &out, Err: &problems}, command...); err != nil {
 		return nil, fmt.Errorf("%s: %s", command[0], strings.TrimSpace(problems.String()))
 	}
 	return strings.Fields(out.String()), nil

@@ -35,7 +35,7 @@ func (c *Clusters) Logs(ctx context.Context, cluster, name string, options LogOp
 	if err != nil {
 		return err
 	}
-	components := expected(node)
+	components := record.expected(node)
 	if options.Component != "" {
 		if !slices.Contains(components, options.Component) {
 			return fmt.Errorf("node %s has no component %q: it has %s", node.Name, options.Component, strings.Join(components, ", "))

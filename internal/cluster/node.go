@@ -34,11 +34,17 @@ const (
 )
 
 // expected lists the processes that a node has when all is well.
-func expected(node Node) []string {
+func (r *Record) expected(node Node) []string {
+	names := []string{processAgent}
 	if node.Role == RoleControlPlane {
-		return []string{processServer, processAgent}
+		names = []string{processServer, processAgent}
 	}
-	return []string{processAgent}
+	if runtime, ok := r.runtime(); ok {
+		for _, part := range runtime.parts {
+			names = append(names, part.name)
+		}
+	}
+	return names
 }
 
 // Nodes lists the nodes of a cluster.
@@ -64,13 +70,13 @@ func (c *Clusters) status(r *Record, node Node) (NodeStatus, error) {
 		return NodeStatus{}, err
 	}
 	status := NodeStatus{Node: node, Primary: node.Address(), Cluster: r.Name, Status: StatusDegraded, Processes: map[string]int{}}
-	for _, name := range expected(node) {
+	for _, name := range r.expected(node) {
 		if records[name].Alive() {
 			status.Processes[name] = records[name].PID
 		}
 	}
 	switch len(status.Processes) {
-	case len(expected(node)):
+	case len(r.expected(node)):
 		status.Status = StatusRunning
 	case 0:
 		status.Status = StatusStopped

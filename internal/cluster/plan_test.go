@@ -149,11 +149,13 @@ func TestRangesAreThoseOfTheFamilies(t *testing.T) {
 		{IPv4, "", "10.244.0.0/16", ""},
 		{IPv6, "", "fd00:10:244::/56", ""},
 		{IPDual, "", "10.244.0.0/16 fd00:10:244::/56", ""},
+		{IPDual6, "", "fd00:10:244::/56 10.244.0.0/16", ""},
 		{IPDual, "10.1.0.0/16 fd00:1::/56", "10.1.0.0/16 fd00:1::/56", ""},
 		{IPv4, "fd00:1::/56", "", "--ip-family ipv4 needs an IPv4 range"},
 		{IPv6, "10.1.0.0/16", "", "--ip-family ipv6 needs an IPv6 range"},
 		{IPDual, "10.1.0.0/16", "", "needs an IPv4 range and an IPv6 range"},
 		{IPDual, "fd00:1::/56 10.1.0.0/16", "", "needs an IPv4 range and an IPv6 range"},
+		{IPDual6, "10.1.0.0/16 fd00:1::/56", "", "needs an IPv6 range and an IPv4 range"},
 	} {
 		r := Record{Name: "dev", IPFamily: test.family}
 		err := r.chooseRanges(Options{Nodes: 1, PodCIDRs: prefixes(test.pods)}, nil)

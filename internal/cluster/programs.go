@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"eastwest/internal/cluster/machine"
 )
@@ -24,7 +25,7 @@ type Programs struct {
 	// Install is run once on each node before its agent; nil or empty for nothing.
 	Install func() []string
 	// Load is run on each node to put an archive, which it reads at the given path, into the node's image store.
-	Load func(archive string) []string
+	Load func(r *Record, archive string) []string
 	// Ready returns when the whole cluster serves, and reports how far it is.
 	Ready func(ctx context.Context, target ReadyTarget) error
 }
@@ -73,6 +74,9 @@ func serverCommand(r *Record) []string {
 	for _, pool := range r.LoadBalancers {
 		command = append(command, "--load-balancer-pool", pool.String())
 	}
+	if len(r.Controllers) > 0 {
+		command = append(command, "--controllers", strings.Join(r.Controllers, ","))
+	}
 	return command
 }
 
@@ -87,6 +91,12 @@ func agentCommand(r *Record, node Node) []string {
 		"--service-cluster-ip-range", list(r.ServiceCIDRs),
 		"--cluster-domain", r.Domain,
 		"--builtin-image", "eastwest.local/tool=" + inNode("eastwest-tool"),
+	}
+	if runtime, ok := r.runtime(); ok {
+		command = append(command, "--cri", runtime.endpoint, "--pause-image", pauseImage)
+	}
+	for _, mirror := range r.Mirrors {
+		command = append(command, "--registry-mirror", mirror)
 	}
 	if r.CNI != "" {
 		command = append(command, "--cni", r.CNI)
@@ -111,6 +121,10 @@ func installCommand() []string {
 	return []string{inNode("eastwest-cni"), "install", "--dir", "/opt/cni/bin"}
 }
 
-func loadCommand(archive string) []string {
-	return []string{inNode("eastwest-node"), "image", "load", "--root", criRoot, archive}
+func loadCommand(r *Record, archive string) []string {
+	command := []string{inNode("eastwest-node"), "image", "load"}
+	if runtime, ok := r.runtime(); ok {
+		return append(command, "--cri", runtime.endpoint, archive)
+	}
+	return append(command, "--root", criRoot, archive)
 }

@@ -32,11 +32,18 @@ type Record struct {
 	ServiceCIDRs []netip.Prefix `json:"serviceCIDRs"`
 	// LoadBalancers are the addresses of Services of type LoadBalancer, on the node network.
 	LoadBalancers []addressplan.Range `json:"loadBalancers,omitempty"`
+	// Controllers says which controllers the server runs, as its flag does; empty is all.
+	Controllers []string `json:"controllers,omitempty"`
 	// Domain is the cluster's DNS domain.
 	Domain string `json:"domain"`
 	// CNI and Overlay say how the agents attach pods and reach those of other nodes; empty for their defaults.
 	CNI     string `json:"cni,omitempty"`
 	Overlay string `json:"overlay,omitempty"`
+	// CRI is the nodes' container runtime, empty for the one in the agent; RuntimePath are the host's folders that have its programs.
+	CRI         string   `json:"cri,omitempty"`
+	RuntimePath []string `json:"runtimePath,omitempty"`
+	// Mirrors are asked for images before their registries, REGISTRY=URL.
+	Mirrors []string `json:"mirrors,omitempty"`
 	// APIPort is the API server's port on the control plane's address.
 	APIPort int `json:"apiPort"`
 	// Nodes are the nodes; the first is the control plane.

@@ -20,8 +20,11 @@ import (
 // ownPrograms have to be beside each other in Config.ProgramDir.
 var ownPrograms = [...]string{"eastwest", "eastwest-server", "eastwest-node", "eastwest-cni", "eastwest-tool"}
 
-// hostPrograms are needed from the host, with the Debian package that has each.
-var hostPrograms = [...]struct{ program, debian string }{
+// hostProgram is a program of the host, with the Debian package that has it.
+type hostProgram struct{ program, debian string }
+
+// hostPrograms are needed from the host.
+var hostPrograms = [...]hostProgram{
 	{"runc", "runc"},
 	{"conmon", "conmon"},
 	{"nft", "nftables"},

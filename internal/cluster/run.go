@@ -59,7 +59,7 @@ func (c *Clusters) late(ctx, limited context.Context, r *Record, nodes []Node, e
 	}
 	err = fmt.Errorf("%w: %w", context.Cause(limited), err)
 	for _, node := range nodes {
-		for _, process := range expected(node) {
+		for _, process := range r.expected(node) {
 			log := c.machine(r, node).LogFile(process)
 			if text := tail(log); text != "" {
 				err = fmt.Errorf("%w\n%s on node %s ends its log %s with:\n%s", err, process, node.Name, log, text)
@@ -159,9 +159,9 @@ func count(n int, what string) string {
 }
 
 // nodeEnv is the environment of processes in nodes.
-func nodeEnv() []string {
+func (r *Record) nodeEnv() []string {
 	env := []string{
-		"PATH=" + machine.ProgramMount + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"PATH=" + strings.Join(append([]string{machine.ProgramMount}, r.RuntimePath...), ":") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "LANG=C.UTF-8",
 		"KUBECONFIG=" + serverDataDir + "/admin.kubeconfig",
 	}

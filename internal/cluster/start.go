@@ -29,6 +29,9 @@ func (c *Clusters) startNode(w *watch, r *Record, node Node) error {
 	if err := c.install(w.ctx, r, node); err != nil {
 		return err
 	}
+	if err := c.startRuntime(w, r, node); err != nil {
+		return err
+	}
 	if err := c.giveToken(w.ctx, r, node); err != nil {
 		return err
 	}
@@ -56,7 +59,7 @@ func (c *Clusters) startIn(r *Record, node Node, name string, command []string) 
 	if err := m.MountPrograms(); err != nil {
 		return nil, err
 	}
-	return m.Start(machine.Spec{Name: name, Command: command, Env: nodeEnv(), Log: m.LogFile(name)})
+	return m.Start(machine.Spec{Name: name, Command: command, Env: r.nodeEnv(), Log: m.LogFile(name)})
 }
 
 // install puts the CNI plugins into the node.
@@ -70,7 +73,7 @@ func (c *Clusters) install(ctx context.Context, r *Record, node Node) error {
 		return err
 	}
 	var output bytes.Buffer
-	if err := m.Run(ctx, nodeEnv(), machine.Streams{Out: &output, Err: &output}, command...); err != nil {
+	if err := m.Run(ctx, r.nodeEnv(), machine.Streams{Out: &output, Err: &output}, command...); err != nil {
 		return fmt.Errorf("install the CNI plugins on node %s: %w: %s", node.Name, err, bytes.TrimSpace(output.Bytes()))
 	}
 	return nil

@@ -35,9 +35,13 @@ type Options struct {
 	APIPort      int
 	// LoadBalancers are as in Record; without any they are the end of the node network.
 	LoadBalancers []addressplan.Range
-	// CNI and Overlay are as in Record.
-	CNI     string
-	Overlay string
+	// Controllers, CNI and Overlay are as in Record.
+	Controllers []string
+	CNI         string
+	Overlay     string
+	// CRI and Mirrors are as in Record.
+	CRI     string
+	Mirrors []string
 	// Backend is as in Node, of all nodes.
 	Backend string
 	// ResolvConf is the host's file that names the resolvers to ask for names outside the cluster.
@@ -65,7 +69,7 @@ func (o Options) check() error {
 	if err := CheckName(o.Name); err != nil {
 		return err
 	}
-	if err := oneOf("--ip-family", string(o.IPFamily), string(IPv4), string(IPv6), string(IPDual)); err != nil {
+	if err := oneOf("--ip-family", string(o.IPFamily), Families()...); err != nil {
 		return err
 	}
 	if err := oneOf("--overlay", o.Overlay, "none", "vxlan", "auto"); err != nil {
@@ -77,7 +81,7 @@ func (o Options) check() error {
 	if o.APIPort < 1 || o.APIPort > 65535 {
 		return fmt.Errorf("port %d for the API server: --api-port must be from 1 to 65535", o.APIPort)
 	}
-	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend))
+	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend), checkRuntime(o.CRI), checkMirrors(o.Mirrors))
 }
 
 func oneOf(flag, value string, allowed ...string) error {
@@ -157,6 +161,10 @@ func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
 	record := &Record{
 		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), IPFamily: options.IPFamily, Domain: options.Domain,
 		APIPort: options.APIPort, HostResolvConf: options.ResolvConf, CNI: options.CNI, Overlay: options.Overlay,
+		CRI: options.CRI, Mirrors: options.Mirrors,
+	}
+	if record.RuntimePath, err = findRuntime(record); err != nil {
+		return nil, err
 	}
 	if err := record.chooseRanges(options, used); err != nil {
 		return nil, err
@@ -202,6 +210,7 @@ func (r *Record) chooseRanges(options Options, used []hostnet.Use) error {
 	for i := range r.Nodes {
 		r.Nodes[i].Backend = options.Backend
 	}
+	r.Controllers = options.Controllers
 	r.LoadBalancers, err = loadBalancers(r, options.LoadBalancers)
 	return err
 }

@@ -17,8 +17,8 @@ import (
 // certificateLife is how long a signed certificate is valid, kube-controller-manager's default.
 const certificateLife = 365 * 24 * time.Hour
 
-// certificates approves the requests of joining and renewing nodes, signs what is approved, and forgets old requests.
-func certificates(ctx context.Context, s *shared) (func(context.Context), error) {
+// signingOfRequests signs what is approved: for nodes and for clients of the API server.
+func signingOfRequests(ctx context.Context, s *shared) (func(context.Context), error) {
 	requests := s.informers.Certificates().V1().CertificateSigningRequests()
 	cert, key := s.Authority.Certificate, s.Authority.Key
 	serving, err1 := signer.NewKubeletServingCSRSigningController(ctx, s.client, requests, cert, key, certificateLife)
@@ -27,15 +27,25 @@ func certificates(ctx context.Context, s *shared) (func(context.Context), error)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	approving := approver.NewCSRApprovingController(ctx, s.client, requests)
-	cleaning := cleaner.NewCSRCleanerController(s.client.CertificatesV1().CertificateSigningRequests(), requests)
 	return func(ctx context.Context) {
 		var running sync.WaitGroup
-		for _, run := range []func(context.Context, int){serving.Run, nodes.Run, clients.Run, approving.Run, cleaning.Run} {
+		for _, run := range []func(context.Context, int){serving.Run, nodes.Run, clients.Run} {
 			running.Go(func() { run(ctx, workers) })
 		}
 		running.Wait()
 	}, nil
+}
+
+// approvalOfRequests approves the requests of joining and renewing nodes.
+func approvalOfRequests(ctx context.Context, s *shared) (func(context.Context), error) {
+	c := approver.NewCSRApprovingController(ctx, s.client, s.informers.Certificates().V1().CertificateSigningRequests())
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+// cleaningOfRequests forgets old requests.
+func cleaningOfRequests(_ context.Context, s *shared) (func(context.Context), error) {
+	c := cleaner.NewCSRCleanerController(s.client.CertificatesV1().CertificateSigningRequests(), s.informers.Certificates().V1().CertificateSigningRequests())
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
 }
 
 // rootCA publishes the cluster's authority to every namespace, for pods to trust the API server by.

@@ -43,7 +43,17 @@ type Config struct {
 	Authority pki.Pair   // signs the certificates of nodes
 	RootCA    []byte     // PEM, published to every namespace as kube-root-ca.crt
 	Token     join.Token // with which nodes may join
-	Log       *slog.Logger
+
+	// ServiceAccountKey is the file of the private key that signs the tokens of Secrets.
+	ServiceAccountKey string
+	Log               *slog.Logger
+
+	// Controllers says which of them run; all when empty. Others that do the same for the cluster must run elsewhere.
+	Controllers Selection
+
+	// Elect has them run only while this process holds the Lease kube-system/eastwest-controllers, because other servers of
+	// the cluster run them as well.
+	Elect bool
 
 	// Informers run already, in the API server of this process, and are used rather than others of the same kinds; nil
 	// where there are none. They must run as long as Run.
@@ -87,8 +97,19 @@ func withBudget(config *rest.Config) *rest.Config {
 	return config
 }
 
-// Run runs all controllers until ctx ends. The API server must serve already.
+// Run runs the controllers until ctx ends. The API server must serve already.
 func Run(ctx context.Context, config Config) error {
+	if !config.Elect {
+		return lead(ctx, config)
+	}
+	client, err := kubernetes.NewForConfig(config.Client)
+	if err != nil {
+		return fmt.Errorf("make client for the election of a leader: %w", err)
+	}
+	return elected(ctx, client, func(ctx context.Context) error { return lead(ctx, config) })
+}
+
+func lead(ctx context.Context, config Config) error {
 	s, err := newShared(ctx, config)
 	if err != nil {
 		return err
@@ -115,6 +136,9 @@ func (s *shared) build(ctx context.Context) ([]func(context.Context), error) {
 	var loops []func(context.Context)
 	var errs []error
 	for _, entry := range list() {
+		if !s.Controllers.has(entry.name) {
+			continue
+		}
 		run, err := entry.build(ctx, s)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("make controller %s: %w", entry.name, err))

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/scale"
+	"k8s.io/client-go/util/keyutil"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/controller/disruption"
 	"k8s.io/kubernetes/pkg/controller/garbagecollector"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/kubernetes/pkg/controller/podgc"
 	"k8s.io/kubernetes/pkg/controller/serviceaccount"
 	"k8s.io/kubernetes/pkg/controller/tainteviction"
+	jwt "k8s.io/kubernetes/pkg/serviceaccount"
 )
 
 // The times of node lifecycle are kube-controller-manager's defaults: what people know a cluster to promise.
@@ -54,6 +56,22 @@ func serviceAccounts(ctx context.Context, s *shared) (func(context.Context), err
 	c, err := serviceaccount.NewServiceAccountsController(klog.FromContext(ctx), core.ServiceAccounts(), core.Namespaces(), s.client,
 		serviceaccount.DefaultServiceAccountsControllerOptions())
 	return func(ctx context.Context) { c.Run(ctx, 1) }, err
+}
+
+// serviceAccountTokens fills Secrets of type kubernetes.io/service-account-token.
+func serviceAccountTokens(ctx context.Context, s *shared) (func(context.Context), error) {
+	key, err := keyutil.PrivateKeyFromFile(s.ServiceAccountKey)
+	if err != nil {
+		return nil, fmt.Errorf("read the key that signs tokens: %w", err)
+	}
+	tokens, err := jwt.JWTTokenGenerator(jwt.LegacyIssuer, key)
+	if err != nil {
+		return nil, err
+	}
+	core := s.informers.Core().V1()
+	c, err := serviceaccount.NewTokensController(klog.FromContext(ctx), core.ServiceAccounts(), core.Secrets(), s.client,
+		serviceaccount.TokensControllerOptions{TokenGenerator: tokens, RootCA: s.RootCA})
+	return func(ctx context.Context) { c.Run(ctx, workers) }, err
 }
 
 func podGarbage(ctx context.Context, s *shared) (func(context.Context), error) {

@@ -11,6 +11,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/kubernetes/cmd/kube-controller-manager/names"
 	"k8s.io/kubernetes/pkg/controller/cronjob"
 	"k8s.io/kubernetes/pkg/controller/daemon"
 	"k8s.io/kubernetes/pkg/controller/deployment"
@@ -36,6 +37,15 @@ const workers = 5
 // maxEndpointsPerSlice is kube-controller-manager's default.
 const maxEndpointsPerSlice = 100
 
+// Names of what kube-controller-manager has not; the others have its names.
+const (
+	bootstrapController          = "node-bootstrap-controller"
+	clusterDNSController         = "cluster-dns-controller"
+	servingCertificateController = "node-serving-certificate-approving-controller"
+	loadBalancerController       = "load-balancer-pool-controller"
+	schedulerName                = "kube-scheduler"
+)
+
 type entry struct {
 	name  string
 	build func(context.Context, *shared) (func(context.Context), error)
@@ -44,36 +54,39 @@ type entry struct {
 // list names every controller that runs.
 func list() []entry {
 	return []entry{
-		{"bootstrap", bootstrap},
-		{"pod-cidr", podCIDRs},
-		{"cluster-dns", dnsService},
-		{"node-certificates", servingCertificates},
-		{"certificates", certificates},
-		{"root-ca-publisher", rootCA},
-		{"service-accounts", serviceAccounts},
-		{"namespaces", namespaces},
-		{"scheduler", scheduling},
-		{"node-lifecycle", nodeLifecycle},
-		{"taint-eviction", taintEviction},
-		{"deployments", deployments},
-		{"replica-sets", replicaSets},
-		{"replication-controllers", replicationControllers},
-		{"daemon-sets", daemonSets},
-		{"stateful-sets", statefulSets},
-		{"jobs", jobs},
-		{"cron-jobs", cronJobs},
-		{"ttl-after-finished", ttlAfterFinished},
-		{"endpoints", endpoints},
-		{"endpoint-slices", endpointSlices},
-		{"endpoint-slice-mirroring", endpointSliceMirroring},
-		{"service-cidrs", serviceCIDRs},
-		{"load-balancers", loadBalancers},
-		{"disruption", disruptionBudgets},
-		{"resource-quotas", resourceQuotas},
-		{"cluster-role-aggregation", clusterRoles},
-		{"validating-admission-policy-status", admissionPolicies},
-		{"pod-garbage", podGarbage},
-		{"garbage", garbage},
+		{bootstrapController, bootstrap},
+		{names.NodeIpamController, podCIDRs},
+		{clusterDNSController, dnsService},
+		{servingCertificateController, servingCertificates},
+		{names.CertificateSigningRequestSigningController, signingOfRequests},
+		{names.CertificateSigningRequestApprovingController, approvalOfRequests},
+		{names.CertificateSigningRequestCleanerController, cleaningOfRequests},
+		{names.RootCACertificatePublisherController, rootCA},
+		{names.ServiceAccountController, serviceAccounts},
+		{names.ServiceAccountTokenController, serviceAccountTokens},
+		{names.NamespaceController, namespaces},
+		{schedulerName, scheduling},
+		{names.NodeLifecycleController, nodeLifecycle},
+		{names.TaintEvictionController, taintEviction},
+		{names.DeploymentController, deployments},
+		{names.ReplicaSetController, replicaSets},
+		{names.ReplicationControllerController, replicationControllers},
+		{names.DaemonSetController, daemonSets},
+		{names.StatefulSetController, statefulSets},
+		{names.JobController, jobs},
+		{names.CronJobController, cronJobs},
+		{names.TTLAfterFinishedController, ttlAfterFinished},
+		{names.EndpointsController, endpoints},
+		{names.EndpointSliceController, endpointSlices},
+		{names.EndpointSliceMirroringController, endpointSliceMirroring},
+		{names.ServiceCIDRController, serviceCIDRs},
+		{loadBalancerController, loadBalancers},
+		{names.DisruptionController, disruptionBudgets},
+		{names.ResourceQuotaController, resourceQuotas},
+		{names.ClusterRoleAggregationController, clusterRoles},
+		{names.ValidatingAdmissionPolicyStatusController, admissionPolicies},
+		{names.PodGarbageCollectorController, podGarbage},
+		{names.GarbageCollectorController, garbage},
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 // readNode finds out what this process may give to containers.
 func readNode(h *cgroup.Hierarchy) (ocispec.Node, error) {
-	node := ocispec.Node{UnifiedCgroups: h.Unified(), SwapAccounting: h.SwapAccounting()}
+	node := ocispec.Node{UnifiedCgroups: h.Unified(), SwapAccounting: h.SwapAccounting(), HugePages: h.Has("hugetlb")}
 	raw, err := os.ReadFile("/proc/self/oom_score_adj")
 	if err != nil {
 		return node, fmt.Errorf("read our oom_score_adj: %w", err)

@@ -50,23 +50,23 @@ func (s *Server) pack(q *wire.Query, m *mdns.Msg, limit int) []byte {
 // chase adds the aliases that lead away from the question's name, and what stands at their end.
 func (s *Server) chase(ctx context.Context, q *wire.Query, m *mdns.Msg, target []byte) error {
 	owner, ttl := m.Question[0].Name, s.aliasTTL(q)
+	hop := sessions.Get().(*session)
+	defer sessions.Put(hop)
 	for range maxChain {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("follow alias of %s: %w", owner, err)
+		}
 		name := wire.Text(target)
 		m.Answer = append(m.Answer, &mdns.CNAME{
 			Hdr:    mdns.RR_Header{Name: owner, Rrtype: mdns.TypeCNAME, Class: mdns.ClassINET, Ttl: ttl},
 			Target: name,
 		})
-		next := question(q)
-		next.Question[0].Name, owner = name, name
-		packet, err := next.Pack()
-		if err != nil {
-			return fmt.Errorf("ask about %s: %w", name, err)
-		}
-		var hop session
+		owner = name
+		packet := q.About(target)
 		if hop.query.Parse(packet) != wire.Good {
 			return fmt.Errorf("ask about %s: no valid name", name)
 		}
-		found, further, err := s.lookup(ctx, &hop, packet)
+		found, further, err := s.lookup(ctx, hop, packet)
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,13 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
+// queued is a reply that waits to be sent.
+type queued struct {
+	to      int // the datagram whose sender gets it
+	train   int
+	message []byte
+}
+
 // batch holds the memory that datagrams are received into and replies are sent from. One goroutine uses it.
 type batch struct {
 	raw syscall.RawConn
@@ -35,10 +42,12 @@ type batch struct {
 	control           [batchSize][controlSize]byte
 	packets           [batchSize][receiveSize]byte
 	replies           [batchSize][maxUDP]byte
+	queue             [batchSize]queued
 	received, replied int
+	trains            trains
 
 	errno        syscall.Errno
-	sent         int
+	sent, sends  int                   // of out
 	receive, put func(fd uintptr) bool // made once: a closure per call would be garbage
 }
 
@@ -51,8 +60,6 @@ func newBatch(raw syscall.RawConn) *batch {
 		h.Iov, h.Name = &b.inVec[i], (*byte)(unsafe.Pointer(&b.names[i]))
 		h.SetIovlen(1)
 		h.Control = &b.control[i][0]
-		b.out[i].hdr.Iov = &b.outVec[i]
-		b.out[i].hdr.SetIovlen(1)
 		b.reset(i)
 	}
 	b.receive, b.put = b.recvmmsg, b.sendmmsg
@@ -125,26 +132,24 @@ func (b *batch) client(i int) netip.AddrPort {
 func (b *batch) replyBuffer(i int) []byte { return b.replies[i][:] }
 
 // reply queues a reply to datagram i. It is sent from the address that the datagram was sent to.
-func (b *batch) reply(i int, reply []byte) {
-	from, to, vec := &b.in[i].hdr, &b.out[b.replied].hdr, &b.outVec[b.replied]
-	vec.Base = &reply[0]
-	vec.SetLen(len(reply))
-	to.Name, to.Namelen = from.Name, from.Namelen
-	to.Control, to.Controllen = nil, 0
-	if from.Controllen > 0 {
-		to.Control, to.Controllen = from.Control, from.Controllen
-	}
+func (b *batch) reply(i int, message []byte) {
+	b.queue[b.replied] = queued{to: i, message: message}
 	b.replied++
 }
 
 // flush sends the replies that are queued. One that cannot be sent is dropped, as the network might have done.
 func (b *batch) flush() error {
+	b.couple()
 	b.sent = 0
-	for b.sent < b.replied {
+	for b.sent < b.sends {
 		if err := b.raw.Write(b.put); err != nil {
 			return err
 		}
-		if b.errno != 0 && b.errno != unix.EINTR {
+		switch {
+		case b.errno == 0 || b.errno == unix.EINTR:
+		case b.uncouple():
+			b.sent = 0
+		default:
 			b.sent++
 		}
 	}
@@ -153,7 +158,7 @@ func (b *batch) flush() error {
 }
 
 func (b *batch) sendmmsg(fd uintptr) bool {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])), uintptr(b.replied-b.sent), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])), uintptr(b.sends-b.sent), unix.MSG_DONTWAIT, 0, 0)
 	if errno == unix.EAGAIN {
 		return false
 	}

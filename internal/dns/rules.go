@@ -64,6 +64,7 @@ func (s *Server) Configure(c config.Config) {
 	if old := s.rules.Swap(next); old != nil {
 		old.end()
 	}
+	s.configureTLS(c.TLS)
 	s.cache.Clear()
 	s.paths.Clear()
 }
@@ -138,6 +139,16 @@ func (s *Server) forwarderOf(name []byte) *forward.Forwarder {
 		}
 	}
 	return s.forward
+}
+
+// tidy readies the forwarders for the next question.
+func (s *Server) tidy() {
+	s.forward.Tidy()
+	if rules := s.rules.Load(); rules != nil {
+		for _, stub := range rules.stubs {
+			stub.forward.Tidy()
+		}
+	}
 }
 
 // below reports whether a name is a zone, or in it; both in wire form.

@@ -50,7 +50,7 @@ func (s *Server) Run(ctx context.Context) error {
 		start("tcp "+opened.tcp.Addr().String(), func() error { return s.serveTCP(ctx, opened.tcp) })
 	}
 	for _, l := range s.secure {
-		start("tls "+l.Addr().String(), func() error { return s.serveTLS(ctx, l) })
+		start("tls "+l.Addr().String(), func() error { return s.serveTLS(ctx, l, s.cfg.Certificate) })
 	}
 	start("upstreams", func() error { return s.forward.Run(ctx) })
 	<-ctx.Done()
@@ -72,10 +72,13 @@ func (s *Server) drain(serving *sync.WaitGroup) {
 	for _, l := range s.secure {
 		_ = l.Close()
 	}
+	s.configured.end()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		serving.Wait()
+		s.configured.running.Wait()
+		s.workers.end()
 		s.jobs.Wait()
 	}()
 	select {

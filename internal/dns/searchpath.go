@@ -77,28 +77,25 @@ func (s *Server) inCluster(c *session, found int) bool {
 // walkPath finds the first name of a search path that exists and answers with it, or says that none does; c.reply says so
 // already. It is nil when that cannot be said: then the pod goes through its path itself.
 func (s *Server) walkPath(ctx context.Context, c *session, packet []byte, limit, found int) []byte {
-	q, asked := &c.query, new(mdns.Msg)
-	if asked.Unpack(packet) != nil {
-		return nil
-	}
+	q := &c.query
 	names := s.candidates(q, found)
 	if !s.inCluster(c, found) {
 		names = names[2:]
 	}
 	for _, name := range names {
-		m := new(mdns.Msg).SetReply(asked)
-		m.Authoritative, m.RecursionAvailable, m.Compress = true, true, true
+		m := new(mdns.Msg)
+		m.Question = question(q).Question
 		if err := s.chase(ctx, q, m, name); err != nil {
-			s.cfg.Log.Debug("dns search path not walked", "name", asked.Question[0].Name, "err", err)
+			s.cfg.Log.Debug("dns search path not walked", "name", m.Question[0].Name, "err", err)
 			return nil
 		}
 		if m.Rcode != mdns.RcodeSuccess {
 			continue
 		}
-		if !below(name, s.cfg.Zone.domain) {
-			s.keepPath(q, m)
+		if below(name, s.cfg.Zone.domain) {
+			return s.replyOwn(q, packet, m, limit)
 		}
-		return s.pack(q, m, limit)
+		return s.replyPath(c, packet, m, limit)
 	}
 	none, m := c.reply.Finish(q, wire.NXDomain, flags(true), maxUDP), new(mdns.Msg)
 	if m.Unpack(none) == nil {
@@ -107,14 +104,40 @@ func (s *Server) walkPath(ctx context.Context, c *session, packet []byte, limit,
 	return none
 }
 
-// keepPath remembers an answer that came from outside, or that there is none.
-func (s *Server) keepPath(q *wire.Query, m *mdns.Msg) {
+// replyOwn answers with what a name of the cluster has. It is kept nowhere: it may change at any time.
+func (s *Server) replyOwn(q *wire.Query, packet []byte, found *mdns.Msg, limit int) []byte {
+	asked := new(mdns.Msg)
+	if asked.Unpack(packet) != nil {
+		return nil
+	}
+	m := new(mdns.Msg).SetReply(asked)
+	m.Authoritative, m.RecursionAvailable, m.Compress = true, true, true
+	m.Answer, m.Ns = found.Answer, found.Ns
+	return s.pack(q, m, limit)
+}
+
+// replyPath answers with what was found outside, and keeps it.
+func (s *Server) replyPath(c *session, packet []byte, m *mdns.Msg, limit int) []byte {
+	e := s.keepPath(&c.query, m)
+	if e == nil {
+		return nil
+	}
+	c.reply.Begin(&c.query, packet, nil, limit)
+	return s.finish(c, e, time.Now())
+}
+
+// keepPath prepares and remembers an answer that came from outside, or that there is none; nil if it cannot be written.
+func (s *Server) keepPath(q *wire.Query, m *mdns.Msg) *cache.Entry {
 	now := time.Now()
-	m = m.Copy()
 	m.Extra = nil // an OPT record is every client's own
-	if e, err := cache.NewEntry(m, now); err == nil && e.Cacheable() {
+	e, err := cache.NewEntry(m, now)
+	if err != nil {
+		return nil
+	}
+	if e.Cacheable() {
 		s.paths.Put(cacheKey(nil, q), e, now)
 	}
+	return e
 }
 
 // candidates are the names of the path behind its first entry, in wire form.

@@ -29,6 +29,9 @@ type ServerConfig struct {
 	ListenTLS  []string         // address:port, each over TLS; needs Certificate
 	Upstreams  []forward.Server // servers for all other names; they come before those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
+	// SecureAt is where a configuration has DNS served over TLS unless it says where itself; default the addresses of Listen.
+	SecureAt []netip.Addr
+
 	// NamespaceOf returns the namespace of the pod that has an address, or nothing: its look-ups through the search path
 	// of its resolv.conf are then answered at once. It is called for every name that does not exist. May be nil.
 	NamespaceOf func(netip.Addr) string
@@ -62,17 +65,19 @@ const (
 
 // Server answers queries over UDP and TCP.
 type Server struct {
-	cfg     ServerConfig
-	sockets []*sockets
-	secure  []net.Listener // for TLS
-	forward *forward.Forwarder
-	rules   atomic.Pointer[rules] // nil until Configure
-	cache   *cache.Cache
-	paths   *cache.Cache // answers from outside to look-ups through a search path
-	flights singleflight.Group
-	slow    *quota
-	conns   *quota
-	jobs    sync.WaitGroup // what waits for upstreams
+	cfg        ServerConfig
+	sockets    []*sockets
+	secure     []net.Listener  // for TLS
+	configured secureListeners // and those of the configuration
+	forward    *forward.Forwarder
+	rules      atomic.Pointer[rules] // nil until Configure
+	cache      *cache.Cache
+	paths      *cache.Cache // answers from outside to look-ups through a search path
+	flights    singleflight.Group
+	slow       *quota
+	conns      *quota
+	jobs       sync.WaitGroup // what waits for upstreams
+	workers    workers        // for them
 
 	counters []*counters // the first is shared by connections and by all that waits; then one for each UDP socket
 
@@ -97,6 +102,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		paths: cache.New(cache.Config{Entries: cfg.Cache, StaleFor: -1}),
 		slow:  newQuota(maxSlow, maxSlowOne),
 		conns: newQuota(maxConns, maxConnsOne),
+
+		workers: newWorkers(),
 
 		counters: []*counters{new(counters)},
 	}
@@ -148,6 +155,7 @@ func (s *Server) Close() {
 	for _, l := range s.secure {
 		_ = l.Close()
 	}
+	s.configured.end()
 }
 
 // allowed reports whether a client is answered.

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	mdns "github.com/miekg/dns"
 
 	"eastwest/internal/dns/cache"
+	"eastwest/internal/dns/forward"
 	"eastwest/internal/dns/wire"
 )
 
@@ -28,11 +30,9 @@ func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]b
 		send(s.failure(packet))
 		return
 	}
-	s.jobs.Go(func() {
+	s.workers.do(&s.jobs, func() {
 		defer s.slow.release(client)
-		ctx, cancel := context.WithTimeout(s.asking, queryTimeout)
-		defer cancel()
-		message := s.answerSlowly(ctx, packet, client, udp)
+		message := s.answerSlowly(forward.WithDue(s.asking, queryTimeout), packet, client, udp)
 		rcode := uint16(message[3] & 0xf)
 		count.response(fromForward, rcode)
 		var q wire.Query
@@ -41,6 +41,7 @@ func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]b
 		}
 		send(message)
 		count.took(time.Since(began), 1)
+		s.tidy()
 	})
 }
 
@@ -52,8 +53,13 @@ func (s *Server) failure(packet []byte) []byte {
 	return c.reply.Finish(&c.query, wire.ServFail, wire.FlagRA, maxUDP)
 }
 
+// sessions are those of questions that wait for others. A message that was made in one is not part of it.
+var sessions = sync.Pool{New: func() any { return new(session) }}
+
 func (s *Server) answerSlowly(ctx context.Context, packet []byte, client netip.Addr, udp bool) []byte {
-	c := &session{turn: uint32(time.Now().UnixNano() >> 10)}
+	c := sessions.Get().(*session)
+	defer sessions.Put(c)
+	c.turn = uint32(time.Now().UnixNano() >> 10)
 	q := &c.query
 	if q.Parse(packet) != wire.Good {
 		return s.failure(packet)

@@ -30,9 +30,9 @@ func (s *Server) listenTLS() error {
 }
 
 // serveTLS is serveTCP, with a handshake first.
-func (s *Server) serveTLS(ctx context.Context, l net.Listener) error {
+func (s *Server) serveTLS(ctx context.Context, l net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) error {
 	return s.serveTCP(ctx, tls.NewListener(l, &tls.Config{
-		GetCertificate: s.cfg.Certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"dot"},
+		GetCertificate: certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"dot"},
 	}))
 }
 
@@ -42,7 +42,7 @@ func (s *Server) TLSAddrs() []netip.AddrPort {
 	for _, l := range s.secure {
 		addrs = append(addrs, unmapped(l.Addr()))
 	}
-	return addrs
+	return append(addrs, s.configured.addrs()...)
 }
 
 // CertificateFiles returns the certificate and key of two files in PEM, read again when one changes. Files that cannot be
@@ -68,6 +68,9 @@ func (f *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	defer f.mu.Unlock()
 	if f.times() != f.changed {
 		_ = f.load() // the next handshake tries again: both files may not be in place yet
+	}
+	if f.last == nil {
+		return nil, fmt.Errorf("no certificate yet: %s and %s cannot be read", f.certificate, f.key)
 	}
 	return f.last, nil
 }

@@ -9,14 +9,18 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	mdns "github.com/miekg/dns"
+
+	"eastwest/internal/dns/config"
 )
 
 // writeCertificate writes a certificate for 127.0.0.1 with a serial number, and returns who vouches for it: itself.
@@ -118,5 +122,70 @@ func TestServerOverTLSIsNotHeldUp(t *testing.T) {
 	}
 	if _, err := NewServer(ServerConfig{Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"}}); err == nil {
 		t.Error("serves TLS without a certificate")
+	}
+}
+
+// DNS over TLS comes and goes with the configuration; what it needs may come later.
+func TestConfigurationServesTLS(t *testing.T) {
+	s := startServer(t, ServerConfig{Zone: testZone(t, testRows()...)})
+	dir := t.TempDir()
+	configure := func(format string, values ...any) {
+		t.Helper()
+		c, err := config.Parse(fmt.Appendf(nil, format, values...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Configure(c)
+	}
+	configure("{}")
+	if at := s.TLSAddrs(); len(at) != 0 {
+		t.Errorf("serves TLS at %v unasked", at)
+	}
+	const over = "tls: {listen: ['127.0.0.1:0'], certificate: %q, key: %q}\nqueryLog: %s"
+	certificate, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	configure(over, certificate, key, "none")
+	if got := askTLS(t, s, x509.NewCertPool()); got == webAnswer {
+		t.Error("answers without a certificate")
+	}
+	_, _, roots := writeCertificate(t, dir, 1)
+	if got := askTLS(t, s, roots); got != webAnswer {
+		t.Errorf("after the certificate came: got %s", got)
+	}
+	before := s.TLSAddrs()[0]
+	configure(over, certificate, key, "errors")
+	if got := askTLS(t, s, roots); got != webAnswer || s.TLSAddrs()[0] != before {
+		t.Errorf("after another change: got %s at %s, before at %s", got, s.TLSAddrs()[0], before)
+	}
+	configure("{}")
+	if conn, err := net.Dial("tcp", before.String()); err == nil {
+		_ = conn.Close()
+		t.Error("serves TLS still")
+	}
+	if got := answers(ask(t, "tcp", s, "web.default.svc.cluster.local.", mdns.TypeA)); got != webAnswer {
+		t.Errorf("over TCP: got %s", got)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	configure("tls: {listen: [%q, '127.0.0.1:0'], certificate: %q, key: %q}", taken.Addr(), certificate, key)
+	if got := askTLS(t, s, roots); got != webAnswer {
+		t.Errorf("beside an address that is taken: got %s", got)
+	}
+}
+
+func TestTLSIsServedWhereDNSIs(t *testing.T) {
+	s, err := NewServer(ServerConfig{Listen: []string{"127.0.0.1:0", "127.0.0.1:0", "[::1]:0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := strings.Join(s.secureAddresses(), " "); got != "127.0.0.1:853 [::1]:853" {
+		t.Errorf("got %s", got)
+	}
+	s.cfg.SecureAt = addrs("192.0.2.1")
+	if got := strings.Join(s.secureAddresses(), " "); got != "192.0.2.1:853" {
+		t.Errorf("got %s", got)
 	}
 }

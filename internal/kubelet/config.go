@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -47,12 +48,34 @@ type Config struct {
 	StaticPodPath      string            // folder of manifests; none when empty
 	CgroupRoot         string            // pods' groups are made below <root>/kubepods; the hierarchy's root when empty
 	UnsafeSysctls      []string          // that pods may set beside the safe ones
-	CgroupMount        string            // /sys/fs/cgroup when empty
+	Eviction           EvictionConfig
+	CgroupMount        string // /sys/fs/cgroup when empty
 	Log                *slog.Logger
+}
+
+// EvictionConfig says when pods are evicted for the node's sake.
+type EvictionConfig struct {
+	Hard       string        // what has to stay free, as a kubelet's --eviction-hard says it; DefaultEvictionHard when empty
+	Period     time.Duration // between looks at the node; 10 s when 0
+	Transition time.Duration // for how long the node says that it is under pressure after it was; 5 min when 0
+}
+
+// DefaultEvictionHard leaves more of a disk to use than Kubernetes does, which looks at disks that nodes have for themselves.
+const DefaultEvictionHard = "memory.available<100Mi,nodefs.available<2%,nodefs.inodesFree<2%,pid.available<5%"
+
+func (c *EvictionConfig) complete() {
+	standard(&c.Hard, DefaultEvictionHard)
+	if c.Period == 0 {
+		c.Period = 10 * time.Second
+	}
+	if c.Transition == 0 {
+		c.Transition = 5 * time.Minute
+	}
 }
 
 func (c *Config) complete() error {
 	var errs []error
+	c.Eviction.complete()
 	need := func(ok bool, what string) {
 		if !ok {
 			errs = append(errs, errors.New("kubelet: "+what+" is missing: set it"))

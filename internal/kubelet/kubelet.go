@@ -15,6 +15,7 @@ import (
 	"eastwest/internal/kubelet/criclient"
 	"eastwest/internal/kubelet/environment"
 	"eastwest/internal/kubelet/events"
+	"eastwest/internal/kubelet/eviction"
 	"eastwest/internal/kubelet/image"
 	"eastwest/internal/kubelet/metrics"
 	"eastwest/internal/kubelet/node"
@@ -41,6 +42,7 @@ type Kubelet struct {
 	node     *node.Reporter
 	pods     *pod.Manager
 	volumes  *volume.Manager
+	eviction *eviction.Manager
 	listener net.Listener
 
 	assembled atomic.Bool // pods is there
@@ -67,11 +69,14 @@ func New(config Config) (*Kubelet, error) {
 		return nil, err
 	}
 	k.cri.IPv6First = config.NodeIPs[0].Is6()
+	if k.eviction, err = k.watchOver(); err != nil {
+		return nil, err
+	}
 	k.events = events.New(config.Client, "kubelet", config.NodeName, config.Log)
 	k.node = node.New(node.Config{
 		Name: config.NodeName, IPs: config.NodeIPs, Labels: config.Labels, Taints: config.Taints, MaxPods: config.MaxPods,
 		Port: port(k.listener), RootDir: config.RootDir, Version: Version, Client: config.Client, Runtime: k.cri.Runtime,
-		Events: k.events, Log: config.Log})
+		Events: k.events, Log: config.Log, Under: k.eviction.Under})
 	return k, nil
 }
 
@@ -91,6 +96,8 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	group.Go(func() { k.watchPods(ctx) })
 	group.Go(func() { k.watchRuntime(ctx) })
 	group.Go(func() { k.collect(ctx) })
+	group.Go(func() { k.eviction.Run(ctx) })
+	group.Go(func() { k.rotateLogs(ctx) })
 	err := k.server().Serve(ctx, k.listener)
 	cancel()
 	group.Wait()
@@ -106,18 +113,22 @@ func (k *Kubelet) assemble(ctx context.Context) {
 	c := k.config
 	cache := objects.NewCache(ctx, c.Client, func(uid string) { k.pods.Retry(uid) })
 	k.volumes = volume.New(volume.Config{RootDir: c.RootDir, Objects: cache, Tokens: volume.NewTokens(c.Client), Facts: k.facts})
-	capacity := k.node.Capacity()
 	k.pods = pod.NewManager(ctx, pod.Config{
 		CRI: k.cri, Runtime: k.cri.RuntimeName, Allocatable: k.node.Allocatable,
-		Node: render.Node{Name: c.NodeName, IPs: c.NodeIPs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, LogDir: c.LogDir,
-			CgroupRoot: c.CgroupRoot, MemoryBytes: capacity.Memory().Value(), CPUs: capacity.Cpu().Value()},
+		Node:      k.renderNode(),
 		Resolver:  func() render.Resolver { return render.ParseResolver(text(c.ResolvConf)) },
 		NodeHosts: func() string { return text("/etc/hosts") },
 		Volumes:   k.volumes, Objects: cache, Services: k.services, Events: k.events, Client: c.Client, Cgroups: k.cgroups, Log: c.Log,
 		Images: image.New(k.cri.Images, k.events),
 		Probes: probe.New(ctx, k.cri.Exec, k.events, func(uid string) { k.pods.Wake(uid) }),
-		Status: status.NewPublisher(ctx, c.Client, c.Log), UnsafeSysctls: c.UnsafeSysctls,
+		Status: status.NewPublisher(ctx, c.Client, c.Log), UnsafeSysctls: c.UnsafeSysctls, Refuse: k.eviction.Refuse,
 	})
+}
+
+func (k *Kubelet) renderNode() render.Node {
+	c, capacity := k.config, k.node.Capacity()
+	return render.Node{Name: c.NodeName, IPs: c.NodeIPs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, LogDir: c.LogDir,
+		CgroupRoot: c.CgroupRoot, MemoryBytes: capacity.Memory().Value(), CPUs: capacity.Cpu().Value()}
 }
 
 // text returns a file's text, or nothing where it cannot be read: a node without resolv.conf is a node without resolver.

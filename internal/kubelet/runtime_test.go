@@ -110,6 +110,12 @@ func TestRealPodThroughTheServer(t *testing.T) {
 		return w.fetch(admin, base.JoinPath("containerLogs/default/web/main")) == "hello\nwarning\n"
 	})
 
+	w.kubelet.rotateOnce(t.Context(), 1)
+	w.eventually("the runtime begins a new log", func() bool {
+		old, _ := filepath.Glob(filepath.Join(w.config.LogDir, "default_web_*", "main", "0.log.*"))
+		return len(old) == 1 && w.fetch(admin, base.JoinPath("containerLogs/default/web/main")) == ""
+	})
+
 	command := url.Values{"command": {"/pod", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/namespace"}, "output": {"1"}, "error": {"1"}}
 	target := base.JoinPath("exec/default/web/main")
 	target.RawQuery = command.Encode()

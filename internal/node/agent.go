@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -26,7 +27,9 @@ import (
 	"eastwest/internal/compile"
 	"eastwest/internal/cri"
 	"eastwest/internal/cri/images"
+	"eastwest/internal/cri/transfer"
 	"eastwest/internal/join"
+	"eastwest/internal/kubelet"
 )
 
 // Config says what an agent needs to know.
@@ -42,6 +45,7 @@ type Config struct {
 	Domain        string
 	Runtime       string            // CRI socket unix:///…; empty for the runtime in this process
 	Images        map[string]string // built-in images: name → static program
+	PauseImage    string            // made for another runtime's sandboxes; empty for none
 	Mirrors       images.Mirrors    // asked for images before their registries
 	CNI           string            // how pods are attached: CNIPTP, which is the default, or CNIBridge
 	Overlay       compile.Overlay   // how the pods of other nodes are reached
@@ -52,7 +56,8 @@ type Config struct {
 	ResolvConf    string            // /etc/resolv.conf
 	DNSConfig     string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot    string            // pods' cgroups are made below it
-	UnsafeSysctls []string          // that pods may set beside the safe ones
+	Eviction      kubelet.EvictionConfig
+	UnsafeSysctls []string // that pods may set beside the safe ones
 	Labels        map[string]string
 	Healthz       string // where the service proxy serves /healthz and /livez; empty for nowhere
 	Metrics       string // the same of /metrics and /proxyMode
@@ -120,13 +125,16 @@ func Run(ctx context.Context, config Config) error {
 
 // run runs the node at its addresses.
 func run(ctx context.Context, config Config) error {
-	a := &agent{Config: config}
+	a := &agent{Config: config, imagesThere: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.ctx, a.fail = ctx, cancel
 	// The runtime needs no API server: it opens while the node joins.
 	if config.Runtime == "" {
+		close(a.imagesThere)
 		a.start("container runtime", a.runRuntime)
+	} else {
+		a.start("built-in images", a.giveImages)
 	}
 	if err := a.join(); err != nil {
 		cancel(err)
@@ -156,6 +164,8 @@ type agent struct {
 	identity *identity
 	client   *client.Client
 	pods     podNamespaces
+	// imagesThere is closed when another runtime has the images that come with the agent.
+	imagesThere chan struct{}
 }
 
 // start runs a part until the agent ends; when the part ends first, the agent ends.
@@ -198,6 +208,28 @@ func (a *agent) addImages(ctx context.Context) error {
 	return nil
 }
 
+// giveImages puts the built-in images, and the one that sandboxes are started from, into another runtime's store.
+func (a *agent) giveImages(ctx context.Context) error {
+	if len(a.Images) > 0 || a.PauseImage != "" {
+		store, err := transfer.Open(ctx, a.Runtime)
+		if err != nil {
+			return err
+		}
+		if a.PauseImage != "" {
+			if err := store.AddPause(ctx, a.PauseImage, runtime.GOARCH); err != nil {
+				return err
+			}
+		}
+		for name, program := range a.Images {
+			if err := store.AddBinary(ctx, name, program); err != nil {
+				return err
+			}
+		}
+	}
+	close(a.imagesThere)
+	return nil
+}
+
 // join gets the node's certificates and starts every part that talks to the API.
 func (a *agent) join() error {
 	var err error
@@ -213,6 +245,7 @@ func (a *agent) join() error {
 	if err != nil {
 		return err
 	}
+	a.start("guards of source addresses", a.keepGuards)
 	a.start("pod network", func(ctx context.Context) error { return a.configureCNI(ctx, network) })
 	return a.startKubelet()
 }

@@ -56,6 +56,12 @@ func (a *agent) configureCNI(ctx context.Context, network *Network) error {
 	if err := network.WaitReady(ctx); err != nil {
 		return err
 	}
+	// Without this file no pod is started, and so none looks in vain for an image that is on its way.
+	select {
+	case <-a.imagesThere:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := a.prepareCNI(); err != nil {
 		return err
 	}

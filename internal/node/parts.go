@@ -64,7 +64,7 @@ func (a *agent) startNetwork() (*Network, error) {
 		_ = network.WaitNames(known)
 		cancel()
 		server, err := dns.NewServer(dns.ServerConfig{
-			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), SecureAt: a.NodeIPs, ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
 		})
 		if err != nil {
 			return err
@@ -165,7 +165,7 @@ func (a *agent) startKubelet() error {
 		ClusterDNS: a.dnsAddresses(), ClusterDomain: a.Domain, ResolvConf: a.ResolvConf, Client: a.client,
 		Listen:             net.JoinHostPort(a.NodeIPs[0].String(), strconv.Itoa(kubeletPort)),
 		ServingCertificate: a.identity.serving.get, ClientCA: a.identity.pool, Labels: a.Labels,
-		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Log: a.Log.With("part", "kubelet"),
+		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, Log: a.Log.With("part", "kubelet"),
 	})
 	if err != nil {
 		return err

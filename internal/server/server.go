@@ -33,6 +33,7 @@ type Config struct {
 	ClusterCIDRs     []netip.Prefix
 	ServiceCIDRs     []netip.Prefix
 	NodeCIDRBits     controller.NodeCIDRBits // default 24 and 64
+	Controllers      controller.Selection    // which controllers run; default all
 	NodePorts        apiserver.PortRange     // default 30000-32767
 	ClusterDomain    string                  // default cluster.local
 	LoadBalancers    []addressplan.Range     // for Services of type LoadBalancer; none leaves them to somebody else
@@ -208,6 +209,8 @@ func (s *Server) runControllers(ctx context.Context, api *apiserver.Server) erro
 	return controller.Run(ctx, controller.Config{
 		Client: api.Loopback(), Informers: api.Informers(), ClusterCIDRs: s.config.ClusterCIDRs, NodeCIDRBits: s.config.NodeCIDRBits,
 		DNSAddresses: addressplan.DNS(s.config.ServiceCIDRs), LoadBalancers: s.config.LoadBalancers, Authority: s.credentials.authorityFiles,
-		RootCA: s.credentials.authority.PEM, Token: s.credentials.token, Log: s.config.Log,
+		RootCA: s.credentials.authority.PEM, Token: s.credentials.token, Controllers: s.config.Controllers,
+		// Who shares an etcd shares a cluster.
+		Elect: len(s.config.EtcdEndpoints) > 0, ServiceAccountKey: s.credentials.api.ServiceAccountKey, Log: s.config.Log,
 	})
 }

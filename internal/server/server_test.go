@@ -20,12 +20,16 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 )
 
 // api is the one server of this test program: Kubernetes' packages keep too much in package-level variables for two.
 var api kubernetes.Interface
+
+// admin is how its administrator reaches it.
+var admin *rest.Config
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(serveOnly); dir != "" {
@@ -81,6 +85,7 @@ func serve(ctx context.Context, dir string, ended chan<- error) error {
 		return err
 	}
 	config.QPS = -1
+	admin = config
 	if api, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}

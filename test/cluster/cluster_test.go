@@ -113,13 +113,14 @@ func environment(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	env.Setenv("EASTWEST", filepath.Join(programs, "eastwest"))
+	programs += ":" + filepath.Join(programs, "runtimes")
 	if *clients != "" {
 		programs += ":" + *clients
 	}
 	env.Setenv("PATH", programs+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"))
 	env.Setenv("KUBECONFIG", os.Getenv("SCRIPTS_KUBECONFIG"))
 	env.Setenv("CLUSTER", *name)
-	env.Setenv("EASTWEST", filepath.Join(programs, "eastwest"))
 	env.Setenv("REPOSITORY", repository)
 	for _, key := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		if value, err := exec.Command("go", "env", key).Output(); err == nil {
@@ -136,6 +137,15 @@ func installed(client string) (bool, error) {
 		return exec.Command("/usr/bin/python3", "-c", "import kubernetes").Run() == nil, nil
 	case "ipvs":
 		return ipvs.Check() == nil, nil
+	case "runtimes":
+		_, err := os.Stat(filepath.Join(*programs, "runtimes", "containerd"))
+		return err == nil, nil
+	case "cri-dockerd":
+		_, err := os.Stat(filepath.Join(*programs, "runtimes", "cri-dockerd"))
+		return err == nil, nil
+	case "kubelet":
+		_, err := os.Stat(filepath.Join(*programs, "kubelet"))
+		return err == nil, nil
 	case "clients":
 		return *clients != "", nil
 	}

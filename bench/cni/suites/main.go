@@ -122,7 +122,7 @@ func copySource(to string) error {
 	if err := json.Unmarshal(out, &info); err != nil {
 		return err
 	}
-	return filepath.WalkDir(info.Dir, func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(info.Dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -136,6 +136,15 @@ func copySource(to string) error {
 		}
 		return os.WriteFile(target, text, 0o644)
 	})
+	if err != nil {
+		return err
+	}
+	download := exec.Command("go", "mod", "download")
+	download.Dir = to
+	if out, err := download.CombinedOutput(); err != nil {
+		return fmt.Errorf("download what the suites need: %w: %s", err, out)
+	}
+	return nil
 }
 
 var verbs = regexp.MustCompile(`(?m)^func cmd(Add|Del|Check|Status)\(args`)
@@ -180,11 +189,17 @@ var failure = regexp.MustCompile(`(?m)^\s*(?:\x1b\[[0-9;]*m)*\[(?:FAIL|PANICKED!
 // specVersion stands in the name of a spec that is run once for each version of the specification.
 var specVersion = regexp.MustCompile(`\[[0-9.]+\] `)
 
+// apart is a command that leaves this machine as it was. Namespaces that failed specs leave pinned go with the mount
+// namespace; what a suite sets of the host, as portmap's does with ip_forward, goes with the network namespace. In front of
+// it the modules have to be downloaded: there is no network there.
+func apart(program string, args ...string) *exec.Cmd {
+	const prepare = `mkdir -p /run/netns && mount -t tmpfs suites /run/netns && ip link set lo up && exec "$@"`
+	return exec.Command("unshare", append([]string{"-m", "-n", "sh", "-c", prepare, "sh", program}, args...)...)
+}
+
 // test runs a suite and returns its last word, with the specs that failed below.
 func test(source, plugin, ours string, verbose bool) string {
-	// The namespaces that failed specs leave pinned go with the mount namespace.
-	c := exec.Command("unshare", "-m", "sh", "-c", `mkdir -p /run/netns && mount -t tmpfs suites /run/netns && exec "$@"`, "sh",
-		"go", "test", "-count=1", "-timeout", "20m", "./plugins/"+plugin, "-ginkgo.no-color")
+	c := apart("go", "test", "-count=1", "-timeout", "20m", "./plugins/"+plugin, "-ginkgo.no-color")
 	c.Dir = source
 	c.Env = append(os.Environ(), "PATH="+ours+":"+os.Getenv("PATH"))
 	out, err := c.CombinedOutput()

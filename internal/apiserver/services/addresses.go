@@ -3,27 +3,27 @@
 // Package services gives Services their virtual IPs.
 //
 // An address is taken by creating the IPAddress object (networking.k8s.io/v1) that has its name: etcd lets exactly one
-// of two creations win, so no address is ever given twice, whichever server is asked and whatever is killed when. The
+// of two creations win, so no address is ever given twice, whichever server is asked and whatever is killed when. It is
+// reserved in memory first, so that only those who want the same address wait for each other (reservation.go). The
 // ranges come from ServiceCIDR objects. An address that nobody asked for by name is the lowest free one of the dynamic
 // band, and of the static band when that is full (Kubernetes enhancement 3070: the static band, at the start of a range,
 // is kept for addresses that people choose).
 //
 //	ServiceCIDRs ─▶ ranges ─┐
-//	                        ├─▶ Addresses.AllocateNext ─▶ create IPAddress ─▶ etcd
+//	                        ├─▶ Addresses.AllocateNext ─▶ reservation ─▶ create IPAddress ─▶ etcd
 //	IPAddresses ─▶ taken ───┘
 package services
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 
-	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	networkingclient "k8s.io/client-go/kubernetes/typed/networking/v1"
 	api "k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/registry/core/service/ipallocator"
@@ -35,10 +35,15 @@ type Addresses struct {
 	primary netip.Prefix
 	client  networkingclient.IPAddressInterface
 	owner   *Owner
+	// services tells whether the Service of an address is still there.
+	services coreclient.ServicesGetter
+	log      *slog.Logger
 
-	mu     sync.Mutex
-	ranges map[netip.Prefix]*band // guarded by mu
-	taken  map[netip.Addr]struct{}
+	mu       sync.Mutex
+	ranges   map[netip.Prefix]*band // guarded by mu, as all that follows
+	taken    map[netip.Addr]struct{}
+	reserved map[netip.Addr]bool          // without an IPAddress yet
+	leaving  map[netip.Addr]chan struct{} // closed when the IPAddress is gone
 }
 
 var _ ipallocator.Interface = (*Addresses)(nil)
@@ -46,14 +51,15 @@ var _ ipallocator.Interface = (*Addresses)(nil)
 // NewAddresses makes an allocator for the family of primary, the range of the default ServiceCIDR. It knows no range
 // until Watch has delivered the ServiceCIDRs; until then it refuses with ipallocator.ErrNotReady. owner says on behalf
 // of which Service a call is made.
-func NewAddresses(primary netip.Prefix, client networkingclient.IPAddressInterface, owner *Owner) *Addresses {
+func NewAddresses(primary netip.Prefix, client kubernetes.Interface, owner *Owner, log *slog.Logger) *Addresses {
 	family := api.IPv4Protocol
 	if primary.Addr().Is6() {
 		family = api.IPv6Protocol
 	}
 	return &Addresses{
-		family: family, primary: primary.Masked(), client: client, owner: owner,
+		family: family, primary: primary.Masked(), client: client.NetworkingV1().IPAddresses(), owner: owner, services: client.CoreV1(), log: log,
 		ranges: map[netip.Prefix]*band{}, taken: map[netip.Addr]struct{}{},
+		reserved: map[netip.Addr]bool{}, leaving: map[netip.Addr]chan struct{}{},
 	}
 }
 
@@ -68,7 +74,7 @@ func (a *Addresses) Allocate(ip net.IP) error {
 	if err := a.inRange(addr); err != nil {
 		return err
 	}
-	return a.take(addr)
+	return a.reserve(addr)
 }
 
 func (a *Addresses) inRange(addr netip.Addr) error {
@@ -101,11 +107,11 @@ func (a *Addresses) AllocateNext() (net.IP, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = a.take(addr)
+		err = a.reserve(addr)
 		if err == nil {
 			return addr.AsSlice(), nil
 		}
-		// Another server was faster: take has noted the address as taken, so the next turn finds another.
+		// Another request was faster: reserve has noted the address as taken, so the next turn finds another.
 		if !errors.Is(err, ipallocator.ErrAllocated) {
 			return nil, err
 		}
@@ -136,45 +142,6 @@ func (a *Addresses) lowestFree() (netip.Addr, error) {
 		return netip.Addr{}, ipallocator.ErrNotReady
 	}
 	return netip.Addr{}, ipallocator.ErrFull
-}
-
-// take creates the IPAddress object, which is what makes the address ours.
-func (a *Addresses) take(addr netip.Addr) error {
-	object := &networkingv1.IPAddress{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: addr.String(),
-			Labels: map[string]string{
-				networkingv1.LabelIPAddressFamily: string(a.family),
-				networkingv1.LabelManagedBy:       ipallocator.ControllerName,
-			},
-		},
-		Spec: networkingv1.IPAddressSpec{ParentRef: a.owner.reference()},
-	}
-	_, err := a.client.Create(context.Background(), object, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create IPAddress %s: %w", addr, err)
-	}
-	a.mark(addr, true)
-	if err != nil {
-		return ipallocator.ErrAllocated
-	}
-	return nil
-}
-
-// Release gives an address back. An address that is not taken, or of no known range, is no error.
-func (a *Addresses) Release(ip net.IP) error {
-	addr, ok := netip.AddrFromSlice(ip)
-	if !ok {
-		return nil
-	}
-	addr = addr.Unmap()
-	err := a.client.Delete(context.Background(), addr.String(), metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		// The repair loop frees what is left behind; the Service must not stay because of it.
-		return fmt.Errorf("delete IPAddress %s: %w", addr, err)
-	}
-	a.mark(addr, false)
-	return nil
 }
 
 // mark notes whether an address is taken, and tells the bands, which remember where the lowest free one may be.

@@ -3,11 +3,13 @@
 package nodecmd
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"eastwest/internal/cri/images"
+	"eastwest/internal/cri/transfer"
 )
 
 func newImage(s Streams) *cobra.Command {
@@ -16,14 +18,26 @@ func newImage(s Streams) *cobra.Command {
 	return cmd
 }
 
+// imageStore is where images are put.
+type imageStore interface {
+	Load(ctx context.Context, archive string) ([]string, error)
+}
+
+func openStore(ctx context.Context, root, endpoint string) (imageStore, error) {
+	if endpoint != "" {
+		return transfer.Open(ctx, endpoint)
+	}
+	return images.Open(root)
+}
+
 func newImageLoad(s Streams) *cobra.Command {
-	var root string
+	var root, endpoint string
 	cmd := &cobra.Command{
 		Use:   "load FILE...",
 		Short: "Put OCI or docker archives into the store and print the names of their images",
 		Args:  arguments(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			store, err := images.Open(root)
+			store, err := openStore(cmd.Context(), root, endpoint)
 			if err != nil {
 				return err
 			}
@@ -39,6 +53,7 @@ func newImageLoad(s Streams) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&endpoint, "cri", "", "socket of another container runtime, containerd or Docker, to put them into its store (default: the built-in one's)")
 	cmd.Flags().StringVar(&root, "root", "/var/lib/eastwest/cri", "folder of the container runtime's persistent state")
 	return cmd
 }

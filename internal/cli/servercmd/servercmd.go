@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os/signal"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,6 +22,7 @@ import (
 	"eastwest/internal/addressplan"
 	"eastwest/internal/apiserver"
 	"eastwest/internal/cli/flagvalue"
+	"eastwest/internal/controller"
 	"eastwest/internal/server"
 )
 
@@ -29,7 +31,7 @@ type serverFlags struct {
 	dataDir, advertise, bind, domain, nodePorts string
 	port                                        uint16
 	clusterCIDRs, serviceCIDRs, names, etcd     []string
-	loadBalancers                               []string
+	loadBalancers, controllers                  []string
 	verbose                                     bool
 }
 
@@ -64,7 +66,11 @@ controllers and the scheduler.
 
 It writes into its data folder, before it serves:
   token             the join token for eastwest agent
-  admin.kubeconfig  the kubeconfig of the cluster's administrator`,
+  admin.kubeconfig  the kubeconfig of the cluster's administrator
+
+The controllers have the names that kube-controller-manager gives them; with '--controllers=*,-kube-scheduler' another
+scheduler places the pods. They are:
+` + names(),
 		Example: `  eastwest server --advertise-address 192.0.2.10
   eastwest agent --server https://192.0.2.10:6443 --token-file token --node-ip 192.0.2.11   # on each node`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "eastwest server"},
@@ -97,6 +103,7 @@ func (f *serverFlags) add(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.serviceCIDRs, "service-cluster-ip-range", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack")
 	flags.StringVar(&f.nodePorts, "service-node-port-range", "30000-32767", "range of node ports")
 	flags.StringSliceVar(&f.loadBalancers, "load-balancer-pool", nil, "addresses for Services of type LoadBalancer, FIRST-LAST or CIDR, on the nodes' network (default: none)")
+	flags.StringSliceVar(&f.controllers, "controllers", []string{"*"}, "controllers to run: * for all, NAME for one, -NAME for all but one")
 	flags.StringVar(&f.domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringSliceVar(&f.names, "tls-san", nil, "more names and addresses of this server, for its certificate")
 	flags.StringSliceVar(&f.etcd, "etcd-endpoints", nil, "etcd to use instead of one in this process")
@@ -132,7 +139,24 @@ func (f *serverFlags) parse() (server.Config, error) {
 	if c.NodePorts == (apiserver.PortRange{}) {
 		return c, fmt.Errorf("--service-node-port-range %q: holds no port", f.nodePorts)
 	}
+	c.Controllers = f.controllers
+	if err := c.Controllers.Validate(); err != nil {
+		return c, fmt.Errorf("--controllers: %w", err)
+	}
 	return c, nil
+}
+
+// names lists the controllers, two on a line.
+func names() string {
+	var out strings.Builder
+	for i, name := range controller.Names() {
+		if i%2 == 0 {
+			fmt.Fprintf(&out, "  %-47s", name)
+		} else {
+			fmt.Fprintln(&out, name)
+		}
+	}
+	return strings.TrimRight(out.String(), "\n ")
 }
 
 func run(ctx context.Context, config server.Config, out io.Writer, verbose bool) error {

@@ -94,8 +94,15 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 		return err
 	}
 	own := gateways(c, result)
+	gateway := br
+	if len(own) > 0 {
+		var err error
+		if gateway, err = gatewayLink(host, br, c); err != nil {
+			return err
+		}
+	}
 	for _, address := range own {
-		if err := ensureAddress(host, br, address, c.ForceAddress); err != nil {
+		if err := ensureAddress(host, gateway, address, c.ForceAddress); err != nil {
 			return err
 		}
 	}
@@ -104,7 +111,7 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 			return err
 		}
 	}
-	if err := forward(c.Bridge, own); err != nil {
+	if err := forward(gateway.Attrs().Name, own); err != nil {
 		return err
 	}
 	if !c.IPMasq || len(result.IPs) == 0 {
@@ -121,7 +128,7 @@ func forward(bridge string, own []net.IPNet) error {
 	return forwarding.Enable(bridge, v4, v6)
 }
 
-// describe writes the three devices into the result. The bridge is read again: its address can change with its ports.
+// describe writes the devices into the result. The bridge is read again: its address can change with its ports.
 func describe(host *link.Handle, c *config, args *skel.CmdArgs, ends *attach.Ends, result *current.Result) error {
 	br, err := host.LinkByName(c.Bridge)
 	if err != nil {
@@ -132,7 +139,7 @@ func describe(host *link.Handle, c *config, args *skel.CmdArgs, ends *attach.End
 		{Name: ends.Host.Attrs().Name, Mac: ends.Host.Attrs().HardwareAddr.String()},
 		{Name: args.IfName, Mac: ends.Container.Attrs().HardwareAddr.String(), Sandbox: args.Netns},
 	}
-	return nil
+	return describeVLAN(host, c, result)
 }
 
 func addresses(result *current.Result) []net.IPNet {

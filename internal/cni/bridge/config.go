@@ -3,7 +3,6 @@
 package bridge
 
 import (
-	"fmt"
 	"net"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -18,22 +17,23 @@ const defaultBridge = "cni0"
 // config holds the keys of the reference plugin, and one more.
 type config struct {
 	types.PluginConf
-	Bridge                    string `json:"bridge"`
-	IsGateway                 bool   `json:"isGateway"`
-	IsDefaultGateway          bool   `json:"isDefaultGateway"`
-	ForceAddress              bool   `json:"forceAddress"`
-	IPMasq                    bool   `json:"ipMasq"`
-	IPMasqBackend             string `json:"ipMasqBackend"`
-	MTU                       int    `json:"mtu"`
-	HairpinMode               bool   `json:"hairpinMode"`
-	PromiscMode               bool   `json:"promiscMode"`
-	EnableDAD                 bool   `json:"enabledad"`
-	DisableContainerInterface bool   `json:"disableContainerInterface"`
-	PortIsolation             bool   `json:"portIsolation"`
-	Vlan                      int    `json:"vlan"`
-	VlanTrunk                 []any  `json:"vlanTrunk"`
-	MacSpoofCheck             bool   `json:"macspoofchk"`
-	IPSpoofCheck              bool   `json:"ipspoofchk"` // not one of the reference plugin
+	Bridge                    string  `json:"bridge"`
+	IsGateway                 bool    `json:"isGateway"`
+	IsDefaultGateway          bool    `json:"isDefaultGateway"`
+	ForceAddress              bool    `json:"forceAddress"`
+	IPMasq                    bool    `json:"ipMasq"`
+	IPMasqBackend             string  `json:"ipMasqBackend"`
+	MTU                       int     `json:"mtu"`
+	HairpinMode               bool    `json:"hairpinMode"`
+	PromiscMode               bool    `json:"promiscMode"`
+	EnableDAD                 bool    `json:"enabledad"`
+	DisableContainerInterface bool    `json:"disableContainerInterface"`
+	PortIsolation             bool    `json:"portIsolation"`
+	VLAN                      int     `json:"vlan"`
+	VLANTrunk                 []trunk `json:"vlanTrunk"`
+	PreserveDefaultVLAN       *bool   `json:"preserveDefaultVlan"`
+	MacSpoofCheck             bool    `json:"macspoofchk"`
+	IPSpoofCheck              bool    `json:"ipspoofchk"` // not one of the reference plugin
 	Args                      struct {
 		CNI struct {
 			MAC string `json:"mac"`
@@ -43,7 +43,8 @@ type config struct {
 		MAC string `json:"mac"`
 	} `json:"runtimeConfig"`
 
-	mac net.HardwareAddr
+	mac    net.HardwareAddr
+	trunks []vlans
 }
 
 func parse(stdin []byte, cniArgs string) (*config, error) {
@@ -53,8 +54,6 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 	}
 	c.IsGateway = c.IsGateway || c.IsDefaultGateway
 	switch {
-	case c.Vlan != 0 || len(c.VlanTrunk) > 0:
-		return nil, unsupported("vlan, vlanTrunk")
 	case c.HairpinMode && c.PromiscMode:
 		return nil, plugin.ConfigError("cannot set hairpin mode and promiscuous mode at the same time")
 	case c.DisableContainerInterface && c.IPAM.Type != "":
@@ -64,13 +63,12 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 	case c.MTU < 0:
 		return nil, plugin.ConfigError("mtu %d is negative", c.MTU)
 	}
+	if err := c.checkVLANs(); err != nil {
+		return nil, err
+	}
 	var err error
 	if c.mac, err = attach.RequestedMAC(cniArgs, c.RuntimeConfig.MAC, c.Args.CNI.MAC, ""); err != nil {
 		return nil, err
 	}
 	return c, masquerade.CheckBackend(c.IPMasqBackend)
-}
-
-func unsupported(keys string) error {
-	return types.NewError(types.ErrUnsupportedField, fmt.Sprintf("bridge does not support the keys %s", keys), "")
 }

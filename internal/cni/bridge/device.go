@@ -30,6 +30,11 @@ func ensureBridge(h *link.Handle, c *config) (netlink.Link, error) {
 	if br.Type() != "bridge" {
 		return nil, fmt.Errorf("%q already exists but is not a bridge", c.Bridge)
 	}
+	if c.tagged() {
+		if err := filterVLANs(h, br); err != nil {
+			return nil, err
+		}
+	}
 	if c.PromiscMode {
 		if err := h.SetPromiscOn(br); err != nil {
 			return nil, fmt.Errorf("set bridge %s promiscuous: %w", c.Bridge, err)
@@ -59,6 +64,9 @@ func enslave(h *link.Handle, port, br netlink.Link, c *config) error {
 		if err := h.LinkSetIsolated(port, true); err != nil {
 			return fmt.Errorf("isolate %s: %w", name, err)
 		}
+	}
+	if c.tagged() {
+		return joinVLANs(h, port, c.VLAN, c.trunks, c.keepsDefault())
 	}
 	return nil
 }

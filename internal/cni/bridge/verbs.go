@@ -38,7 +38,7 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 		return fmt.Errorf("look up bridge %s: %w", c.Bridge, err)
 	}
 	for _, i := range prev.Interfaces {
-		if i.Sandbox != "" || i.Name == c.Bridge {
+		if i.Sandbox != "" || i.Name == c.Bridge || c.VLAN != 0 && i.Name == c.vlanLink() {
 			continue
 		}
 		port, err := host.LinkByName(i.Name)

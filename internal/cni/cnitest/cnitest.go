@@ -29,20 +29,21 @@ func Main() {
 
 // Node is a node with the plugins installed.
 type Node struct {
-	t   testing.TB
-	NS  string // path of the node's network namespace
-	Bin string // folder of the plugins
-	cni *libcni.CNIConfig
+	t     testing.TB
+	NS    string // path of the node's network namespace
+	Bin   string // folder of the plugins
+	Cache string // where the runtime keeps results
+	cni   *libcni.CNIConfig
 }
 
 // NewNode makes a network namespace for a node and installs the plugins for it.
 func NewNode(t testing.TB) *Node {
 	t.Helper()
-	n := &Node{t: t, NS: netnstest.New(t), Bin: t.TempDir()}
+	n := &Node{t: t, NS: netnstest.New(t), Bin: t.TempDir(), Cache: t.TempDir()}
 	if err := program.Install(n.Bin, "/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
-	n.cni = libcni.NewCNIConfigWithCacheDir([]string{n.Bin}, t.TempDir(), nil)
+	n.cni = libcni.NewCNIConfigWithCacheDir([]string{n.Bin}, n.Cache, nil)
 	return n
 }
 

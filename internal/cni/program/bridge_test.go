@@ -83,8 +83,15 @@ func TestBridge(t *testing.T) {
 func TestBridgeRefusesWrongConfigurations(t *testing.T) {
 	node := cnitest.NewNode(t)
 	for change, want := range map[string]string{
-		`"promiscMode": true,`: "cannot set hairpin mode and promiscuous mode",
-		`"vlan": 7,`:           "does not support the keys vlan",
+		`"promiscMode": true,`:                          "cannot set hairpin mode and promiscuous mode",
+		`"vlan": 4095,`:                                 "invalid VLAN ID 4095",
+		`"vlanTrunk": [{"minID": 7}],`:                  "maxID is missing",
+		`"vlanTrunk": [{"maxID": 7}],`:                  "minID is missing",
+		`"vlanTrunk": [{"minID": 9, "maxID": 8}],`:      "minID is greater than maxID",
+		`"vlanTrunk": [{"minID": 0, "maxID": 8}],`:      "incorrect trunk minID",
+		`"vlanTrunk": [{"minID": 1, "maxID": 5000}],`:   "incorrect trunk maxID",
+		`"vlanTrunk": [{"id": 0}],`:                     "incorrect trunk id",
+		`"ipspoofchk": true, "vlanTrunk": [{"id": 5}],`: "ipspoofchk and vlanTrunk exclude each other",
 	} {
 		conf := strings.Replace(bridged, `"isGateway"`, change+`"isGateway"`, 1)
 		list := cnitest.List(t, fmt.Sprintf(conf, filepath.Join(t.TempDir(), "leases")))

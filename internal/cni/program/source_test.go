@@ -3,6 +3,7 @@
 package program_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 
 	"eastwest/internal/cni/cnitest"
+	"eastwest/internal/cni/reguard"
 	"eastwest/internal/cni/sweep"
 	"eastwest/internal/kernel/netns"
 )
@@ -151,6 +153,53 @@ func TestCheckFindsMissingGuards(t *testing.T) {
 			node.Add(list, a) // the table is made again
 			if err := node.Check(list, a); err != nil {
 				t.Errorf("CHECK: %v", err)
+			}
+		})
+	}
+}
+
+// Guards that another program took away come back from what the runtime keeps, of those that are attached alone.
+func TestGuardsComeBack(t *testing.T) {
+	for family, conf := range map[string]string{"bridge": guardedBridge(t), "ip6": dualStack(t, "1.1.0")} {
+		t.Run(family, func(t *testing.T) {
+			node := cnitest.NewNode(t)
+			list := cnitest.List(t, conf)
+			a, b, gone := cnitest.Pod(t, "a"), cnitest.Pod(t, "b"), cnitest.Pod(t, "gone")
+			for _, p := range []*libcni.RuntimeConf{a, b, gone} {
+				node.Add(list, p)
+			}
+			cnitest.RunIn(t, gone.NetNS, "ip", "link", "del", "eth0") // and nobody tells the runtime
+			restore := func() string {
+				t.Helper()
+				owners, err := reguard.Restore(reguard.Config{CacheDirs: []string{node.Cache, filepath.Join(node.Cache, "none")}, NetNS: node.NS})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var ids []string
+				for _, o := range owners {
+					ids = append(ids, o.ContainerID)
+				}
+				return strings.Join(ids, " ")
+			}
+			if got := restore(); got != "" {
+				t.Errorf("restored %q although nothing was taken away", got)
+			}
+			whole := node.Run("nft", "list", "table", family, "eastwest_source")
+			for _, taken := range [][]string{
+				{"flush", "ruleset"}, {"delete", "table", family, "eastwest_source"}, {"flush", "set", family, "eastwest_source", "from6"},
+				{"flush", "chain", family, "eastwest_source", "prerouting"},
+			} {
+				node.Run(append([]string{"nft"}, taken...)...)
+				if got := restore(); got != "a b" {
+					t.Errorf("%q: restored %q", taken, got)
+				}
+				if err := errors.Join(node.Check(list, a), node.Check(list, b)); err != nil {
+					t.Errorf("%q: CHECK: %v", taken, err)
+				}
+				now := node.Run("nft", "list", "table", family, "eastwest_source")
+				if strings.Count(now, "drop") != strings.Count(whole, "drop") || strings.Contains(now, "/gone/") {
+					t.Errorf("%q: now\n%s\nbefore\n%s", taken, now, whole)
+				}
 			}
 		})
 	}

@@ -68,7 +68,7 @@ const (
 // ARP and neighbour advertisements say whose an address is, router advertisements and redirects where packets go next:
 // with them a container would get what is for others. Frames of any other kind, and those with VLAN tags, are dropped.
 func ensureBridgeTable() error {
-	names, err := nftset.Names(unix.NFPROTO_BRIDGE, tableName)
+	names, err := nftset.Names(unix.NFPROTO_BRIDGE, TableName)
 	if err != nil || len(names) > 0 {
 		return err
 	}
@@ -76,7 +76,7 @@ func ensureBridgeTable() error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	t := c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyBridge})
+	t := c.AddTable(&nftables.Table{Name: TableName, Family: nftables.TableFamilyBridge})
 	ports := &nftables.Set{Table: t, Name: setPorts, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
 	v4, v6 := sourceSet(t, setV4, nftables.TypeIPAddr), sourceSet(t, setV6, nftables.TypeIP6Addr)
 	for _, s := range []*nftables.Set{ports, v4, v6} {
@@ -86,13 +86,13 @@ func ensureBridgeTable() error {
 	}
 	priority := nftables.ChainPriority(priorityRaw)
 	chain := c.AddChain(&nftables.Chain{
-		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority,
+		Name: chainName, Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority,
 	})
 	for _, exprs := range bridgeRules(ports, v4, v6) {
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: exprs})
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("make nftables table bridge %s: %w", tableName, err)
+		return fmt.Errorf("make nftables table bridge %s: %w", TableName, err)
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func (g Routed) entries() ([]entry, error) {
 
 // ensureRouted makes the table of a set if it is not there. The caller holds the lock.
 func ensureRouted(set nftset.Set) error {
-	names, err := nftset.Names(set.Family, tableName)
+	names, err := nftset.Names(set.Family, TableName)
 	if err != nil || len(names) > 0 {
 		return err
 	}
@@ -105,7 +105,7 @@ func ensureRouted(set nftset.Set) error {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	f := nftrule.FamilyOf(set.Family == unix.NFPROTO_IPV4)
-	t := c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamily(set.Family)})
+	t := c.AddTable(&nftables.Table{Name: TableName, Family: nftables.TableFamily(set.Family)})
 	from := &nftables.Set{
 		Table: t, Name: set.Name, KeyType: nftables.MustConcatSetType(nftables.TypeIFName, f.Address),
 		Concatenation: true, KeyByteOrder: binaryutil.BigEndian,
@@ -115,13 +115,13 @@ func ensureRouted(set nftset.Set) error {
 	}
 	priority := nftables.ChainPriority(priorityRaw)
 	chain := c.AddChain(&nftables.Chain{
-		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority,
+		Name: chainName, Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority,
 	})
 	for _, exprs := range routedRules(f, from) {
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: exprs})
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("make nftables table %s: %w", tableName, err)
+		return fmt.Errorf("make nftables table %s: %w", TableName, err)
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"eastwest/internal/cni/plugin"
 )
 
-// tableName is the name of all tables of this package, one a family of nftables.
-const tableName = "eastwest_source"
+// TableName is the name of all tables of this package, one a family of nftables.
+const TableName = "eastwest_source"
 
 // Sets of the tables.
 const (
@@ -25,10 +25,13 @@ const (
 	setV6    = "from6"
 )
 
+// chainName is the one chain of every table.
+const chainName = "prerouting"
+
 const priorityRaw = -300 // before connection tracking learns of the packet
 
 func setOf(family byte, name string) nftset.Set {
-	return nftset.Set{Family: family, Table: tableName, Name: name}
+	return nftset.Set{Family: family, Table: TableName, Name: name}
 }
 
 // entry is an element of a set.
@@ -80,7 +83,7 @@ func check(link string, entries []entry) error {
 			return err
 		}
 		if !found || have.Comment != e.Comment {
-			return fmt.Errorf("the nftables set %s of table %s does not hold what %s may send from", e.set.Name, tableName, link)
+			return fmt.Errorf("the nftables set %s of table %s does not hold what %s may send from", e.set.Name, TableName, link)
 		}
 	}
 	return nil
@@ -103,7 +106,7 @@ func Sweep(alive func(plugin.Owner) bool) error {
 func removeIf(unwanted func(comment string) bool) error {
 	var sets []nftset.Set
 	for _, family := range []byte{unix.NFPROTO_BRIDGE, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		names, err := nftset.Names(family, tableName)
+		names, err := nftset.Names(family, TableName)
 		if err != nil {
 			return err
 		}

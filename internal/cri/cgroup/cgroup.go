@@ -66,6 +66,15 @@ func (h *Hierarchy) add(line string) {
 // Unified reports whether all controllers are in the version 2 hierarchy.
 func (h *Hierarchy) Unified() bool { return h.v2 != "" && h.v1["memory"] == "" && h.v1["cpu"] == "" }
 
+// Has reports whether a controller is in the version that runc uses: 2 only where that has all of them.
+func (h *Hierarchy) Has(controller string) bool {
+	if !h.Unified() {
+		return h.v1[controller] != ""
+	}
+	available, err := os.ReadFile(filepath.Join(h.v2, "cgroup.controllers"))
+	return err == nil && slices.Contains(strings.Fields(string(available)), controller)
+}
+
 // SwapAccounting reports whether a limit on memory and swap together can be set.
 func (h *Hierarchy) SwapAccounting() bool {
 	if h.Unified() {

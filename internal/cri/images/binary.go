@@ -72,7 +72,7 @@ func (s *Store) addProgram(ctx context.Context, file, base string) (id string, s
 	if err != nil {
 		return "", 0, err
 	}
-	hdr := &tar.Header{Name: base, Typeflag: tar.TypeReg, Mode: 0o755, Size: info.Size(), Format: tar.FormatUSTAR}
+	hdr := programHeader(base, info.Size())
 	id, err = programDigest(&contextReader{ctx: ctx, r: f}, hdr)
 	if err != nil {
 		return "", 0, err
@@ -89,6 +89,10 @@ func (s *Store) addProgram(ctx context.Context, file, base string) (id string, s
 		return u.info, err
 	})
 	return id, size, err
+}
+
+func programHeader(base string, size int64) *tar.Header {
+	return &tar.Header{Name: base, Typeflag: tar.TypeReg, Mode: 0o755, Size: size, Format: tar.FormatUSTAR}
 }
 
 func programDigest(content io.Reader, hdr *tar.Header) (string, error) {

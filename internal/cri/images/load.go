@@ -26,53 +26,61 @@ const (
 // archive is an OCI image layout, as a folder or as a tar file, or a tar file as `docker save` writes it; tar files may
 // be compressed with gzip.
 func (s *Store) Load(ctx context.Context, archive string) (names []string, err error) {
-	info, err := os.Stat(archive)
-	if err != nil {
-		return nil, fmt.Errorf("load image archive: %w", err)
-	}
 	release, err := s.hold()
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if info.IsDir() {
-		return s.loadLayout(ctx, archive)
-	}
 	dir, err := os.MkdirTemp(s.dir, "load-")
 	if err != nil {
 		return nil, fmt.Errorf("load image archive: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	kind, tarFile, err := openArchive(ctx, archive, dir)
-	if err != nil {
-		return nil, fmt.Errorf("load image archive %s: %w", archive, err)
-	}
-	if kind == ociArchive {
-		return s.loadLayout(ctx, filepath.Join(dir, "layout"))
-	}
-	return s.loadDocker(ctx, tarFile)
+	err = readArchive(ctx, archive, dir, func(img v1.Image, tags []string) error {
+		got, err := s.loadImage(ctx, img, tags)
+		names = append(names, got...)
+		return err
+	})
+	return names, err
 }
 
-// loadDocker reads a `docker save` archive, whose manifest.json lists images with their tags.
-func (s *Store) loadDocker(ctx context.Context, path string) ([]string, error) {
+// readArchive calls visit for each image of an archive that this node can run, with the names that the archive gives it. What has to be
+// unpacked goes to dir, and must be there as long as the images are read.
+func readArchive(ctx context.Context, archive, dir string, visit func(img v1.Image, names []string) error) error {
+	info, err := os.Stat(archive)
+	if err != nil {
+		return fmt.Errorf("load image archive: %w", err)
+	}
+	if info.IsDir() {
+		return readLayout(archive, visit)
+	}
+	kind, tarFile, err := openArchive(ctx, archive, dir)
+	if err != nil {
+		return fmt.Errorf("load image archive %s: %w", archive, err)
+	}
+	if kind == ociArchive {
+		return readLayout(filepath.Join(dir, "layout"), visit)
+	}
+	return readDocker(tarFile, visit)
+}
+
+// readDocker reads a `docker save` archive, whose manifest.json lists images with their tags.
+func readDocker(path string, visit func(v1.Image, []string) error) error {
 	opener := tarball.Opener(func() (readCloser, error) { return os.Open(path) })
 	manifest, err := tarball.LoadManifest(opener)
 	if err != nil {
-		return nil, fmt.Errorf("read manifest.json of archive: %w", err)
+		return fmt.Errorf("read manifest.json of archive: %w", err)
 	}
-	var all []string
 	for _, m := range manifest {
 		img, tags, err := dockerImage(opener, m, len(manifest))
 		if err != nil {
-			return all, err
+			return err
 		}
-		got, err := s.loadImage(ctx, img, tags)
-		if err != nil {
-			return all, err
+		if err := visit(img, tags); err != nil {
+			return err
 		}
-		all = append(all, got...)
 	}
-	return all, nil
+	return nil
 }
 
 func dockerImage(opener tarball.Opener, m tarball.Descriptor, images int) (v1.Image, []string, error) {
@@ -94,39 +102,38 @@ func dockerImage(opener tarball.Opener, m tarball.Descriptor, images int) (v1.Im
 	return img, m.RepoTags, nil
 }
 
-// loadLayout reads an OCI image layout folder.
-func (s *Store) loadLayout(ctx context.Context, dir string) ([]string, error) {
+// readLayout reads an OCI image layout folder.
+func readLayout(dir string, visit func(v1.Image, []string) error) error {
 	path, err := layout.FromPath(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read image layout %s: %w", dir, err)
+		return fmt.Errorf("read image layout %s: %w", dir, err)
 	}
 	idx, err := path.ImageIndex()
 	if err != nil {
-		return nil, fmt.Errorf("read image layout %s: %w", dir, err)
+		return fmt.Errorf("read image layout %s: %w", dir, err)
 	}
 	manifest, err := idx.IndexManifest()
 	if err != nil {
-		return nil, fmt.Errorf("read index of image layout %s: %w", dir, err)
+		return fmt.Errorf("read index of image layout %s: %w", dir, err)
 	}
-	var all []string
+	seen := false
 	for _, desc := range manifest.Manifests {
 		img, err := imageOf(idx, desc)
 		if err != nil {
-			return all, fmt.Errorf("image layout %s: %w", dir, err)
+			return fmt.Errorf("image layout %s: %w", dir, err)
 		}
 		if img == nil {
 			continue
 		}
-		got, err := s.loadImage(ctx, img, layoutNames(desc))
-		if err != nil {
-			return all, err
+		seen = true
+		if err := visit(img, layoutNames(desc)); err != nil {
+			return err
 		}
-		all = append(all, got...)
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("image layout %s has no image for linux/%s", dir, platform().Architecture)
+	if !seen {
+		return fmt.Errorf("image layout %s has no image for linux/%s", dir, platform().Architecture)
 	}
-	return all, nil
+	return nil
 }
 
 // imageOf returns the image that a descriptor stands for, nil when it is for another platform.

@@ -56,6 +56,8 @@ type Node struct {
 	UnifiedCgroups bool
 	// SwapAccounting is set where a limit of memory and swap together can be kept.
 	SwapAccounting bool
+	// HugePages is set where limits of huge pages can be kept. A kubelet sends one of every size, 0 where a pod asks for none.
+	HugePages bool
 }
 
 // Build makes the specification.

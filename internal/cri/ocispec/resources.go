@@ -10,8 +10,10 @@ import (
 // Resources translates limits. A zero of CRI means "not said".
 func Resources(r *runtimeapi.LinuxContainerResources, node Node) *specs.LinuxResources {
 	out := &specs.LinuxResources{CPU: cpuLimits(r), Memory: memoryLimits(r, node)}
-	for _, h := range r.GetHugepageLimits() {
-		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.GetPageSize(), Limit: h.GetLimit()})
+	if node.HugePages {
+		for _, h := range r.GetHugepageLimits() {
+			out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: h.GetPageSize(), Limit: h.GetLimit()})
+		}
 	}
 	if node.UnifiedCgroups && len(r.GetUnified()) > 0 {
 		out.Unified = r.GetUnified()

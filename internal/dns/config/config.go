@@ -4,6 +4,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,6 +35,8 @@ type Config struct {
 	Rewrites []Rewrite `json:"rewrites,omitempty"`
 	// Autopath answers a pod's look-up through its search path at once; true where it is not set.
 	Autopath *bool `json:"autopath,omitempty"`
+	// TLS serves DNS over TLS as well; not at all where it is not set.
+	TLS *TLS `json:"tls,omitempty"`
 	// QueryLog says which answers are logged: none, errors (SERVFAIL, REFUSED and the like) or all.
 	QueryLog string `json:"queryLog,omitempty"`
 }
@@ -54,6 +57,13 @@ type Host struct {
 type Rewrite struct {
 	From string `json:"from"`
 	To   string `json:"to"`
+}
+
+// TLS is where DNS is served over TLS, and as whom. The files are read again when they change.
+type TLS struct {
+	Listen      []string `json:"listen,omitempty"` // ADDRESS:PORT; none for port 853 of every address that DNS is served at
+	Certificate string   `json:"certificate"`      // path of a PEM file
+	Key         string   `json:"key"`
 }
 
 // Parse reads a file. An unknown field, or a value that makes no sense, is an error: what is written has to be done.
@@ -101,11 +111,29 @@ func (c *Config) check() error {
 			}
 		}
 	}
+	if err := c.TLS.check(); err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
 	for _, r := range c.Rewrites {
 		for _, n := range []string{r.From, r.To} {
 			if _, err := wire.Name(n); err != nil || n == "" {
 				return fmt.Errorf("rewrites: from %q to %q: not two names", r.From, r.To)
 			}
+		}
+	}
+	return nil
+}
+
+func (t *TLS) check() error {
+	if t == nil {
+		return nil
+	}
+	if t.Certificate == "" || t.Key == "" {
+		return errors.New("the paths of certificate and key are needed")
+	}
+	for _, address := range t.Listen {
+		if _, err := netip.ParseAddrPort(address); err != nil {
+			return fmt.Errorf("listen: %q is not ADDRESS:PORT", address)
 		}
 	}
 	return nil

@@ -154,6 +154,8 @@ func TestWrongFilesSayWhatIsWrong(t *testing.T) {
 		"upstreams: [resolver]":                           `"resolver" is no address of a server`,
 		"queryLog: some":                                  `"some" is none of none, errors, all`,
 		"stubZones: [{zone: a}]":                          `"a" has no upstreams`,
+		"tls: {certificate: cert.pem}":                    "certificate and key are needed",
+		"tls: {listen: [':853'], certificate: a, key: b}": "is not ADDRESS:PORT",
 		"hosts: [{address: 192.0.2.1}]":                   "needs an address and names",
 		"rewrites: [{from: a}]":                           "not two names",
 		"hosts: [{address: 192.0.2.1, names: [a..b]}]":    "1 to 63 bytes",

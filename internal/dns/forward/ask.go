@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -23,16 +23,17 @@ const (
 )
 
 // ask sends a question over TLS, or else over UDP, and over TCP if the response was cut short.
-func (u *upstream) ask(ctx context.Context, m *mdns.Msg) (response *mdns.Msg, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
+func (u *upstream) ask(ctx context.Context, m *mdns.Msg, late *patience) (response *mdns.Msg, err error) {
+	ctx = WithDue(ctx, askTimeout)
 	q := outgoing(m)
 	if u.secure != nil {
+		defer late.watch()()
 		response, err = u.secure.ask(ctx, q)
 	} else {
-		response, err = askOver(ctx, "udp", u.server.Addr, q)
+		response, err = u.askUDP(ctx, q, late)
 		if err == nil && response.Truncated {
-			response, err = askOver(ctx, "tcp", u.server.Addr, q)
+			defer late.watch()()
+			response, err = u.askTCP(ctx, q)
 		}
 	}
 	if err != nil {
@@ -55,28 +56,38 @@ func outgoing(m *mdns.Msg) *mdns.Msg {
 	return q
 }
 
-// askOver asks over a connection of its own.
-func askOver(ctx context.Context, network string, server netip.AddrPort, q *mdns.Msg) (*mdns.Msg, error) {
-	var d net.Dialer
-	raw, err := d.DialContext(ctx, network, server.String())
+// askUDP asks from a port that no other question has.
+func (u *upstream) askUDP(ctx context.Context, q *mdns.Msg, late *patience) (*mdns.Msg, error) {
+	conn, err := u.sockets.take()
 	if err != nil {
 		return nil, err
 	}
-	defer raw.Close()
-	return converse(ctx, raw, network, q)
+	defer u.sockets.done(conn)
+	return converse(ctx, conn, "udp", q, late)
+}
+
+// askTCP asks over a connection of its own.
+func (u *upstream) askTCP(ctx context.Context, q *mdns.Msg) (*mdns.Msg, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.server.Addr.String())
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return converse(ctx, conn, "tcp", q, nil)
 }
 
 // converse waits for the response that fits the question. Over UDP whatever else arrives is ignored: anybody can send it.
-func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg) (*mdns.Msg, error) {
-	deadline, _ := ctx.Deadline()
-	if err := raw.SetDeadline(deadline); err != nil {
+// late, which may be nil, is told when the response is.
+func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg, late *patience) (*mdns.Msg, error) {
+	end, _ := ctx.Deadline()
+	if err := raw.SetDeadline(late.deadline(end)); err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	conn := &mdns.Conn{Conn: raw}
 	if err := conn.WriteMsg(q); err != nil {
-		return nil, err
+		return nil, ended(ctx, err)
 	}
 	for {
 		response, err := receive(conn, network)
@@ -86,12 +97,29 @@ func converse(ctx context.Context, raw net.Conn, network string, q *mdns.Msg) (*
 			return response, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case late != nil && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(end):
+			if err := raw.SetDeadline(end); err != nil {
+				return nil, err
+			}
+			late.lose() // may end this question at once, by another deadline
 		case network == "tcp" && err == nil:
 			return nil, errors.New("the response is about another question")
 		case network == "tcp" || errors.As(err, &netErr):
-			return nil, err
+			return nil, ended(ctx, err)
 		}
 	}
+}
+
+// ended says why a connection failed: because the question's time was over, which a connection notices before its context
+// may do, or because of itself.
+func ended(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return context.DeadlineExceeded
+	}
+	return err
 }
 
 // maxDatagram is how long a response over UDP may be: far longer than we ask for.

@@ -44,9 +44,10 @@ type Forwarder struct {
 	policy    atomic.Pointer[Policy]
 	turn      atomic.Uint32 // of the policy Rotating
 
-	mu     sync.Mutex // reload
-	seen   fileState
-	probes sync.Map // name of a loop probe that is under way → *atomic.Bool, true once it came back to us
+	mu      sync.Mutex // reload
+	seen    fileState
+	running bool
+	probes  sync.Map // name of a loop probe that is under way → *atomic.Bool, true once it came back to us
 }
 
 // New returns a forwarder that has read its resolv.conf once. A resolv.conf that is not there is no error: there may be
@@ -76,9 +77,7 @@ func (f *Forwarder) Exchange(ctx context.Context, m *mdns.Msg) (*mdns.Msg, error
 	if len(servers) == 0 {
 		return nil, ErrNoUpstream
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
-	defer cancel()
-	a := &attempt{ctx: ctx, m: m, servers: servers, left: max(3, min(2*len(servers), maxAsked)), results: make(chan result, maxAsked)}
+	a := &attempt{ctx: WithDue(ctx, f.cfg.Timeout), m: m, servers: servers, left: max(3, min(2*len(servers), maxAsked)), results: make(chan result, maxAsked)}
 	if *f.policy.Load() == Parallel {
 		a.atOnce = maxAsked
 	}
@@ -112,15 +111,15 @@ func (a *attempt) run() (*mdns.Msg, error) {
 	ctx, cancel := context.WithCancel(a.ctx)
 	defer cancel()
 	others := make(chan result, 1)
-	late := time.AfterFunc(first.patience(), func() {
+	late := &patience{until: time.Now().Add(first.patience()), do: func() {
 		m, err := a.askMore(result{})
 		others <- result{m, err}
 		if err == nil && good(m) {
 			cancel() // the first one need not answer any more
 		}
-	})
-	m, err := first.exchange(ctx, a.m)
-	switch onTime := late.Stop(); {
+	}}
+	m, err := first.exchange(ctx, a.m, late)
+	switch onTime := late.end(); {
 	case err == nil && good(m):
 		return m, nil
 	case onTime:
@@ -138,6 +137,9 @@ func (a *attempt) askMore(last result) (*mdns.Msg, error) {
 	if a.left <= 0 || a.next >= len(a.servers) && last.m != nil {
 		return last.m, last.err
 	}
+	end, _ := a.ctx.Deadline()
+	ctx, cancel := context.WithDeadline(a.ctx, end)
+	defer cancel()
 	wait := a.ask()
 	for a.atOnce > 1 && a.next < len(a.servers) && a.left > 0 {
 		a.atOnce--
@@ -164,11 +166,11 @@ func (a *attempt) askMore(last result) (*mdns.Msg, error) {
 			if a.left > 0 {
 				patience.Reset(a.ask())
 			}
-		case <-a.ctx.Done():
+		case <-ctx.Done():
 			if last.m != nil {
 				return last.m, nil
 			}
-			return nil, errors.Join(fmt.Errorf("ask upstream about %s: %w", a.m.Question[0].Name, a.ctx.Err()), last.err)
+			return nil, errors.Join(fmt.Errorf("ask upstream about %s: %w", a.m.Question[0].Name, ctx.Err()), last.err)
 		}
 	}
 }
@@ -178,7 +180,7 @@ func (a *attempt) ask() time.Duration {
 	u := a.servers[a.next%len(a.servers)]
 	a.next, a.left, a.flying = a.next+1, a.left-1, a.flying+1
 	go func() {
-		m, err := u.exchange(a.ctx, a.m)
+		m, err := u.exchange(a.ctx, a.m, nil)
 		a.results <- result{m, err}
 	}()
 	return u.patience()

@@ -27,11 +27,8 @@ const (
 func (f *Forwarder) Run(ctx context.Context) error {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
-	defer f.each(func(u *upstream) {
-		if u.secure != nil {
-			u.secure.close()
-		}
-	})
+	f.setRunning(true)
+	defer f.setRunning(false)
 	f.findLoops(ctx)
 	for n := 1; ; n++ {
 		select {
@@ -42,9 +39,31 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		changed := f.reload()
 		f.retryDown(ctx)
 		f.forget()
+		f.Tidy()
 		if changed || n%loopEvery == 0 {
 			f.findLoops(ctx)
 		}
+	}
+}
+
+// setRunning says whether anything is kept for the next question.
+func (f *Forwarder) setRunning(running bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running = running
+	for _, u := range *f.upstreams.Load() {
+		if running {
+			u.sockets.openAhead()
+		} else {
+			u.close()
+		}
+	}
+}
+
+// Tidy readies what the next question needs. To be called when a client has its answer; Run calls it from time to time.
+func (f *Forwarder) Tidy() {
+	for _, u := range *f.upstreams.Load() {
+		u.sockets.tidy()
 	}
 }
 
@@ -79,8 +98,8 @@ func (f *Forwarder) reload() (changed bool) {
 	}
 	f.upstreams.Store(&next)
 	for _, u := range old {
-		if u.secure != nil && !slices.Contains(next, u) {
-			u.secure.close()
+		if !slices.Contains(next, u) {
+			u.close()
 		}
 	}
 	f.cfg.Log.Info("dns upstreams", "servers", addrs)
@@ -103,11 +122,7 @@ func (f *Forwarder) keep(old []*upstream, servers []Server) []*upstream {
 			next = append(next, old[i])
 			continue
 		}
-		u := &upstream{server: server}
-		if server.TLS {
-			u.secure = newSecure(server, f.cfg.Roots)
-		}
-		next = append(next, u)
+		next = append(next, newUpstream(server, f.cfg.Roots, f.running))
 	}
 	return next
 }
@@ -119,7 +134,7 @@ func (f *Forwarder) retryDown(ctx context.Context) {
 			return
 		}
 		m := new(mdns.Msg).SetQuestion(".", mdns.TypeNS)
-		if _, err := u.exchange(ctx, m); err == nil {
+		if _, err := u.exchange(ctx, m, nil); err == nil {
 			f.cfg.Log.Info("dns upstream answers again", "server", u.server)
 		}
 	})
@@ -132,7 +147,7 @@ func (f *Forwarder) findLoops(ctx context.Context) {
 		name := fmt.Sprintf("%d.%d.", rand.Uint64(), rand.Uint64())
 		back := new(atomic.Bool)
 		f.probes.Store(name, back)
-		_, err := u.ask(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO))
+		_, err := u.ask(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO), nil)
 		f.probes.Delete(name)
 		switch {
 		case back.Load():

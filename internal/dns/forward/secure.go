@@ -52,7 +52,7 @@ func (s *secure) ask(ctx context.Context, q *mdns.Msg) (*mdns.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		response, err := converse(ctx, conn, "tcp", q)
+		response, err := converse(ctx, conn, "tcp", q, nil)
 		if err == nil {
 			s.keep(conn)
 			return response, nil
@@ -81,6 +81,11 @@ func (s *secure) take(ctx context.Context) (conn *tls.Conn, kept bool, err error
 		return nil, false, err
 	}
 	conn = tls.Client(raw, s.config)
+	end, _ := ctx.Deadline()
+	if err := raw.SetDeadline(end); err != nil {
+		_ = raw.Close()
+		return nil, false, err
+	}
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, false, fmt.Errorf("agree on TLS: %w", err)

@@ -4,6 +4,7 @@ package forward
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"sync"
 	"time"
@@ -16,8 +17,9 @@ const failuresUntilDown = 2
 
 // upstream is one server, and what we know about its health.
 type upstream struct {
-	server Server
-	secure *secure // nil without TLS
+	server  Server
+	secure  *secure // nil without TLS
+	sockets sockets // without TLS
 
 	mu       sync.Mutex
 	rtt      time.Duration // smoothed; 0 while unknown
@@ -25,10 +27,26 @@ type upstream struct {
 	looping  bool          // it forwards to us
 }
 
-// exchange asks the server and learns from how it went.
-func (u *upstream) exchange(ctx context.Context, m *mdns.Msg) (*mdns.Msg, error) {
+func newUpstream(server Server, roots *x509.CertPool, running bool) *upstream {
+	u := &upstream{server: server, sockets: sockets{server: server.Addr, ahead: running}}
+	if server.TLS {
+		u.secure = newSecure(server, roots)
+	}
+	return u
+}
+
+// close closes what is kept for the next question.
+func (u *upstream) close() {
+	u.sockets.close()
+	if u.secure != nil {
+		u.secure.close()
+	}
+}
+
+// exchange asks the server and learns from how it went. late may be nil.
+func (u *upstream) exchange(ctx context.Context, m *mdns.Msg, late *patience) (*mdns.Msg, error) {
 	began := time.Now()
-	response, err := u.ask(ctx, m)
+	response, err := u.ask(ctx, m, late)
 	took := time.Since(began)
 	u.mu.Lock()
 	defer u.mu.Unlock()

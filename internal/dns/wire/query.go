@@ -62,6 +62,22 @@ func (q *Query) Without(into *Query, i, j int) {
 	}
 }
 
+// About returns a packet that asks the same about another name, given in wire form.
+func (q *Query) About(name []byte) []byte {
+	p := make([]byte, HeaderLen, HeaderLen+len(name)+4+optLen)
+	binary.BigEndian.PutUint16(p, q.ID)
+	binary.BigEndian.PutUint16(p[2:], FlagRD|q.Flags&FlagCD)
+	p[5] = 1
+	p = append(p, name...)
+	p = binary.BigEndian.AppendUint16(p, q.Type)
+	p = binary.BigEndian.AppendUint16(p, q.Class)
+	if q.DO {
+		p[11] = 1
+		p = append(p, 0, 0, TypeOPT, 0xff, 0xff, 0, 0, 0x80, 0, 0, 0)
+	}
+	return p
+}
+
 // Parse reads a packet. The verdict Bad leaves the code to answer with in q.Rcode, and in q.End how much of the
 // question may be repeated.
 func (q *Query) Parse(p []byte) Verdict {

@@ -170,3 +170,30 @@ func TestWithout(t *testing.T) {
 		}
 	}
 }
+
+// A query about another name is the same query but for its name.
+func TestAbout(t *testing.T) {
+	for _, dnssec := range []bool{false, true} {
+		m := new(mdns.Msg).SetQuestion("www.example.com.", mdns.TypeAAAA)
+		m.CheckingDisabled = dnssec
+		if dnssec {
+			m.SetEdns0(1232, true)
+		}
+		p, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var q, other Query
+		q.Parse(p)
+		name, err := Name("example.org")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := other.Parse(q.About(name)); v != Good {
+			t.Fatalf("verdict %v", v)
+		}
+		if !bytes.Equal(other.Name(), name) || other.Type != q.Type || other.Class != q.Class || other.DO != dnssec || other.Flags&FlagCD != q.Flags&FlagCD {
+			t.Errorf("got %+v", other)
+		}
+	}
+}

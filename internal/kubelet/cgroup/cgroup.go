@@ -136,6 +136,23 @@ func lacking(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
+// Processes returns how many processes and threads the group at path has, 0 where nobody counts.
+func (m *Manager) Processes(path string) int64 {
+	mounts := []string{m.unified}
+	for _, dir := range m.others {
+		if filepath.Base(dir) == "pids" {
+			mounts = append(mounts, dir)
+		}
+	}
+	for _, dir := range mounts {
+		if text, err := os.ReadFile(filepath.Join(dir, path, "pids.current")); dir != "" && err == nil {
+			n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64) // the kernel's own words
+			return n
+		}
+	}
+	return 0
+}
+
 // Remove removes the group at path and all below it, in every hierarchy. Nothing there is no error; a group with processes is one.
 func (m *Manager) Remove(path string) error {
 	var errs []error

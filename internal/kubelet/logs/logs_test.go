@@ -20,6 +20,14 @@ const sample = `2026-01-02T03:04:05.000000001Z stdout F one
 2026-01-02T03:04:08.000000001Z stdout F four
 `
 
+// docker is the same as Docker writes it.
+const docker = `{"log":"one\n","stream":"stdout","time":"2026-01-02T03:04:05.000000001Z"}
+{"log":"two\n","stream":"stderr","time":"2026-01-02T03:04:06.000000001Z"}
+{"log":"thr","stream":"stdout","time":"2026-01-02T03:04:07.000000001Z"}
+{"log":"ee\n","stream":"stdout","time":"2026-01-02T03:04:07.000000002Z"}
+{"log":"four\n","stream":"stdout","time":"2026-01-02T03:04:08.000000001Z"}
+`
+
 func write(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "0.log")
@@ -44,12 +52,14 @@ func TestRead(t *testing.T) {
 		{"timestamps", Options{Tail: 1, Limit: -1, Timestamps: true}, "2026-01-02T03:04:08.000000001Z four\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var out bytes.Buffer
-			if err := Read(context.Background(), write(t, sample), c.o, func() bool { return false }, &out, &out, func() {}); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(c.want, out.String()); diff != "" {
-				t.Errorf("text differs (-want +got):\n%s", diff)
+			for _, log := range []string{sample, docker} {
+				var out bytes.Buffer
+				if err := Read(context.Background(), write(t, log), c.o, func() bool { return false }, &out, &out, func() {}); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(c.want, out.String()); diff != "" {
+					t.Errorf("text differs (-want +got):\n%s", diff)
+				}
 			}
 		})
 	}
@@ -86,6 +96,7 @@ func TestFollowAcrossRotation(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("2026-01-02T03:04:05Z stdout F x\n"))
 	f.Add([]byte("2026-01-02T03:04:05Z stderr P\n"))
+	f.Add([]byte(`{"log":"x","stream":"stderr","time":"2026-01-02T03:04:05Z"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if line, err := Parse(raw); err == nil && line.Stream != "stdout" && line.Stream != "stderr" {
 			t.Errorf("stream %q of %q", line.Stream, raw)

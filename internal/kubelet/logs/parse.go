@@ -5,6 +5,7 @@ package logs
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -19,8 +20,11 @@ type Line struct {
 
 var errFormat = errors.New("the line is not in CRI log format")
 
-// Parse reads one line with its newline. Text aliases raw.
+// Parse reads one line with its newline, in CRI's format or in Docker's. Text may alias raw.
 func Parse(raw []byte) (Line, error) {
+	if bytes.HasPrefix(raw, []byte("{")) {
+		return parseDocker(raw)
+	}
 	stamp, rest, ok := bytes.Cut(raw, []byte(" "))
 	if !ok {
 		return Line{}, errFormat
@@ -41,6 +45,22 @@ func Parse(raw []byte) (Line, error) {
 		text = bytes.TrimSuffix(text, []byte("\n"))
 	}
 	return Line{Time: when, Stream: string(stream), Text: text}, nil
+}
+
+// parseDocker reads a line of Docker's json-file logs, which cri-dockerd leaves where CRI's are expected. A part of a line has no newline.
+func parseDocker(raw []byte) (Line, error) {
+	var line struct {
+		Log    string    `json:"log"`
+		Stream string    `json:"stream"`
+		Time   time.Time `json:"time"`
+	}
+	if err := json.Unmarshal(raw, &line); err != nil {
+		return Line{}, fmt.Errorf("%w: %w", errFormat, err)
+	}
+	if line.Stream != "stdout" && line.Stream != "stderr" {
+		return Line{}, errFormat
+	}
+	return Line{Time: line.Time, Stream: line.Stream, Text: []byte(line.Log)}, nil
 }
 
 func partial(flags []byte) bool {

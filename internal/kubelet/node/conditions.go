@@ -13,13 +13,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Below these the node is under pressure.
-const (
-	leastMemory   = 100 << 20 // bytes, Kubernetes' default for memory.available
-	leastDisk     = 50        // one in: 2 % of the file system
-	leastPIDs     = 20        // one in: 5 % of process ids
-	statusTimeout = 2 * time.Second
-)
+const statusTimeout = 2 * time.Second
 
 // conditions looks at the node. Times of transition are those of the last look where nothing changed.
 func (r *Reporter) conditions(ctx context.Context) []corev1.NodeCondition {
@@ -29,12 +23,10 @@ func (r *Reporter) conditions(ctx context.Context) []corev1.NodeCondition {
 	if problem != "" {
 		ready.Reason, ready.Message = "KubeletNotReady", problem
 	}
-	total, free := disk(r.config.RootDir)
-	procs, limit := processes()
 	list := []corev1.NodeCondition{
-		pressure(corev1.NodeMemoryPressure, meminfo("MemAvailable") < leastMemory, "Memory", "memory available"),
-		pressure(corev1.NodeDiskPressure, total > 0 && free < total/leastDisk, "Disk", "disk pressure"),
-		pressure(corev1.NodePIDPressure, limit > 0 && procs > limit-limit/leastPIDs, "PID", "PID available"),
+		pressure(corev1.NodeMemoryPressure, r.config.Under(corev1.NodeMemoryPressure), "Memory", "memory available"),
+		pressure(corev1.NodeDiskPressure, r.config.Under(corev1.NodeDiskPressure), "Disk", "disk pressure"),
+		pressure(corev1.NodePIDPressure, r.config.Under(corev1.NodePIDPressure), "PID", "PID available"),
 		ready,
 	}
 	r.mu.Lock()

@@ -31,6 +31,8 @@ type Config struct {
 	Runtime runtimeapi.RuntimeServiceClient
 	Events  *events.Recorder
 	Log     *slog.Logger
+	// Under reports whether the node is under a kind of pressure.
+	Under func(kind corev1.NodeConditionType) bool
 }
 
 // Reporter keeps the Node object and its Lease. Safe for concurrent use.

@@ -52,8 +52,21 @@ func disk(path string) (total, free int64) {
 	return int64(s.Blocks) * s.Bsize, int64(s.Bavail) * s.Bsize
 }
 
-// processes returns how many the kernel has, and how many it may have.
-func processes() (now, limit int64) {
+// Memory returns how much memory there is, and what of it programs can still get.
+func Memory() (total, available int64) { return meminfo("MemTotal"), meminfo("MemAvailable") }
+
+// Disk returns the size of the file system that holds path and what of it is free, in bytes and in inodes.
+func Disk(path string) (total, free, inodes, inodesFree int64) {
+	total, free = disk(path)
+	var s unix.Statfs_t
+	if unix.Statfs(path, &s) != nil {
+		return total, free, 0, 0
+	}
+	return total, free, int64(s.Files), int64(s.Ffree)
+}
+
+// Processes returns how many the kernel has, and how many it may have.
+func Processes() (now, limit int64) {
 	data, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return 0, 0

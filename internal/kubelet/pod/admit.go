@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"eastwest/internal/kubelet/eviction"
+	"eastwest/internal/kubelet/render"
 )
 
 // safeSysctls belong to a pod alone, and do no harm to others: those that Kubernetes lets every pod set.
@@ -57,7 +60,13 @@ func (w *worker) admit() {
 	if len(w.state.Sandboxes) > 0 || w.reason != "" {
 		return // it was admitted before this agent started
 	}
-	if reason, message := refusal(w.pod, w.m.config.UnsafeSysctls); reason != "" {
+	reason, message := refusal(w.pod, w.m.config.UnsafeSysctls)
+	if reason == "" && w.m.config.Refuse != nil {
+		if message = w.m.config.Refuse(w.pod, render.QOS(w.pod) == corev1.PodQOSBestEffort); message != "" {
+			reason = eviction.Reason
+		}
+	}
+	if reason != "" {
 		w.reason, w.message = reason, message
 		w.m.config.Events.Pod(w.pod, "", corev1.EventTypeWarning, reason, "%s", message)
 	}

@@ -84,7 +84,7 @@ func (m *Manager) Orphan(state *podstate.State) {
 	w.remove(pod)
 }
 
-// Evict ends a pod for a reason of the node's. Its object stays, failed.
+// Evict ends a pod at once for a reason of the node's. Its object stays, failed.
 func (m *Manager) Evict(uid types.UID, reason, message string) {
 	m.mu.Lock()
 	w := m.workers[uid]

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -130,22 +131,20 @@ func (w *worker) launch(ctx context.Context, pod *corev1.Pod, spec *corev1.Conta
 	return nil
 }
 
-// discard removes containers and sandboxes that nobody will ask about: all but the newest two of a name, and old empty sandboxes.
+// discard removes containers and sandboxes that nobody will ask about, and old empty sandboxes.
 func (w *worker) discard(ctx context.Context, name string) {
 	_, state := w.snapshot()
-	older, used := 0, map[string]bool{}
+	used := map[string]bool{}
+	old := state.Superfluous(name)
 	for i := range state.Containers {
 		c := &state.Containers[i]
-		if c.Name == name && !c.Running() {
-			// The state is from before the new container: the newest of it is the previous one now.
-			if older++; older > 1 {
-				if err := w.removeContainer(ctx, c.ID); err != nil {
-					w.log.Warn("old container not removed", "container", c.Name, "id", c.ID, "error", err)
-				}
-				continue
-			}
+		if !slices.Contains(old, c.ID) {
+			used[c.SandboxID] = true
+			continue
 		}
-		used[c.SandboxID] = true
+		if err := w.removeContainer(ctx, c.ID); err != nil {
+			w.log.Warn("old container not removed", "container", c.Name, "id", c.ID, "error", err)
+		}
 	}
 	for i := range state.Sandboxes {
 		if s := &state.Sandboxes[i]; i > 0 && !s.Ready && !used[s.ID] {

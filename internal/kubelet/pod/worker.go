@@ -52,6 +52,7 @@ type worker struct {
 	state    *podstate.State
 	failures int               // of the sandbox and volumes, in a row
 	messages map[string]string // last words by container id
+	hurried  bool              // it ends at once, whatever its grace period
 	stale    bool              // an object that the volumes show may have changed
 }
 
@@ -102,8 +103,9 @@ func (w *worker) remove(pod *corev1.Pod) {
 
 func (w *worker) evict(reason, message string) {
 	w.mu.Lock()
-	if w.reason == "" {
-		w.reason, w.message = reason, message
+	if w.reason == "" && !w.leaving() && !w.terminal() {
+		w.reason, w.message, w.hurried = reason, message, true
+		w.m.config.Events.Pod(w.pod, "", corev1.EventTypeWarning, reason, "%s", message)
 	}
 	w.mu.Unlock()
 	w.poke()

@@ -99,6 +99,28 @@ func (s *State) nth(name string, n int) *Container {
 	return nil
 }
 
+// Superfluous returns the ids of the containers of that name that nobody will ask about: all that do not run but the newest that
+// ended, whose log and exit code are the previous ones. The newest of all may be about to be started.
+func (s *State) Superfluous(name string) []string {
+	var ids []string
+	newest, kept := true, false
+	for i := range s.Containers {
+		c := &s.Containers[i]
+		if c.Name != name {
+			continue
+		}
+		switch {
+		case c.Running() || newest && !c.Exited():
+		case c.Exited() && !kept:
+			kept = true
+		default:
+			ids = append(ids, c.ID)
+		}
+		newest = false
+	}
+	return ids
+}
+
 // ByID returns the container with that id, or nil.
 func (s *State) ByID(id string) *Container {
 	for i := range s.Containers {

@@ -92,6 +92,9 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, target string) {
 		http.Error(w, fmt.Sprintf("the runtime answered with a streaming address that is none: %q", target), http.StatusInternalServerError)
 		return
 	}
+	if to.Scheme == "" {
+		to.Scheme = "http" // cri-dockerd's has none
+	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL, p.Out.Host = to, to.Host
