@@ -14,6 +14,7 @@ import (
 	"eastwest/internal/kernel/ipvs/ipvstest"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/nft/nfttest"
 	"eastwest/internal/table"
 )
 
@@ -131,5 +132,35 @@ func TestRefusedByTheKernel(t *testing.T) {
 		if err := backend.Remove(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// spelling lists rules as another version of nft might.
+type spelling struct {
+	*nfttest.Fake
+	scripts int
+}
+
+func (s *spelling) Run(ctx context.Context, script string) error {
+	s.scripts++
+	return s.Fake.Run(ctx, script)
+}
+
+func (s *spelling) List(ctx context.Context, family nft.Family, name string) (string, error) {
+	text, err := s.Fake.List(ctx, family, name)
+	return strings.ReplaceAll(text, "0x00004000", "0x4000"), err
+}
+
+// Rules that nft lists otherwise than they were written are not written again and again.
+func TestOtherSpellingsAreNoChange(t *testing.T) {
+	rules := &spelling{Fake: &nfttest.Fake{}}
+	backend := withRules(t, &ipvstest.Fake{}, rules, conformance.Config{})
+	for range 3 {
+		if err := backend.Apply(t.Context(), tableOf(nginx(1)), table.Keys{All: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rules.scripts != 3 { // one a family
+		t.Errorf("%d scripts ran, want 3", rules.scripts)
 	}
 }
