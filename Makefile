@@ -16,6 +16,7 @@
 #   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
+#   make bench-paths   pods of different hosts beside the same path set up by hand
 
 GO       ?= go
 
@@ -33,7 +34,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-dns clean packages qemu-test runtimes-test kubelet-test
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-dns bench-paths clean packages qemu-test runtimes-test kubelet-test
 
 build:
 	@scripts/require.sh build
@@ -135,6 +136,10 @@ bench: build packages
 	cd bench && $(GO) run ./start -bin $(CURDIR)/bin
 	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
 	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
+
+# From a pod to one on another host, plain and inside VXLAN, beside the same path set up by hand.
+bench-paths: build packages
+	cd bench && $(GO) run ./paths -bin $(CURDIR)/bin $(ARGS)
 
 # Cluster DNS beside CoreDNS and Knot (Debian: knot, dnsperf): answers, speed, memory. ARGS go to the benchmark:
 # make bench-dns ARGS='-sizes 1000x10,10000x10,100000x0'

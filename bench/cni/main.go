@@ -81,7 +81,7 @@ func run(bin string, runs int) error {
 		return err
 	}
 	b := &bench{dir: dir, ours: ours, reference: reference, ctx: context.Background()}
-	for _, step := range []func(int) error{b.oneByOne, b.atOnce, b.fullNode} {
+	for _, step := range []func(int) error{b.bare, b.oneByOne, b.atOnce, b.fullNode} {
 		if err := step(runs); err != nil {
 			return err
 		}

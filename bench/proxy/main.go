@@ -11,12 +11,15 @@ package main
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"eastwest/bench/traffic"
 )
 
 type options struct {
@@ -176,12 +179,12 @@ func (o options) round(p peer, services int, out *rates) error {
 		return err
 	}
 	defer l.remove()
-	stop, err := l.serveEcho()
+	stop, err := traffic.Serve(traffic.Namespace(pinned+l.server), 8080, traffic.Echo)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	to, port := [4]byte{10, 244, 0, 2}, 8080
+	to, from := netip.MustParseAddrPort(serverIP+":8080"), traffic.Namespace(pinned+l.client)
 	if p.program != "" {
 		a := newAPI(services, 1, serverIP)
 		r, err := o.run(p, l, a)
@@ -192,14 +195,14 @@ func (o options) round(p peer, services int, out *rates) error {
 		if _, _, err := r.synced(); err != nil {
 			return err
 		}
-		to, port = [4]byte{10, 96, 0, 1}, 80 // of s0
+		to = netip.MustParseAddrPort("10.96.0.1:80") // of s0
 	}
-	rate, err := l.connections(to, port, o.length)
+	rate, err := traffic.Connections(from, to, o.length)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	out.connections = append(out.connections, rate)
-	rate, err = l.requests(to, port, o.length)
+	rate, err = traffic.Requests(from, to, o.length)
 	out.requests = append(out.requests, rate)
 	return err
 }

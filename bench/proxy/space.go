@@ -6,29 +6,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"eastwest/bench/traffic"
 )
 
-// inside runs fn in a network namespace, on a thread that is thrown away.
-func inside(name string, fn func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		f, err := os.Open("/run/netns/" + name)
-		if err == nil {
-			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
-			f.Close()
-		}
-		if err == nil {
-			err = fn()
-		}
-		done <- err
-	}()
-	return <-done
-}
+// inside runs fn in a network namespace.
+func inside(name string, fn func() error) error { return traffic.Namespace(pinned + name).Do(fn) }
+
+const pinned = "/run/netns/"
 
 // ip runs the program of that name for each line of a script.
 func ip(script string) error {

@@ -25,17 +25,17 @@ func (a *agent) keepGuards(ctx context.Context) error {
 	look := make(chan struct{}, 1)
 	look <- struct{}{} // they may be gone since the last agent
 	a.running.Go(func() {
-		for ctx.Err() == nil {
+		for told := false; ctx.Err() == nil; told = true {
 			err := nft.New("").Watch(ctx, sourceguard.TableName, func() {
 				select {
 				case look <- struct{}{}:
 				default:
 				}
 			})
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && !told {
 				log.Warn("changes of guards go unnoticed; trying again", "err", err)
-				sleep(ctx, guardsRetry)
 			}
+			sleep(ctx, guardsRetry)
 		}
 	})
 	for {

@@ -20,6 +20,10 @@ func build(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
+	// Images of one program have no C library.
+	if err := os.Setenv("CGO_ENABLED", "0"); err != nil {
+		return err
+	}
 	for _, program := range programs() {
 		fmt.Fprintln(os.Stderr, "building", program.name)
 		args := []string{"build", flags, "-o", filepath.Join(out, program.name), program.source}

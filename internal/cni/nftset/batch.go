@@ -65,7 +65,7 @@ func (b *Batch) Commit() error {
 	if err != nil {
 		return fmt.Errorf("change nftables elements: %w", err)
 	}
-	defer conn.Close()
+	defer closeBeside(conn)
 	b.messages[len(b.messages)-1].Header.Flags |= netlink.Acknowledge
 	all := append([]netlink.Message{boundary(unix.NFNL_MSG_BATCH_BEGIN)}, b.messages...)
 	all = append(all, boundary(unix.NFNL_MSG_BATCH_END))
@@ -78,6 +78,11 @@ func (b *Batch) Commit() error {
 	}
 	return nil
 }
+
+// closeBeside closes a connection while the caller goes on. The kernel frees what was deleted after a grace period of some 10 ms,
+// and closing any connection to nftables waits for that: nobody should who holds the lock, or has other work to do. The end
+// of the process waits all the same.
+func closeBeside(conn *netlink.Conn) { go func() { _ = conn.Close() }() }
 
 func boundary(kind netlink.HeaderType) netlink.Message {
 	return netlink.Message{

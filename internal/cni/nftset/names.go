@@ -18,7 +18,7 @@ func Names(family byte, table string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list sets of %s: %w", table, err)
 	}
-	defer conn.Close()
+	defer closeBeside(conn)
 	ae := netlink.NewAttributeEncoder()
 	ae.String(unix.NFTA_SET_TABLE, table)
 	attributes, err := ae.Encode()

@@ -64,7 +64,7 @@ func get(s Set, flags netlink.HeaderFlags, keys func(*netlink.AttributeEncoder) 
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer closeBeside(conn)
 	m, err := message(unix.NFT_MSG_GETSETELEM, flags, s, keys)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -138,11 +139,18 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	err = errors.Join(disconnect(owner, args.Netns), sourceguard.Remove(owner))
-	if c.IPMasq {
-		err = errors.Join(err, masquerade.Delete(ctx, c.IPMasqBackend, owner))
-	}
-	return errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
+	// The kernel takes its time for the devices and for rules, and does both at once: without its guard a link lets nothing in.
+	var rules sync.WaitGroup
+	var unguarded, unmasked error
+	rules.Go(func() {
+		unguarded = sourceguard.Remove(owner)
+		if c.IPMasq {
+			unmasked = masquerade.Delete(ctx, c.IPMasqBackend, owner)
+		}
+	})
+	err = disconnect(owner, args.Netns)
+	rules.Wait()
+	return errors.Join(err, unguarded, unmasked, p.ipam.Del(ctx, c.IPAM.Type, args))
 }
 
 func disconnect(owner plugin.Owner, sandbox string) error {

@@ -198,13 +198,14 @@ func TestServerIsAskedAgainWhenItRecovers(t *testing.T) {
 }
 
 func TestLoopIsFoundAndLeft(t *testing.T) {
-	var f *Forwarder
+	var asked atomic.Pointer[Forwarder]
 	loop := startFake(t, func(w mdns.ResponseWriter, q *mdns.Msg) { // stands for a server that forwards to us
-		f.Probe(q.Question[0].Name, q.Question[0].Qtype)
+		asked.Load().Probe(q.Question[0].Name, q.Question[0].Qtype)
 		_ = w.WriteMsg(new(mdns.Msg).SetRcode(q, mdns.RcodeRefused))
 	})
 	right := startFake(t, says())
-	f = New(Config{Upstreams: Plain(loop.addr, right.addr)})
+	f := New(Config{Upstreams: Plain(loop.addr, right.addr)})
+	asked.Store(f)
 	f.findLoops(context.Background())
 	if diff := cmp.Diff(Plain(right.addr), f.Upstreams(), cmp.Comparer(func(a, b Server) bool { return a == b })); diff != "" {
 		t.Errorf("upstreams (-want +got):\n%s", diff)

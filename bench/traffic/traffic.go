@@ -1,20 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package traffic measures a path through the kernel between two network namespaces: connections and requests a second,
+// and bytes a second of one connection. It speaks to the kernel directly, so that the path and not the client is measured.
+package traffic
 
 import (
 	"errors"
 	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// serveEcho answers every byte on port 8080 of the server pod.
-func (l *lab) serveEcho() (func(), error) {
+// Namespace is the path of a network namespace.
+type Namespace string
+
+// Do runs fn in the namespace, on a thread that is thrown away.
+func (n Namespace) Do(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		f, err := os.Open(string(n))
+		if err == nil {
+			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+			f.Close()
+		}
+		if err == nil {
+			err = fn()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// Serve hands every connection to a port of the namespace to handle, until stop.
+func Serve(at Namespace, port int, handle func(net.Conn)) (stop func(), err error) {
 	var listener net.Listener
-	err := inside(l.server, func() (err error) {
-		listener, err = net.Listen("tcp", ":8080")
+	err = at.Do(func() (err error) {
+		listener, err = net.Listen("tcp4", ":"+strconv.Itoa(port))
 		return err
 	})
 	if err != nil {
@@ -28,22 +55,27 @@ func (l *lab) serveEcho() (func(), error) {
 			}
 			go func() {
 				defer conn.Close()
-				buffer := make([]byte, 64)
-				for {
-					n, err := conn.Read(buffer)
-					if err != nil {
-						return
-					}
-					conn.Write(buffer[:n])
-				}
+				handle(conn)
 			}()
 		}
 	}()
 	return func() { listener.Close() }, nil
 }
 
+// Echo answers every byte.
+func Echo(conn net.Conn) {
+	buffer := make([]byte, 64)
+	for {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			return
+		}
+		conn.Write(buffer[:n])
+	}
+}
+
 // connect opens a connection the cheap way; closing it sends a reset, so that no port is left waiting.
-func connect(to [4]byte, port int) (int, error) {
+func connect(to netip.AddrPort) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
@@ -52,7 +84,7 @@ func connect(to [4]byte, port int) (int, error) {
 	wait := unix.Timeval{Sec: 5}
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait)
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait)
-	err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to, Port: port})
+	err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
 	if errors.Is(err, unix.EINTR) { // the runtime's signals; the connection goes on
 		err = settled(fd)
 	}
@@ -81,12 +113,12 @@ func settled(fd int) error {
 	}
 }
 
-// connections returns how many connections a second a client opens, one after the other.
-func (l *lab) connections(to [4]byte, port int, length time.Duration) (rate float64, err error) {
-	err = inside(l.client, func() error {
+// Connections returns how many connections a second a client opens, one after the other.
+func Connections(from Namespace, to netip.AddrPort, length time.Duration) (rate float64, err error) {
+	err = from.Do(func() error {
 		count, begin := 0, time.Now()
 		for time.Since(begin) < length {
-			fd, err := connect(to, port)
+			fd, err := connect(to)
 			if err != nil {
 				return err
 			}
@@ -99,10 +131,10 @@ func (l *lab) connections(to [4]byte, port int, length time.Duration) (rate floa
 	return rate, err
 }
 
-// requests returns how many requests of one byte a second are answered on one connection.
-func (l *lab) requests(to [4]byte, port int, length time.Duration) (rate float64, err error) {
-	err = inside(l.client, func() error {
-		fd, err := connect(to, port)
+// Requests returns how many requests of one byte a second are answered on one connection, whose server is Echo.
+func Requests(from Namespace, to netip.AddrPort, length time.Duration) (rate float64, err error) {
+	err = from.Do(func() error {
+		fd, err := connect(to)
 		if err != nil {
 			return err
 		}
