@@ -15,6 +15,7 @@
 #   make kubelet-test   Kubernetes' own kubelet on our container runtime, CNI plugins, proxy and DNS
 #   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
+#   make bench-kubelet   how pods start, beside Kubernetes' own kubelet on containerd
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
 #   make bench-paths   pods of different hosts beside the same path set up by hand
 
@@ -34,7 +35,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-dns bench-paths clean packages qemu-test runtimes-test kubelet-test
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-kubelet bench-dns bench-paths clean packages qemu-test runtimes-test kubelet-test
 
 build:
 	@scripts/require.sh build
@@ -136,6 +137,11 @@ bench: build packages
 	cd bench && $(GO) run ./start -bin $(CURDIR)/bin
 	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
 	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
+
+# How pods start beside Kubernetes' own kubelet on containerd. ARGS go to the program: make bench-kubelet ARGS='-steps rolling'
+bench-kubelet: build packages
+	@scripts/require.sh test
+	cd bench && $(GO) run ./kubelet -bin $(CURDIR)/bin $(ARGS)
 
 # From a pod to one on another host, plain and inside VXLAN, beside the same path set up by hand.
 bench-paths: build packages

@@ -13,8 +13,8 @@ mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 [ ! -e "$dir/.complete" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
-	echo "this is not Debian or Ubuntu: put containerd, ctr, containerd-shim-runc-v2, dockerd and docker into $dir" >&2
-	exit 1
+	echo "this is not Debian or Ubuntu: tests of other runtimes are skipped; for them put containerd, ctr, containerd-shim-runc-v2, dockerd and docker into $dir" >&2
+	exit 0
 fi
 
 work=$(mktemp -d)

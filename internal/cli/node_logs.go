@@ -32,7 +32,7 @@ func newNodeLogs(s Streams) *cobra.Command {
 	}
 	nameFlag(cmd, &name)
 	cmd.Flags().BoolVarP(&options.Follow, "follow", "f", false, "go on printing what is added")
-	cmd.Flags().StringVar(&options.Component, "component", "", "server or agent (default: all of the node)")
+	cmd.Flags().StringVar(&options.Component, "component", "", "server, agent, or a process of the container runtime, containerd say (default: all of the node)")
 	cmd.Flags().IntVar(&options.Tail, "tail", -1, "print only that many lines from the end of each log")
 	where.flags(cmd)
 	return cmd

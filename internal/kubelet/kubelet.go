@@ -153,13 +153,22 @@ func (k *Kubelet) facts(p *corev1.Pod) environment.Facts {
 }
 
 func (k *Kubelet) server() *server.Server {
-	source := stats.Source{Node: k.config.NodeName, RootDir: k.config.RootDir, Runtime: k.cri.Runtime, Started: time.Now()}
+	source := stats.Source{Node: k.config.NodeName, RootDir: k.config.RootDir, Runtime: k.cri.Runtime, Started: time.Now(), StartOf: k.startOf}
 	return server.New(server.Config{
 		NodeName: k.config.NodeName, Certificate: k.config.ServingCertificate, ClientCA: k.config.ClientCA, Client: k.config.Client,
-		Runtime: k.cri.Runtime, Pods: k.pods, Metrics: k.metrics.Handler(), Log: k.config.Log,
+		Runtime: k.cri.Runtime, Pods: k.pods, Metrics: k.metrics.Handler(), Resource: metrics.Serve(stats.Resource{Source: source}), Log: k.config.Log,
 		Summary: func(ctx context.Context) (any, error) { return source.Summary(ctx) },
 		Configz: k.configz, Healthy: func() error { return nil },
 	})
+}
+
+func (k *Kubelet) startOf(uid, container string) time.Time {
+	if v, ok := k.pods.ByUID(uid); ok {
+		if c := v.State.Latest(container); c != nil {
+			return c.Started
+		}
+	}
+	return time.Time{}
 }
 
 func (k *Kubelet) configz() any {

@@ -55,7 +55,12 @@ func (s *Store) Pull(ctx context.Context, ref string, auth *authn.AuthConfig) (I
 
 // pullAt fetches the image ref from where at says.
 func (s *Store) pullAt(ctx context.Context, ref, at name.Reference, auth authn.Authenticator) (Image, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	failed := func(err error) (Image, error) {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = cause
+		}
 		if at != ref {
 			return Image{}, fmt.Errorf("pull image %s from mirror %s: %w", full(ref), at.Context().RegistryStr(), err)
 		}
@@ -64,7 +69,7 @@ func (s *Store) pullAt(ctx context.Context, ref, at name.Reference, auth authn.A
 	transport := s.registryTransport()
 	defer transport.CloseIdleConnections()
 	desc, err := remote.Get(at, remote.WithContext(ctx), remote.WithAuth(auth),
-		remote.WithPlatform(*platform()), remote.WithTransport(transport))
+		remote.WithPlatform(*platform()), remote.WithTransport(&patient{next: transport, cancel: cancel, limit: s.stall}))
 	if err != nil {
 		return failed(err)
 	}

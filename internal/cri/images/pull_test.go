@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -163,6 +164,42 @@ func TestPullFallsBackToRegistry(t *testing.T) {
 	before := r.requests.Load()
 	if _, err := s.Pull(ended, r.host()+"/app:1", nil); err == nil || r.requests.Load() != before {
 		t.Errorf("pull that was given up asks on: %v", err)
+	}
+}
+
+// A registry that stops in the middle of a layer fails the pull, which would wait for ever; the next one is whole.
+func TestPullThatStalls(t *testing.T) {
+	r, s := newRegistry(t, ""), openStore(t)
+	img := testImage(t, layerTar(t, entry{name: "a", content: strings.Repeat("x", 1<<20)}))
+	r.push(t, img, "app:1")
+	stuck, stalls := make(chan struct{}), atomic.Bool{}
+	stalls.Store(true)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		answer, err := http.Get(r.URL + req.URL.Path)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer answer.Body.Close()
+		w.Header().Set("Content-Type", answer.Header.Get("Content-Type"))
+		if !stalls.Load() || !strings.Contains(req.URL.Path, "/blobs/") {
+			_, _ = io.Copy(w, answer.Body)
+			return
+		}
+		_, _ = io.CopyN(w, answer.Body, 10)
+		_ = http.NewResponseController(w).Flush()
+		<-stuck
+	}))
+	t.Cleanup(func() { close(stuck); proxy.Close() })
+	s.stall = 50 * time.Millisecond
+	ref := proxy.Listener.Addr().String() + "/app:1"
+	if _, err := s.Pull(t.Context(), ref, nil); err == nil || !strings.Contains(err.Error(), "has sent nothing for 50ms") {
+		t.Errorf("pull that stalls: %v", err)
+	}
+	stalls.Store(false)
+	s.stall = stallTimeout
+	if _, err := s.Pull(t.Context(), ref, nil); err != nil {
+		t.Error(err)
 	}
 }
 

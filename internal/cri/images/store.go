@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -31,6 +32,8 @@ type Store struct {
 
 	dir   string
 	roots *x509.CertPool // whom registries' certificates must be of; nil for the system's
+
+	stall time.Duration // how long a registry may send nothing in the middle of an answer
 
 	mu     sync.Mutex
 	cached *index
@@ -56,7 +59,7 @@ type Image struct {
 // Open opens the image store that belongs to the CRI server with persistent state in root, and makes it when missing.
 // It holds no resource: there is nothing to close.
 func Open(root string) (*Store, error) {
-	s := &Store{dir: filepath.Join(root, "images")}
+	s := &Store{dir: filepath.Join(root, "images"), stall: stallTimeout}
 	for _, d := range []string{s.dir, s.layersDir(), s.pinsDir(), s.blobsDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("open image store: %w", err)

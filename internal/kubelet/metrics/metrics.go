@@ -53,6 +53,13 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
+// Serve serves one collector alone.
+func Serve(c prometheus.Collector) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
 // Intercept counts each call to the runtime.
 func (m *Metrics) Intercept(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	begin, operation := time.Now(), path.Base(method)

@@ -147,6 +147,17 @@ func (m *Manager) Views() []View {
 	return out
 }
 
+// ByUID returns one pod.
+func (m *Manager) ByUID(uid string) (View, bool) {
+	m.mu.Lock()
+	w := m.workers[types.UID(uid)]
+	m.mu.Unlock()
+	if w == nil {
+		return View{}, false
+	}
+	return w.view(), true
+}
+
 // Find returns one pod by name, and by UID when one is given.
 func (m *Manager) Find(namespace, name, uid string) (View, bool) {
 	var found View

@@ -74,13 +74,12 @@ func (w *worker) start(ctx context.Context, pod *corev1.Pod, name string, sandbo
 
 // create gets the image and makes the container.
 func (w *worker) create(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, sandbox *podstate.Sandbox, config *runtimeapi.PodSandboxConfig) (string, *failure) {
-	credentials := w.credentials(ctx, pod, spec.Image)
-	found, err := w.m.config.Images.Ensure(ctx, pod, spec, credentials, config)
-	if err != nil {
-		if e := (*image.Error)(nil); errors.As(err, &e) {
-			return "", &failure{reason: e.Reason, err: errors.New(e.Message), retryAt: e.RetryAt}
-		}
-		return "", &failure{reason: image.ErrImagePull, err: err}
+	found, fail := w.image(ctx, pod, spec, config)
+	if fail == nil {
+		fail = w.imageVolumes(ctx, pod, spec, config)
+	}
+	if fail != nil {
+		return "", fail
 	}
 	container, err := w.configure(ctx, pod, spec, sandbox, found)
 	if err != nil {
@@ -95,6 +94,34 @@ func (w *worker) create(ctx context.Context, pod *corev1.Pod, spec *corev1.Conta
 	}
 	w.m.config.Events.Pod(pod, spec.Name, corev1.EventTypeNormal, "Created", "Container created")
 	return answer.GetContainerId(), nil
+}
+
+func (w *worker) image(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, config *runtimeapi.PodSandboxConfig) (image.Found, *failure) {
+	found, err := w.m.config.Images.Ensure(ctx, pod, spec, w.credentials(ctx, pod, spec.Image), config)
+	if e := (*image.Error)(nil); errors.As(err, &e) {
+		return found, &failure{reason: e.Reason, err: errors.New(e.Message), retryAt: e.RetryAt}
+	}
+	if err != nil {
+		return found, &failure{reason: image.ErrImagePull, err: err}
+	}
+	return found, nil
+}
+
+// imageVolumes gets the images that the container mounts as volumes.
+func (w *worker) imageVolumes(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, config *runtimeapi.PodSandboxConfig) *failure {
+	for _, mount := range spec.VolumeMounts {
+		for i := range pod.Spec.Volumes {
+			v := &pod.Spec.Volumes[i]
+			if v.Name != mount.Name || v.Image == nil {
+				continue
+			}
+			like := &corev1.Container{Name: spec.Name, Image: v.Image.Reference, ImagePullPolicy: v.Image.PullPolicy}
+			if _, fail := w.image(ctx, pod, like, config); fail != nil {
+				return fail
+			}
+		}
+	}
+	return nil
 }
 
 // plain drops what gRPC puts around a runtime's message.

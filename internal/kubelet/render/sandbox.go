@@ -3,6 +3,8 @@
 package render
 
 import (
+	"errors"
+
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -11,6 +13,10 @@ import (
 
 // Sandbox returns the configuration of a pod's sandbox. host is the node's own resolver.
 func Sandbox(pod *corev1.Pod, attempt uint32, node Node, host Resolver) (*runtimeapi.PodSandboxConfig, error) {
+	if users := pod.Spec.HostUsers; users != nil && !*users {
+		// Never run with more rights than asked for: runtimes that do not know the request would ignore it.
+		return nil, errors.New("hostUsers is false, and this node gives no pod user namespaces of its own: leave it out, or choose another node")
+	}
 	config := &runtimeapi.PodSandboxConfig{
 		Metadata: &runtimeapi.PodSandboxMetadata{
 			Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: attempt},

@@ -31,6 +31,7 @@ type Config struct {
 	Runtime     runtimeapi.RuntimeServiceClient
 	Pods        *pod.Manager
 	Metrics     http.Handler // prometheus text
+	Resource    http.Handler // what the node and its pods use
 	Summary     func(ctx context.Context) (any, error)
 	Configz     func() any
 	Healthy     func() error
@@ -80,6 +81,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /healthz/{check}", s.healthz)
 	mux.Handle("GET /metrics", s.config.Metrics)
+	mux.Handle("GET /metrics/resource", s.config.Resource)
 	mux.Handle("GET /metrics/{part}", s.config.Metrics)
 	mux.HandleFunc("GET /pods", s.pods)
 	mux.HandleFunc("GET /runningpods/", s.pods)

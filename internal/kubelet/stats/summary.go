@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	statsv1 "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
@@ -21,11 +23,17 @@ type Source struct {
 	RootDir string
 	Runtime runtimeapi.RuntimeServiceClient
 	Started time.Time
+	// StartOf returns when a container of a pod was started, or the zero time.
+	StartOf func(uid, container string) time.Time
 }
 
 // Summary asks the runtime for everything now.
 func (s Source) Summary(ctx context.Context) (*statsv1.Summary, error) {
 	answer, err := s.Runtime.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{})
+	if status.Code(err) == codes.Unimplemented {
+		pods, err := s.fromContainers(ctx)
+		return &statsv1.Summary{Node: s.node(), Pods: pods}, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the runtime for statistics: %w", err)
 	}

@@ -82,10 +82,12 @@ func (m *Manager) setup(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) 
 		return m.emptyDir(pod, v)
 	case v.HostPath != nil:
 		return hostPath(v.HostPath)
+	case v.Image != nil:
+		return nil // pulled with the images of the containers that mount it
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		return m.files(ctx, pod, v)
 	}
-	return fmt.Errorf("volumes of this kind are not supported on this node: use emptyDir, hostPath, configMap, secret, downwardAPI or projected")
+	return fmt.Errorf("volumes of this kind are not supported on this node: use emptyDir, hostPath, configMap, secret, downwardAPI, projected or image")
 }
 
 // Path returns where the volume is on the node.

@@ -24,6 +24,13 @@ func (m *Manager) Mounts(pod *corev1.Pod, c *corev1.Container, env []environment
 		if v == nil {
 			return nil, fmt.Errorf("container %s mounts volume %q, which pod %s/%s does not have", c.Name, vm.Name, pod.Namespace, pod.Name)
 		}
+		if v.Image != nil {
+			out = append(out, &runtimeapi.Mount{
+				ContainerPath: containerPath(vm.MountPath), Readonly: true, ImageSubPath: vm.SubPath,
+				Image: &runtimeapi.ImageSpec{Image: v.Image.Reference, UserSpecifiedImage: v.Image.Reference},
+			})
+			continue
+		}
 		source, err := m.subPath(pod, c, i, m.Path(pod, v), env)
 		if err != nil {
 			return nil, err
