@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +64,10 @@ func named(name string, tags ...string) []string {
 // buildImagesOnce builds the archive unless it is there already, made in the way that this program would make it.
 func buildImagesOnce(ctx context.Context, out string) error {
 	archive, madeBy := filepath.Join(out, "images.tar"), filepath.Join(out, "images.key")
-	key := fmt.Sprintf("%x\n", sha256.Sum256(fmt.Append(nil, catalogue(), programs(), tools, accounts, alternatives, files)))
+	key, err := recipe(out)
+	if err != nil {
+		return err
+	}
 	have, _ := os.ReadFile(madeBy) // none is another
 	if _, err := os.Stat(archive); err == nil && string(have) == key {
 		return nil
@@ -73,6 +77,24 @@ func buildImagesOnce(ctx context.Context, out string) error {
 		return err
 	}
 	return os.WriteFile(madeBy, []byte(key), 0o644)
+}
+
+// recipe stands for all that images are made of: what is said here, and the programs as they were built.
+func recipe(out string) (string, error) {
+	sum := sha256.New()
+	fmt.Fprint(sum, catalogue(), programs(), tools, accounts, alternatives, files)
+	for _, program := range programs() {
+		file, err := os.Open(filepath.Join(out, program.name))
+		if err != nil {
+			return "", fmt.Errorf("read program %s: %w", program.name, err)
+		}
+		_, err = io.Copy(sum, file)
+		file.Close()
+		if err != nil {
+			return "", fmt.Errorf("read program %s: %w", program.name, err)
+		}
+	}
+	return fmt.Sprintf("%x\n", sum.Sum(nil)), nil
 }
 
 // buildImages fills the root folders and writes them into one archive.

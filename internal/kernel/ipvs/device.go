@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"time"
@@ -143,7 +144,8 @@ func (d *Device) change(addr netip.Addr, how func(netlink.Link, *netlink.Addr) e
 	})
 }
 
-// host makes an address that no packet of other connections gets as its source.
+// host makes an address that no packet of other connections gets as its source: of the host alone, and of IPv6 deprecated. By
+// that they are also told from others on the loopback.
 func host(addr netip.Addr) *netlink.Addr {
 	out := &netlink.Addr{
 		IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(addr.BitLen(), addr.BitLen())},
@@ -151,6 +153,7 @@ func host(addr netip.Addr) *netlink.Addr {
 	}
 	if addr.Is6() {
 		out.Flags, out.Scope = unix.IFA_F_NODAD, 0
+		out.ValidLft, out.PreferedLft = math.MaxUint32, 0
 	}
 	return out
 }

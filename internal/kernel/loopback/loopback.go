@@ -22,13 +22,13 @@ type Conn struct{ netns string }
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
 func New(path string) *Conn { return &Conn{netns: path} }
 
-// List returns the addresses.
+// List returns the addresses, but for those that IPVS keeps there where it has no device of its own.
 func (c *Conn) List(context.Context) ([]netip.Addr, error) {
 	var out []netip.Addr
 	err := c.do(func(lo netlink.Link) error {
 		list, err := netlink.AddrList(lo, netlink.FAMILY_ALL)
 		for _, a := range list {
-			if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			if addr, ok := netip.AddrFromSlice(a.IP); ok && !ofIPVS(addr.Unmap(), a) {
 				out = append(out, addr.Unmap())
 			}
 		}
@@ -38,6 +38,14 @@ func (c *Conn) List(context.Context) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("list addresses of the loopback interface: %w", err)
 	}
 	return out, nil
+}
+
+// ofIPVS reports whether an address is one that internal/kernel/ipvs makes.
+func ofIPVS(addr netip.Addr, a netlink.Addr) bool {
+	if addr.Is4() {
+		return a.Scope == int(netlink.SCOPE_HOST) && !addr.IsLoopback()
+	}
+	return a.Flags&unix.IFA_F_DEPRECATED != 0
 }
 
 // Add adds a single address; one that is there is no error.

@@ -75,6 +75,7 @@ type Config struct {
 type Backend struct {
 	config   Config
 	programs [3]program
+	written  [3]written
 	last     table.Table[table.Service]
 	synced   bool
 	render   renderer
@@ -82,6 +83,9 @@ type Backend struct {
 	leaving  map[ipvs.Key]leaver
 	made     map[ipvs.Key]bool // virtual servers that may be there from us, whatever the rules say
 }
+
+// written is a program and how nft listed it right after it was written: versions of nft spell some rules differently.
+type written struct{ program, listing string }
 
 var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
 

@@ -120,7 +120,8 @@ func source(node map[netip.Addr]bool) netip.Addr {
 // establish makes the constant part of a table right; a table that is right is left alone.
 func (b *Backend) establish(ctx context.Context, family int, listing string) error {
 	p := b.programs[family]
-	if canonical(listing) == canonical(p.text()) {
+	asWritten := listing != "" && b.written[family] == written{p.text(), listing}
+	if asWritten || canonical(listing) == canonical(p.text()) {
 		return nil
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
@@ -132,5 +133,7 @@ func (b *Backend) establish(ctx context.Context, family int, listing string) err
 	if err != nil {
 		return fmt.Errorf("write rules of services: %w", err)
 	}
-	return nil
+	listing, err = b.config.Rules.List(ctx, p.family, TableName)
+	b.written[family] = written{p.text(), listing}
+	return err
 }

@@ -5,13 +5,16 @@ package ipvs_test
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/conformance"
+	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/kernel/ipvs/ipvstest"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/nft/nfttest"
 	"eastwest/internal/table"
 )
 
@@ -87,4 +90,77 @@ func tableOf(rows ...table.Service) table.Table[table.Service] {
 		set[row.Key()] = row
 	}
 	return table.Table[table.Service]{}.With(set)
+}
+
+// What the kernel refuses of one service, here a range of the other family, keeps that service out and no other, and leaves no
+// virtual server of it.
+func TestRefusedByTheKernel(t *testing.T) {
+	bad := nginx(1)
+	bad.Object.Name, bad.Addresses = "bad", []netip.Addr{netip.MustParseAddr("10.96.0.8")}
+	bad.Frontends = bad.Frontends[:1]
+	bad.Frontends[0].Addr = bad.Addresses[0]
+	bad.Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("fd00::/64")}
+	ns := netnstest.New(t)
+	for _, first := range []table.Table[table.Service]{tableOf(nginx(1)), tableOf(nginx(1), bad)} {
+		servers := &ipvstest.Fake{}
+		inner := withRules(t, servers, nft.New(ns), conformance.Config{})
+		var reported []string
+		backend := quarantine.Around(inner, quarantine.Config{Prober: inner, Report: func(row table.Service, _ error) { reported = append(reported, row.Key()) }})
+		changed := table.Keys{All: true}
+		for _, want := range []table.Table[table.Service]{first, tableOf(nginx(1), bad)} {
+			for try := 0; backend.Apply(t.Context(), want, changed) != nil; try++ {
+				if try > 3 {
+					t.Fatal("the good service is held up by the bad one")
+				}
+				changed.All = true
+			}
+			changed = table.Keys{Names: []string{"default/bad"}}
+		}
+		text, err := backend.Dump(t.Context())
+		if err != nil || !strings.Contains(text, "default/nginx") || strings.Contains(text, "default/bad") {
+			t.Errorf("%v, the kernel has:\n%s", err, text)
+		}
+		list, err := servers.Servers(t.Context())
+		for _, s := range list {
+			if s.Addr == bad.Addresses[0] {
+				t.Errorf("there is a virtual server %s of the refused service", s.Key)
+			}
+		}
+		if err != nil || len(reported) == 0 || reported[0] != "default/bad" {
+			t.Errorf("%v, reported: %v", err, reported)
+		}
+		if err := backend.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// spelling lists rules as another version of nft might.
+type spelling struct {
+	*nfttest.Fake
+	scripts int
+}
+
+func (s *spelling) Run(ctx context.Context, script string) error {
+	s.scripts++
+	return s.Fake.Run(ctx, script)
+}
+
+func (s *spelling) List(ctx context.Context, family nft.Family, name string) (string, error) {
+	text, err := s.Fake.List(ctx, family, name)
+	return strings.ReplaceAll(text, "0x00004000", "0x4000"), err
+}
+
+// Rules that nft lists otherwise than they were written are not written again and again.
+func TestOtherSpellingsAreNoChange(t *testing.T) {
+	rules := &spelling{Fake: &nfttest.Fake{}}
+	backend := withRules(t, &ipvstest.Fake{}, rules, conformance.Config{})
+	for range 3 {
+		if err := backend.Apply(t.Context(), tableOf(nginx(1)), table.Keys{All: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rules.scripts != 3 { // one a family
+		t.Errorf("%d scripts ran, want 3", rules.scripts)
+	}
 }
