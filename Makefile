@@ -21,6 +21,9 @@
 
 GO       ?= go
 
+# Where other container runtimes are unpacked for tests: a folder that nodes see, which /tmp, where a checkout may be, is not.
+RUNTIMES ?= /var/cache/eastwest/runtimes
+
 # What `kubectl version` and /version say: Kubernetes' release from go.mod, and the commit that was built.
 KUBERNETES := $(shell awk '$$1 == "k8s.io/kubernetes" { print $$2; exit }' go.mod)
 KUBERNETES_VERSION := k8s.io/component-base/version
@@ -65,7 +68,7 @@ unit:
 
 cluster-test: build
 	@scripts/require.sh test
-	@scripts/runtimes.sh $(CURDIR)/bin/runtimes
+	@scripts/runtimes.sh $(RUNTIMES)
 	$(GO) test -vet=off -count=1 -timeout 30m ./test/cluster -args -bin $(CURDIR)/bin
 
 # Kubernetes' own controllers, scheduler, proxy and DNS as clients of the server; compiling them takes many minutes.
@@ -112,8 +115,8 @@ qemu-test:
 # A cluster on containerd and one on Docker behind cri-dockerd.
 runtimes-test: build packages
 	@scripts/require.sh test
-	@scripts/runtimes.sh $(CURDIR)/bin/runtimes
-	@scripts/cri-dockerd.sh $(CURDIR)/bin/runtimes
+	@scripts/runtimes.sh $(RUNTIMES)
+	@scripts/cri-dockerd.sh $(RUNTIMES)
 	$(GO) test -vet=off -count=1 -timeout 10m ./test/cluster -args -bin $(CURDIR)/bin -script '96-runtimes'
 
 # Kubernetes' own kubelet on our container runtime, CNI plugins, proxy and DNS.

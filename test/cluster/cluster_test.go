@@ -21,6 +21,7 @@ var (
 	programs = flag.String("bin", "", "folder of the programs that make build builds")
 	only     = flag.String("script", "*", "names of the scripts to run, without .txtar")
 	kubectl  = flag.String("kubectl", "", "the kubectl to use; eastwest's own without it")
+	runtimes = flag.String("runtimes", "/var/cache/eastwest/runtimes", "folder of other container runtimes, where nodes see it; scripts/runtimes.sh fills it")
 	clients  = flag.String("clients", "", "folder of the clients that make clients-test builds; without it their scripts are skipped")
 	running  = flag.String("kubeconfig", "", "use the cluster that is up, with its kubeconfig, and leave it up")
 	// The scripts share one cluster; scripts that need another make their own.
@@ -114,7 +115,7 @@ func environment(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("EASTWEST", filepath.Join(programs, "eastwest"))
-	programs += ":" + filepath.Join(programs, "runtimes")
+	programs += ":" + *runtimes
 	if *clients != "" {
 		programs += ":" + *clients
 	}
@@ -138,10 +139,10 @@ func installed(client string) (bool, error) {
 	case "ipvs":
 		return ipvs.Check() == nil, nil
 	case "runtimes":
-		_, err := os.Stat(filepath.Join(*programs, "runtimes", "containerd"))
+		_, err := os.Stat(filepath.Join(*runtimes, "containerd"))
 		return err == nil, nil
 	case "cri-dockerd":
-		_, err := os.Stat(filepath.Join(*programs, "runtimes", "cri-dockerd"))
+		_, err := os.Stat(filepath.Join(*runtimes, "cri-dockerd"))
 		return err == nil, nil
 	case "kubelet":
 		_, err := os.Stat(filepath.Join(*programs, "kubelet"))
