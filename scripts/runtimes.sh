@@ -25,14 +25,14 @@ packages="containerd docker.io libdevmapper1.02.1"
 # shellcheck disable=SC2086
 (cd "$work" && { apt-get -qq download $packages 2>/dev/null || { apt-get update -qq >&2 && apt-get -qq download $packages; }; })
 for package in "$work"/*.deb; do
-	dpkg-deb -x "$package" "$work/root"
+	dpkg-deb -x "$package" "$work/unpacked"
 done
 mkdir -p "$dir/lib"
 for program in usr/bin/containerd usr/bin/containerd-shim-runc-v2 usr/bin/ctr usr/bin/docker; do
-	cp "$work/root/$program" "$dir/"
+	cp "$work/unpacked/$program" "$dir/"
 done
-cp "$work/root/usr/sbin/dockerd" "$dir/lib/"
-find "$work/root" -name 'libdevmapper.so*' -exec cp -P {} "$dir/lib/" \;
+cp "$work/unpacked/usr/sbin/dockerd" "$dir/lib/"
+find "$work/unpacked" -name 'libdevmapper.so*' -exec cp -P {} "$dir/lib/" \;
 cat >"$dir/dockerd" <<END
 #!/bin/sh
 LD_LIBRARY_PATH=$dir/lib exec $dir/lib/dockerd "\$@"

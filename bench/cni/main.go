@@ -18,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/containernetworking/cni/libcni"
+
+	plugins "eastwest/bench/reference"
 )
 
 // inside is set in the process that has a network namespace of its own.
@@ -76,7 +78,9 @@ func run(bin string, runs int) error {
 	if err != nil {
 		return err
 	}
-	reference, err := newSide(dir, "reference 1.9.1", buildReference)
+	reference, err := newSide(dir, "reference 1.9.1", func(to string) error {
+		return plugins.Build(to, "main/ptp", "ipam/host-local", "meta/portmap")
+	})
 	if err != nil {
 		return err
 	}

@@ -5,15 +5,15 @@ package main
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"eastwest/bench/reference"
 )
 
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
@@ -139,25 +139,11 @@ func (c *cluster) awaitKubelet(ctx context.Context, node string) error {
 	return fmt.Errorf("the kubelet of node %s is not Ready after %s; see /var/log/kubelet.log there", node, patience)
 }
 
-// buildPlugins builds the reference CNI plugins as their releases are: static and stripped.
+// buildPlugins builds the reference CNI plugins into a folder of their own.
 func buildPlugins() (string, error) {
-	out, err := exec.Command("go", "mod", "download", "-json", "github.com/containernetworking/plugins@v1.9.1").Output()
-	if err != nil {
-		return "", fmt.Errorf("download the reference plugins: %w", err)
-	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal(out, &module); err != nil {
-		return "", err
-	}
 	dir, err := os.MkdirTemp("", "eastwest-bench-plugins-")
 	if err != nil {
 		return "", err
 	}
-	for _, plugin := range []string{"main/ptp", "main/loopback", "ipam/host-local", "meta/portmap"} {
-		target := filepath.Join(dir, filepath.Base(plugin))
-		if err := tool(module.Dir, "go", "build", "-ldflags", "-s -w", "-o", target, "./plugins/"+plugin); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
+	return dir, reference.Build(dir, "main/ptp", "main/loopback", "ipam/host-local", "meta/portmap")
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"eastwest/bench/reference"
 	"eastwest/bench/traffic"
 )
 
@@ -56,8 +57,8 @@ func (o options) run(overlay string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(o.dir)
-	reference := filepath.Join(o.dir, "reference")
-	if err := buildReference(reference); err != nil {
+	plugins := filepath.Join(o.dir, "reference")
+	if err := reference.Build(plugins, "main/ptp", "ipam/host-local"); err != nil {
 		return err
 	}
 	var paths []path
@@ -69,7 +70,7 @@ func (o options) run(overlay string) (err error) {
 	for _, set := range []func() (path, error){
 		func() (path, error) { return byHand("by hand", "h", overlay, ipAttacher{}) },
 		func() (path, error) {
-			return byHand("reference ptp", "r", overlay, cniAttacher{plugins: reference, dir: o.dir})
+			return byHand("reference ptp", "r", overlay, cniAttacher{plugins: plugins, dir: o.dir})
 		},
 		func() (path, error) { return o.cluster(overlay) },
 	} {

@@ -12,28 +12,6 @@ import (
 	"strings"
 )
 
-const referenceModule = "github.com/containernetworking/plugins@v1.9.1"
-
-// buildReference builds the reference plugins into a folder.
-func buildReference(to string) error {
-	out, err := exec.Command("go", "mod", "download", "-json", referenceModule).Output()
-	if err != nil {
-		return fmt.Errorf("download %s: %w", referenceModule, err)
-	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal(out, &module); err != nil {
-		return err
-	}
-	for _, p := range []string{"main/ptp", "ipam/host-local"} {
-		c := exec.Command("go", "build", "-o", filepath.Join(to, filepath.Base(p)), "./plugins/"+p)
-		c.Dir, c.Env = module.Dir, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-		if out, err := c.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w: %s", p, err, out)
-		}
-	}
-	return nil
-}
-
 // cniAttacher has the reference plugin connect a pod.
 type cniAttacher struct{ plugins, dir string }
 

@@ -16,16 +16,7 @@ const rotatePeriod = 10 * time.Second
 
 // rotateLogs keeps containers' logs from filling the disk.
 func (k *Kubelet) rotateLogs(ctx context.Context) {
-	ticker := time.NewTicker(rotatePeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			k.rotateOnce(ctx, logs.MaxSize)
-		}
-	}
+	every(ctx, rotatePeriod, func() { k.rotateOnce(ctx, logs.MaxSize) })
 }
 
 func (k *Kubelet) rotateOnce(ctx context.Context, size int64) {

@@ -98,14 +98,19 @@ func (k *Kubelet) relist(ctx context.Context, streaming <-chan bool) {
 const collectPeriod = 5 * time.Minute
 
 func (k *Kubelet) collect(ctx context.Context) {
-	ticker := time.NewTicker(collectPeriod)
+	every(ctx, collectPeriod, k.pods.Collect)
+}
+
+// every calls do after each period, until ctx ends.
+func every(ctx context.Context, period time.Duration, do func()) {
+	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			k.pods.Collect()
+			do()
 		}
 	}
 }

@@ -8,7 +8,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -17,9 +16,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-)
 
-const module = "github.com/containernetworking/plugins@v1.9.1"
+	"eastwest/bench/reference"
+)
 
 // plugins are the suites, by their place in the reference's source.
 var plugins = []string{
@@ -114,19 +113,15 @@ func run(bin, only string, verbose bool) error {
 
 // copySource copies the reference's source out of the module cache, where it is read-only.
 func copySource(to string) error {
-	out, err := exec.Command("go", "mod", "download", "-json", module).Output()
+	source, err := reference.Source()
 	if err != nil {
-		return fmt.Errorf("download %s: %w", module, err)
-	}
-	var info struct{ Dir string }
-	if err := json.Unmarshal(out, &info); err != nil {
 		return err
 	}
-	err = filepath.WalkDir(info.Dir, func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		target := filepath.Join(to, strings.TrimPrefix(path, info.Dir))
+		target := filepath.Join(to, strings.TrimPrefix(path, source))
 		if entry.IsDir() {
 			return os.MkdirAll(target, 0o755)
 		}

@@ -33,10 +33,8 @@ func (r *Reporter) keepStatus(ctx context.Context) {
 	settled := time.Now().Add(settlePeriod)
 	for ctx.Err() == nil {
 		conditions := r.conditions(ctx)
-		changed := r.differs(conditions)
-		if r.settling(conditions) && time.Now().Before(settled) {
-			// Looked at again soon.
-		} else if changed || r.identity() == "" || time.Since(written) > reportPeriod {
+		settling := time.Now().Before(settled) && r.wasReady() && !isReady(conditions)
+		if !settling && (r.differs(conditions) || r.identity() == "" || time.Since(written) > reportPeriod) {
 			if err := r.write(ctx, conditions); err != nil {
 				if ctx.Err() == nil {
 					r.config.Log.Warn("node status not stored, will retry", "node", r.config.Name, "error", err)
@@ -79,11 +77,10 @@ func (r *Reporter) recall(ctx context.Context) {
 	}
 }
 
-// settling reports whether the node was ready and is not.
-func (r *Reporter) settling(conditions []corev1.NodeCondition) bool {
+func (r *Reporter) wasReady() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return isReady(r.last) && !isReady(conditions)
+	return isReady(r.last)
 }
 
 func isReady(conditions []corev1.NodeCondition) bool {

@@ -23,7 +23,7 @@ type plain struct {
 }
 
 func (plain) ListPodSandboxStats(context.Context, *runtimeapi.ListPodSandboxStatsRequest, ...grpc.CallOption) (*runtimeapi.ListPodSandboxStatsResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "not implemented")
+	return nil, status.Error(codes.Unimplemented, "unknown method ListPodSandboxStats")
 }
 
 func (plain) ListContainerStats(context.Context, *runtimeapi.ListContainerStatsRequest, ...grpc.CallOption) (*runtimeapi.ListContainerStatsResponse, error) {

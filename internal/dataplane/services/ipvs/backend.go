@@ -23,6 +23,7 @@ import (
 	"slices"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/nftrules"
 	"eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
@@ -103,7 +104,7 @@ func New(config Config) (*Backend, error) {
 	b := &Backend{config: config, made: map[ipvs.Key]bool{}, leaving: map[ipvs.Key]leaver{}}
 	b.render = renderer{scheduler: config.Scheduler, nodeports: nodePortsOf(config.NodePortAddresses)}
 	for i, family := range families {
-		b.programs[i] = program{family: family, local: config.Local.Of(family == nft.IPv6), services: prefixesOf(config.ServiceCIDRs, family)}
+		b.programs[i] = program{family: family, local: config.Local.Of(family == nft.IPv6), services: nftrules.PrefixesOf(config.ServiceCIDRs, family)}
 		if family == nft.IPv4 {
 			b.programs[i].loopback = b.render.nodeports.loopback
 		}
@@ -300,8 +301,4 @@ func addressesOf(i image) []netip.Addr {
 		}
 	}
 	return out
-}
-
-func prefixesOf(list []netip.Prefix, family nft.Family) []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return p.Addr().Is4() != (family == nft.IPv4) })
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"eastwest/internal/dataplane/nftrules"
 	"eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/nft"
 )
@@ -121,7 +122,7 @@ func source(node map[netip.Addr]bool) netip.Addr {
 func (b *Backend) establish(ctx context.Context, family int, listing string) error {
 	p := b.programs[family]
 	asWritten := listing != "" && b.written[family] == written{p.text(), listing}
-	if asWritten || canonical(listing) == canonical(p.text()) {
+	if asWritten || nftrules.Canonical(listing) == nftrules.Canonical(p.text()) {
 		return nil
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")

@@ -4,9 +4,7 @@ package ipvs
 
 import (
 	"net/netip"
-	"strings"
 
-	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
@@ -110,24 +108,4 @@ func comment(label string) string {
 		return label[:nft.MaxComment-3] + "..."
 	}
 	return label
-}
-
-// outsideMatch returns the match for clients that are no pods, with a space after it; empty where these cannot be told apart.
-func outsideMatch(local dataplane.Local, match string) string {
-	switch {
-	case len(local.CIDRs) > 0:
-		return match + " saddr != " + prefixSet(local.CIDRs) + " "
-	case local.Bridge != "":
-		return `iifname != "` + local.Bridge + `" `
-	case local.InterfacePrefix != "":
-		return `iifname != "` + local.InterfacePrefix + `*" `
-	}
-	return ""
-}
-
-func prefixSet(list []netip.Prefix) string {
-	if len(list) == 1 {
-		return list[0].String()
-	}
-	return "{ " + strings.Join(sortedTexts(list), ", ") + " }"
 }

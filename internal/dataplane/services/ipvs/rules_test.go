@@ -18,22 +18,6 @@ import (
 	"eastwest/internal/table"
 )
 
-// counting counts what is written, to see that nothing is written without need.
-type counting struct {
-	*nft.Conn
-	scripts, changes int
-}
-
-func (c *counting) Run(ctx context.Context, script string) error {
-	c.scripts++
-	return c.Conn.Run(ctx, script)
-}
-
-func (c *counting) Change(ctx context.Context, ops []nft.Op) error {
-	c.changes++
-	return c.Conn.Change(ctx, ops)
-}
-
 // A second process that finds everything in place writes nothing, however pods are told from others.
 func TestRestartRewritesNothing(t *testing.T) {
 	prefixes := func(list ...string) (out []netip.Prefix) {
@@ -49,14 +33,14 @@ func TestRestartRewritesNothing(t *testing.T) {
 		{Local: dataplane.Local{Bridge: "br0"}},
 		{Local: dataplane.Local{InterfacePrefix: "veth"}},
 	} {
-		servers, rules := &ipvstest.Fake{}, &counting{Conn: nft.New(netnstest.New(t))}
+		servers, rules := &ipvstest.Fake{}, &nfttest.Counting{Conn: nft.New(netnstest.New(t))}
 		for start := range 2 {
-			rules.scripts, rules.changes = 0, 0
+			rules.Scripts, rules.Changes = 0, 0
 			if err := withRules(t, servers, rules, config).Apply(t.Context(), tableOf(nginx(2)), table.Keys{All: true}); err != nil {
 				t.Fatal(err)
 			}
-			if written := rules.scripts + rules.changes; (written == 0) != (start == 1) {
-				t.Errorf("%+v: start %d ran %d scripts and %d changes", config, start, rules.scripts, rules.changes)
+			if written := rules.Scripts + rules.Changes; (written == 0) != (start == 1) {
+				t.Errorf("%+v: start %d ran %d scripts and %d changes", config, start, rules.Scripts, rules.Changes)
 			}
 		}
 	}
@@ -138,11 +122,11 @@ func TestRefusedByTheKernel(t *testing.T) {
 // spelling lists rules as another version of nft might.
 type spelling struct {
 	*nfttest.Fake
-	scripts int
+	Scripts int
 }
 
 func (s *spelling) Run(ctx context.Context, script string) error {
-	s.scripts++
+	s.Scripts++
 	return s.Fake.Run(ctx, script)
 }
 
@@ -160,7 +144,7 @@ func TestOtherSpellingsAreNoChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if rules.scripts != 3 { // one a family
-		t.Errorf("%d scripts ran, want 3", rules.scripts)
+	if rules.Scripts != 3 { // one a family
+		t.Errorf("%d scripts ran, want 3", rules.Scripts)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"eastwest/internal/dataplane/nftrules"
 	"eastwest/internal/kernel/nft"
 )
 
@@ -23,32 +24,32 @@ import (
 const maxClients = 1 << 18
 
 // affinity writes the maps behind session affinity. Recalling jumps, so that a slot that is gone is drawn anew.
-func (p program) affinity(w *writer, g group) {
+func (p program) affinity(w *nftrules.Writer, g group) {
 	_, kind := p.key(g)
-	_, addr := p.addr()
+	_, addr := nftrules.Family(p.family)
 	what, joint := "map", ":"
 	if p.family == nft.IPv6 {
 		what, joint = "set", "."
 	}
-	w.open("%s %s", what, affinityMap(g))
-	w.line("type %s . %s %s classid", kind, addr, joint)
-	w.line("size %d", maxClients)
-	w.line("flags dynamic,timeout")
-	w.line("comment \"frontend . client %s slot\"", joint)
-	w.close()
-	w.open("map %s-recall", g)
-	w.line("type classid : verdict")
+	w.Open("%s %s", what, affinityMap(g))
+	w.Line("type %s . %s %s classid", kind, addr, joint)
+	w.Line("size %d", maxClients)
+	w.Line("flags dynamic,timeout")
+	w.Line("comment \"frontend . client %s slot\"", joint)
+	w.Close()
+	w.Open("map %s-recall", g)
+	w.Line("type classid : verdict")
 	var elements []string
 	for slot := range p.size.slots[g] {
 		elements = append(elements, fmt.Sprintf("%s : jump %s", classID(uint32(slot)), slotChain(g, slot)))
 	}
-	w.line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
-	w.close()
+	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
+	w.Close()
 }
 
 // sticky writes the chains that choose a slot for a client once and then recall it.
-func (p program) sticky(w *writer) {
-	match, _ := p.addr()
+func (p program) sticky(w *nftrules.Writer) {
+	match, _ := nftrules.Family(p.family)
 	for g := range groups {
 		key, _ := p.key(g)
 		client := fmt.Sprintf("%s . %s saddr", key, match)
@@ -60,26 +61,26 @@ func (p program) sticky(w *writer) {
 				recall = p.recall(w, g, seconds, client, update)
 			}
 			for n := 1; n <= p.size.slots[g]; n++ {
-				w.open("chain %s", stickyChain(g, n, seconds))
-				w.line("%s", recall)
-				w.line("meta priority set numgen random mod %d", n)
-				w.line("%s", update)
-				w.line("meta priority vmap @%s-recall", g)
-				w.close()
+				w.Open("chain %s", stickyChain(g, n, seconds))
+				w.Line("%s", recall)
+				w.Line("meta priority set numgen random mod %d", n)
+				w.Line("%s", update)
+				w.Line("meta priority vmap @%s-recall", g)
+				w.Close()
 			}
 		}
 	}
 }
 
 // recall writes the chain that tries the slots in turn, and returns the rule that leads to it.
-func (p program) recall(w *writer, g group, seconds uint32, client, update string) string {
+func (p program) recall(w *nftrules.Writer, g group, seconds uint32, client, update string) string {
 	name := fmt.Sprintf("%s-recall-%d", g, seconds)
-	w.open("chain %s", name)
+	w.Open("chain %s", name)
 	for slot := range p.size.slots[g] {
-		w.line("meta priority set %s", classID(uint32(slot)))
-		w.line("%s . meta priority @%s %s jump %s", client, affinityMap(g), update, slotChain(g, slot))
+		w.Line("meta priority set %s", classID(uint32(slot)))
+		w.Line("%s . meta priority @%s %s jump %s", client, affinityMap(g), update, slotChain(g, slot))
 	}
-	w.close()
+	w.Close()
 	return "jump " + name
 }
 

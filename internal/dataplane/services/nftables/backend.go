@@ -19,6 +19,7 @@ import (
 	"slices"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/nftrules"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
 )
@@ -64,10 +65,10 @@ func New(config Config) (*Backend, error) {
 		b.programs[i] = program{
 			family:   family,
 			local:    config.Local.Of(family == nft.IPv6),
-			services: prefixesOf(config.ServiceCIDRs, family),
-			nodes:    prefixesOf(others, family),
-			noNodes:  len(config.NodePortAddresses) > 0 && len(prefixesOf(others, family)) == 0,
-			loopback: prefixesOf(loopback, family),
+			services: nftrules.PrefixesOf(config.ServiceCIDRs, family),
+			nodes:    nftrules.PrefixesOf(others, family),
+			noNodes:  len(config.NodePortAddresses) > 0 && len(nftrules.PrefixesOf(others, family)) == 0,
+			loopback: nftrules.PrefixesOf(loopback, family),
 		}
 	}
 	return b, nil
@@ -224,7 +225,7 @@ func (b *Backend) establish(ctx context.Context, i int, need size) error {
 	found := sizeOf(listing)
 	p.size = found.union(need)
 	asWritten := listing != "" && listing == p.written && p.size.equal(found)
-	if asWritten || canonical(listing) == canonical(p.text()) {
+	if asWritten || nftrules.Canonical(listing) == nftrules.Canonical(p.text()) {
 		return nil
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
@@ -285,14 +286,4 @@ func (b *Backend) Remove(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func prefixesOf(list []netip.Prefix, family nft.Family) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range list {
-		if of(family, p.Addr()) {
-			out = append(out, p)
-		}
-	}
-	return out
 }

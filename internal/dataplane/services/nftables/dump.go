@@ -94,21 +94,3 @@ func (p program) dataSets() []string {
 	}
 	return names
 }
-
-// canonical drops what differs between versions of nft without a meaning, and the elements of constant maps, which nft
-// leaves out of a terse listing.
-func canonical(listing string) string {
-	var out strings.Builder
-	skipping := false
-	for line := range strings.Lines(listing) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "elements = {") || skipping {
-			skipping = !strings.HasSuffix(line, "}")
-			continue
-		}
-		if line != "" {
-			out.WriteString(line + "\n")
-		}
-	}
-	return out.String()
-}

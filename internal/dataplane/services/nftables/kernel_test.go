@@ -3,7 +3,6 @@
 package nftables_test
 
 import (
-	"context"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -15,28 +14,13 @@ import (
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/nft/nfttest"
 	"eastwest/internal/table"
 )
 
-// counting counts what is written, to see that nothing is written without need.
-type counting struct {
-	*nft.Conn
-	scripts, changes int
-}
-
-func (c *counting) Run(ctx context.Context, script string) error {
-	c.scripts++
-	return c.Conn.Run(ctx, script)
-}
-
-func (c *counting) Change(ctx context.Context, ops []nft.Op) error {
-	c.changes++
-	return c.Conn.Change(ctx, ops)
-}
-
-func newBackend(t testing.TB, ns string, nodePorts ...netip.Prefix) (*nftables.Backend, *counting) {
+func newBackend(t testing.TB, ns string, nodePorts ...netip.Prefix) (*nftables.Backend, *nfttest.Counting) {
 	t.Helper()
-	kernel := &counting{Conn: nft.New(ns)}
+	kernel := &nfttest.Counting{Conn: nft.New(ns)}
 	backend, err := nftables.New(nftables.Config{
 		Kernel: kernel, Log: slog.New(slog.DiscardHandler),
 		Local:             dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
@@ -87,9 +71,9 @@ func TestRestartRewritesNothing(t *testing.T) {
 		if err := backend.Apply(t.Context(), want, table.Keys{All: true}); err != nil {
 			t.Fatal(err)
 		}
-		if i%2 == 1 && kernel.scripts+kernel.changes != 0 {
+		if i%2 == 1 && kernel.Scripts+kernel.Changes != 0 {
 			listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest")
-			t.Errorf("the second start ran %d scripts and %d changes\n%s", kernel.scripts, kernel.changes, listing)
+			t.Errorf("the second start ran %d scripts and %d changes\n%s", kernel.Scripts, kernel.Changes, listing)
 		}
 	}
 }

@@ -5,10 +5,10 @@ package nftables
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/nftrules"
 	"eastwest/internal/kernel/nft"
 )
 
@@ -26,105 +26,85 @@ type program struct {
 	written string
 }
 
-// Bits and values that the rules use.
-const (
-	// markBit is set while a new connection of ours waits to be masqueraded; other bits of the mark are never touched.
-	markBit  = "0x00004000"
-	markRest = "0xffffbfff"
-	// loopbacks serve no node ports unless asked to: an answer could not leave the loopback interface.
-	loopback4, loopback6 = "127.0.0.0/8", "::1"
-)
+// loopback6 serves no node ports: an answer could not leave the loopback interface.
+const loopback6 = "::1"
 
 // script returns the transaction that makes the kernel's table equal to the program and keeps the elements of its maps.
-func (p program) script() string {
-	head := fmt.Sprintf("table %s %s", p.family, TableName)
-	return fmt.Sprintf("add %s\nflush %s\n%s", head, head, p.text())
-}
+func (p program) script() string { return nftrules.Script(p.family, TableName, p.text()) }
 
 // replacement returns the transaction that writes the table anew, without elements.
-func (p program) replacement() string {
-	head := fmt.Sprintf("table %s %s", p.family, TableName)
-	return fmt.Sprintf("add %s\ndelete %s\n%s", head, head, p.text())
-}
+func (p program) replacement() string { return nftrules.Replacement(p.family, TableName, p.text()) }
 
 // text returns the table as nft lists it.
 func (p program) text() string {
-	var w writer
-	w.open("table %s %s", p.family, TableName)
+	var w nftrules.Writer
+	w.Open("table %s %s", p.family, TableName)
 	p.sets(&w)
 	p.slots(&w)
 	p.sticky(&w)
 	p.dispatch(&w)
 	p.hooks(&w)
-	w.close()
+	w.Close()
 	return w.String()
-}
-
-// addr returns the words of the family: match prefix and address type.
-func (p program) addr() (match, kind string) {
-	if p.family == nft.IPv6 {
-		return "ip6", "ipv6_addr"
-	}
-	return "ip", "ipv4_addr"
 }
 
 // key returns the expression that looks a group's frontends up, and its type.
 func (p program) key(g group) (expression, kind string) {
-	match, addr := p.addr()
+	match, addr := nftrules.Family(p.family)
 	if g.byPort() {
 		return "meta l4proto . th dport", "inet_proto . inet_service"
 	}
-	return match + " daddr . meta l4proto . th dport", addr + " . inet_proto . inet_service"
+	return nftrules.Frontend(match), addr + " . inet_proto . inet_service"
 }
 
-func (p program) sets(w *writer) {
-	_, addr := p.addr()
+func (p program) sets(w *nftrules.Writer) {
+	_, addr := nftrules.Family(p.family)
 	for _, m := range frontendMaps {
 		_, kind := p.key(m.group)
-		w.open("map %s", m.name)
-		w.line("type %s : classid", kind)
-		w.line("comment %q", m.comment)
-		w.close()
+		w.Open("map %s", m.name)
+		w.Line("type %s : classid", kind)
+		w.Line("comment %q", m.comment)
+		w.Close()
 	}
 	for g := range groups {
 		_, kind := p.key(g)
 		for slot := range p.size.slots[g] {
-			w.open("map %s", endpointMap(g, slot))
-			w.line("type %s : %s . inet_service", kind, addr)
-			w.close()
+			w.Open("map %s", endpointMap(g, slot))
+			w.Line("type %s : %s . inet_service", kind, addr)
+			w.Close()
 		}
 		p.verdicts(w, g)
 		if len(p.size.timeouts[g]) > 0 {
 			p.affinity(w, g)
 		}
 	}
-	w.open("set %s", setAddress)
-	w.line("type %s", addr)
-	w.line("comment \"virtual addresses: ports that no service has are refused\"")
-	w.close()
-	w.open("set %s", setHairpin)
-	w.line("type %s . %s", addr, addr)
-	w.line("comment \"endpoints on this node, which may reach themselves\"")
-	w.close()
-	w.open("set %s", setSocket)
-	w.line("type %s . inet_proto . inet_service", addr)
-	w.line("comment \"taken by a socket of this node while there is one\"")
-	w.close()
-	w.open("set %s", setRanged)
-	w.line("type %s . inet_proto . inet_service", addr)
-	w.close()
-	w.open("set %s", setAllowed)
-	w.line("type %s . inet_proto . inet_service . %s", addr, addr)
-	w.line("flags interval")
-	w.line("comment \"source ranges of load balancers\"")
-	w.close()
+	w.Open("set %s", setAddress)
+	w.Line("type %s", addr)
+	w.Line("comment \"virtual addresses: ports that no service has are refused\"")
+	w.Close()
+	w.Open("set %s", setHairpin)
+	w.Line("type %s . %s", addr, addr)
+	w.Line("comment \"endpoints on this node, which may reach themselves\"")
+	w.Close()
+	w.Open("set %s", setSocket)
+	w.Line("type %s . inet_proto . inet_service", addr)
+	w.Line("comment \"taken by a socket of this node while there is one\"")
+	w.Close()
+	w.Open("set %s", setRanged)
+	w.Line("type %s . inet_proto . inet_service", addr)
+	w.Close()
+	w.Open("set %s", setAllowed)
+	w.Line("type %s . inet_proto . inet_service . %s", addr, addr)
+	w.Line("flags interval")
+	w.Line("comment \"source ranges of load balancers\"")
+	w.Close()
 }
 
 // verdicts writes the constant maps from a number of endpoints, and from a random slot, to its chain.
-func (p program) verdicts(w *writer, g group) {
-	w.open("map %s-pick", g)
-	w.line("type classid : verdict")
-	w.line("comment \"number of endpoints : how to choose one\"")
+func (p program) verdicts(w *nftrules.Writer, g group) {
+	w.Open("map %s-pick", g)
+	w.Line("type classid : verdict")
+	w.Line("comment \"number of endpoints : how to choose one\"")
 	elements := []string{"none : goto refuse", classID(dropped) + " : drop"}
 	for n := 1; n <= p.size.slots[g]; n++ {
 		elements = append(elements, fmt.Sprintf("%s : goto %s", classID(uint32(n)), pickChain(g, n)))
@@ -132,93 +112,90 @@ func (p program) verdicts(w *writer, g group) {
 			elements = append(elements, fmt.Sprintf("%s : goto %s", classID(seconds<<countBits|uint32(n)), stickyChain(g, n, seconds)))
 		}
 	}
-	w.line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
-	w.close()
+	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
+	w.Close()
 	if p.size.slots[g] == 0 {
 		return
 	}
-	w.open("map %s-slot", g)
-	w.line("typeof numgen random mod 2 : verdict")
+	w.Open("map %s-slot", g)
+	w.Line("typeof numgen random mod 2 : verdict")
 	elements = nil
 	for slot := range p.size.slots[g] {
 		elements = append(elements, fmt.Sprintf("%d : goto %s", slot, slotChain(g, slot)))
 	}
-	w.line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
-	w.close()
+	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
+	w.Close()
 }
 
 // slots writes the chains that choose a slot and that translate to the endpoint in it.
-func (p program) slots(w *writer) {
-	w.open("chain refuse")
-	w.line("reject with tcp reset")
-	w.line("reject")
-	w.close()
+func (p program) slots(w *nftrules.Writer) {
+	nftrules.Refuse(w)
 	for g := range groups {
 		key, _ := p.key(g)
 		for slot := range p.size.slots[g] {
-			w.open("chain %s", slotChain(g, slot))
-			w.line("dnat %s to %s map @%s", p.family, key, endpointMap(g, slot))
-			w.close()
+			w.Open("chain %s", slotChain(g, slot))
+			w.Line("dnat %s to %s map @%s", p.family, key, endpointMap(g, slot))
+			w.Close()
 		}
 		for n := 2; n <= p.size.slots[g]; n++ {
-			w.open("chain %s", pickChain(g, n))
-			w.line("numgen random mod %d vmap @%s-slot", n, g)
-			w.close()
+			w.Open("chain %s", pickChain(g, n))
+			w.Line("numgen random mod %d vmap @%s-slot", n, g)
+			w.Close()
 		}
 	}
 }
 
 // lookup writes the rule that finds a frontend. The number goes through the packet's priority because no other
 // register can be named between two lookups; only packets to services have it changed, and forwarding sets it anew.
-func (p program) lookup(w *writer, m frontendMap) {
+func (p program) lookup(w *nftrules.Writer, m frontendMap) {
 	key, _ := p.key(m.group)
-	w.line("meta priority set %s map @%s meta priority vmap @%s-pick", key, m.name, m.group)
+	w.Line("meta priority set %s map @%s meta priority vmap @%s-pick", key, m.name, m.group)
 }
 
 // dispatch writes the chains that look frontends up, in the order in which masquerading widens: never, from outside the
 // cluster, always.
-func (p program) dispatch(w *writer) {
-	match, _ := p.addr()
+func (p program) dispatch(w *nftrules.Writer) {
+	match, _ := nftrules.Family(p.family)
 	local := p.nodePortAddresses()
 
-	w.open("chain node-ports")
+	w.Open("chain node-ports")
 	p.lookup(w, nodePort)
-	w.line("meta mark set meta mark & %s", markRest)
+	w.Line("meta mark set meta mark & %s", nftrules.MarkRest)
 	p.markOutside(w)
 	p.lookup(w, nodePortInside)
-	w.line("meta mark set meta mark & %s", markRest)
-	w.close()
+	w.Line("meta mark set meta mark & %s", nftrules.MarkRest)
+	w.Close()
 
-	w.open("chain from-outside")
+	w.Open("chain from-outside")
 	p.lookup(w, externalOutside)
 	if local != "" {
-		w.line("%s goto node-ports-from-outside", local)
+		w.Line("%s goto node-ports-from-outside", local)
 	}
-	w.close()
+	w.Close()
 
-	w.open("chain services")
+	w.Open("chain services")
 	p.markOutside(w)
 	p.lookup(w, serviceIP)
-	w.line("meta mark set meta mark | %s", markBit)
+	w.Line("meta mark set meta mark | %s", nftrules.MarkBit)
 	p.lookup(w, externalIP)
-	w.line("%s daddr @%s goto refuse", match, setAddress)
+	w.Line("%s daddr @%s goto refuse", match, setAddress)
 	if len(p.services) > 0 {
-		w.line("%s daddr %s goto refuse", match, prefixSet(p.services))
+		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.services))
 	}
 	if local != "" {
-		w.line("%s goto node-ports", local)
+		w.Line("%s goto node-ports", local)
 	}
 	if len(p.loopback) > 0 {
-		w.line("%s daddr %s fib daddr type local goto node-ports", match, prefixSet(p.loopback))
+		w.Line("%s daddr %s fib daddr type local goto node-ports", match, nftrules.PrefixSet(p.loopback))
 	}
-	w.line("meta mark set meta mark & %s", markRest)
-	w.close()
+	w.Line("meta mark set meta mark & %s", nftrules.MarkRest)
+	w.Close()
 }
 
 // nodePortAddresses returns the match for the addresses that serve node ports; empty when none does.
 func (p program) nodePortAddresses() string {
-	match, _ := p.addr()
-	loopback := loopback4
+	match, _ := nftrules.Family(p.family)
+	loopback := dataplane.Loopback.String()
 	if p.family == nft.IPv6 {
 		loopback = loopback6
 	}
@@ -227,100 +204,57 @@ func (p program) nodePortAddresses() string {
 	case p.noNodes:
 		return ""
 	case len(p.nodes) > 0:
-		return fmt.Sprintf("%s daddr %s %s", match, prefixSet(p.nodes), text)
+		return fmt.Sprintf("%s daddr %s %s", match, nftrules.PrefixSet(p.nodes), text)
 	}
 	return text
 }
 
-func (p program) markOutside(w *writer) {
+func (p program) markOutside(w *nftrules.Writer) {
 	if p.local.Known() {
-		w.line("%smeta mark set meta mark | %s", p.outside(), markBit)
+		match, _ := nftrules.Family(p.family)
+		w.Line("%smeta mark set meta mark | %s", nftrules.Outside(p.local, match), nftrules.MarkBit)
 	}
 }
 
-// outside returns the match for clients that are no pods, with a space after it; empty where these cannot be told apart.
-func (p program) outside() string {
-	match, _ := p.addr()
-	switch {
-	case len(p.local.CIDRs) > 0:
-		return fmt.Sprintf("%s saddr != %s ", match, prefixSet(p.local.CIDRs))
-	case p.local.Bridge != "":
-		return fmt.Sprintf("iifname != %q ", p.local.Bridge)
-	case p.local.InterfacePrefix != "":
-		return fmt.Sprintf("iifname != %q ", p.local.InterfacePrefix+"*")
-	}
-	return ""
-}
-
-func (p program) hooks(w *writer) {
-	match, _ := p.addr()
-	w.open("chain node-ports-from-outside")
+func (p program) hooks(w *nftrules.Writer) {
+	match, _ := nftrules.Family(p.family)
+	w.Open("chain node-ports-from-outside")
 	p.lookup(w, nodePortOutside)
-	w.close()
+	w.Close()
 
-	w.open("chain source-ranges")
-	w.line("%s daddr . meta l4proto . th dport . %s saddr @%s return", match, match, setAllowed)
-	w.line("drop")
-	w.close()
-	w.open("chain local-sockets")
-	w.line("type filter hook prerouting priority raw; policy accept;")
-	w.line("%s daddr . meta l4proto . th dport @%s socket wildcard 0 notrack accept", match, setSocket)
-	// The kernel tells nothing about the address that half-open and closing connections are bound to.
-	w.line("%s daddr . meta l4proto . th dport @%s tcp flags != syn / syn,ack socket transparent 0 notrack accept", match, setSocket)
-	w.close()
-	w.open("chain local-socket-answers")
-	w.line("type filter hook output priority raw; policy accept;")
-	w.line("%s daddr . meta l4proto . th dport @%s notrack accept", match, setSocket)
-	w.line("%s saddr . meta l4proto . th sport @%s notrack accept", match, setSocket)
-	w.close()
+	nftrules.SourceRanges(w, match, setAllowed)
+	nftrules.LocalSockets(w, match, setSocket)
 
-	w.open("chain prerouting")
-	w.line("type nat hook prerouting priority dstnat; policy accept;")
-	w.line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
-	w.line("%sjump from-outside", p.outside())
-	w.line("goto services")
-	w.close()
-	w.open("chain output")
-	w.line("type nat hook output priority -100; policy accept;")
-	w.line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
-	w.line("goto services")
-	w.close()
-	w.open("chain forward")
-	w.line("type filter hook forward priority filter; policy accept;")
-	w.line("ct state invalid drop comment \"an answer that conntrack cannot place would reach its client untranslated, and be reset\"")
-	w.close()
-	w.open("chain postrouting")
-	w.line("type nat hook postrouting priority srcnat; policy accept;")
-	w.line("meta mark & %s == %s meta mark set meta mark & %s masquerade fully-random", markBit, markBit, markRest)
-	w.line("%s saddr . %s daddr @%s masquerade fully-random", match, match, setHairpin)
+	w.Open("chain prerouting")
+	w.Line("type nat hook prerouting priority dstnat; policy accept;")
+	w.Line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
+	w.Line("%sjump from-outside", nftrules.Outside(p.local, match))
+	w.Line("goto services")
+	w.Close()
+	w.Open("chain output")
+	w.Line("type nat hook output priority -100; policy accept;")
+	w.Line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
+	w.Line("goto services")
+	w.Close()
+	w.Open("chain forward")
+	w.Line("type filter hook forward priority filter; policy accept;")
+	nftrules.Invalid(w)
+	w.Close()
+	w.Open("chain postrouting")
+	w.Line("type nat hook postrouting priority srcnat; policy accept;")
+	nftrules.Masquerade(w, match, setHairpin)
 	if len(p.loopback) > 0 {
-		w.line("%s saddr %s oifname != \"lo\" masquerade fully-random", match, loopback4)
+		w.Line("%s saddr %s oifname != \"lo\" masquerade fully-random", match, dataplane.Loopback)
 	}
-	w.close()
+	w.Close()
 	p.guard(w)
 }
 
 // guard keeps the loopback's addresses from neighbours, as the kernel does while route_localnet is off. It is the last chain:
 // nft lists one that is added to a table at the end.
-func (p program) guard(w *writer) {
+func (p program) guard(w *nftrules.Writer) {
 	if len(p.loopback) == 0 {
 		return
 	}
-	w.open("chain loopback-guard")
-	w.line("type filter hook prerouting priority raw; policy accept;")
-	w.line("iifname != \"lo\" ip saddr %s drop", loopback4)
-	w.line("iifname != \"lo\" ip daddr %s drop", loopback4)
-	w.close()
-}
-
-func prefixSet(list []netip.Prefix) string {
-	texts := make([]string, len(list))
-	for i, p := range list {
-		texts[i] = p.String()
-	}
-	slices.Sort(texts)
-	if len(texts) == 1 {
-		return texts[0]
-	}
-	return "{ " + strings.Join(texts, ", ") + " }"
+	nftrules.LoopbackGuard(w)
 }
