@@ -169,21 +169,21 @@ func ttlAfterFinished(ctx context.Context, s *shared) (func(context.Context), er
 
 func endpoints(ctx context.Context, s *shared) (func(context.Context), error) {
 	core := s.informers.Core().V1()
-	c := endpoint.NewEndpointController(ctx, core.Pods(), core.Services(), core.Endpoints(), s.client, 0)
+	c := endpoint.NewEndpointController(ctx, core.Pods(), core.Services(), core.Endpoints(), s.readBack(), 0)
 	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
 }
 
 func endpointSlices(ctx context.Context, s *shared) (func(context.Context), error) {
 	core := s.informers.Core().V1()
 	c := endpointslice.NewController(ctx, core.Pods(), core.Services(), core.Nodes(), s.informers.Discovery().V1().EndpointSlices(),
-		maxEndpointsPerSlice, s.client, 0)
+		maxEndpointsPerSlice, s.readBack(), 0)
 	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
 }
 
 func endpointSliceMirroring(ctx context.Context, s *shared) (func(context.Context), error) {
 	core := s.informers.Core().V1()
 	c := endpointslicemirroring.NewController(ctx, core.Endpoints(), s.informers.Discovery().V1().EndpointSlices(), core.Services(),
-		1000, s.client, 0)
+		1000, s.readBack(), 0)
 	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
 }
 
