@@ -8,8 +8,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"eastwest/internal/kernel/forward"
+	"eastwest/internal/kernel/nft"
 )
 
 // lookup is one rule of the table: the map that it looks the packet up in, and the maps of endpoints behind it.
@@ -25,11 +28,11 @@ var (
 	portRules    = []lookup{{"node-port", "port", true}, {"node-port-inside", "port", true}}
 )
 
-// The number of an element: how many endpoints in the low bits, seconds of affinity above them; dropped says: discard
-// silently.
+// The number of an element: how one of its endpoints is drawn in the low bits, 0 where there is none, seconds of affinity above
+// them; dropped says: discard silently.
 const (
-	countBits = 15
-	dropped   = 1<<countBits - 1
+	drawBits = 15
+	dropped  = 1<<drawBits - 1
 )
 
 // service finds the rule and element that take the packet; nil when none does.
@@ -79,10 +82,10 @@ func (e *Explainer) find(ctx context.Context, rule lookup, q Question, path *Pat
 		return nil, err
 	}
 	number := binary.NativeEndian.Uint32([]byte(data)) & dropped
-	s := &Service{Label: comment, Table: tableIn(q), Map: rule.set, Action: "forward", Endpoints: int(number)}
+	s := &Service{Label: comment, Table: tableIn(q), Map: rule.set, Action: "forward"}
 	switch number {
 	case dropped:
-		s.Action, s.Endpoints = "drop", 0
+		s.Action = "drop"
 		path.problem("service %s has no ready endpoint on this node, and its traffic policy drops the packet", s.Label)
 	case 0:
 		s.Action = "refuse"
@@ -91,25 +94,31 @@ func (e *Explainer) find(ctx context.Context, rule lookup, q Question, path *Pat
 	return s, e.endpoints(ctx, s, rule, q, path)
 }
 
-// endpoints reads the endpoint of each slot.
+// endpoints reads the endpoints, in the order of their slots.
 func (e *Explainer) endpoints(ctx context.Context, s *Service, rule lookup, q Question, path *Path) error {
 	socket, err := e.socket(ctx, q)
 	if err != nil {
 		return err
 	}
 	s.LocalSocket = socket
-	for slot := range s.Endpoints {
-		set := fmt.Sprintf("%s-endpoint-%d", rule.group, slot)
-		data, _, err := e.element(ctx, q, set, keyOf(q, rule.byPort))
-		if err != nil {
-			return err
+	if s.Action != "forward" {
+		return nil
+	}
+	set, key := rule.group+"-endpoint", keyOf(q, rule.byPort)
+	list, err := e.rules.Elements(ctx, familyOf(q.To.Addr()), tableName, set)
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(element nft.Element) bool { return !strings.HasPrefix(element.Key, key) })
+	slot := func(element nft.Element) uint32 { return binary.NativeEndian.Uint32([]byte(element.Key[len(key):])) }
+	slices.SortFunc(list, func(a, b nft.Element) int { return cmp.Compare(slot(a), slot(b)) })
+	for _, element := range list {
+		if endpoint, ok := addrPortOf(element.Data, q.To.Addr()); ok {
+			s.targets = append(s.targets, Target{Address: endpoint.String(), Map: set, addr: endpoint.Addr()})
 		}
-		endpoint, ok := addrPortOf(data, q.To.Addr())
-		if !ok {
-			path.problem("map %s has no element for %s: a share of the connections is lost", set, q)
-			continue
-		}
-		s.targets = append(s.targets, Target{Address: endpoint.String(), Map: set, addr: endpoint.Addr()})
+	}
+	if s.Endpoints = len(s.targets); s.Endpoints == 0 {
+		path.problem("map %s has no endpoint for %s: connections are lost", set, q)
 	}
 	return nil
 }

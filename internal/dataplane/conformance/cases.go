@@ -26,6 +26,7 @@ var cases = []testCase{
 	{name: "hairpin", play: hairpin},
 	{name: "udp-endpoint-removed", play: udpEndpointRemoved},
 	{name: "scale", play: scale},
+	{name: "many-endpoints", play: manyEndpoints},
 	{name: "two-services-share-an-endpoint", play: sharedEndpoint},
 	{name: "local-socket", play: localSocket},
 	{name: "session-affinity", play: sessionAffinity},

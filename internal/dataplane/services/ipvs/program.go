@@ -20,8 +20,11 @@ type program struct {
 	own      netip.Addr      // what the node's connections to them get as their source; invalid serves none
 }
 
-// script returns the transaction that makes the kernel's table equal to the program and keeps the elements of its sets.
-func (p program) script() string { return nftrules.Script(p.family, TableName, p.text()) }
+// script returns the transaction that makes the kernel's table, which nft lists so, equal to the program and keeps the elements
+// of its sets.
+func (p program) script(listing string) string {
+	return nftrules.Script(p.family, TableName, p.text(), listing)
+}
 
 // replacement returns the transaction that writes the table anew, without elements.
 func (p program) replacement() string { return nftrules.Replacement(p.family, TableName, p.text()) }

@@ -13,7 +13,7 @@ import (
 )
 
 // program is the constant part of the table in one family: chains, rules and empty maps. It depends on the
-// configuration and on how many endpoints a Service has at most, never on which services there are.
+// configuration and on about how many endpoints a Service has at most, never on which services there are.
 type program struct {
 	family   nft.Family
 	local    dataplane.Local // how pods are known, in this family
@@ -29,8 +29,11 @@ type program struct {
 // loopback6 serves no node ports: an answer could not leave the loopback interface.
 const loopback6 = "::1"
 
-// script returns the transaction that makes the kernel's table equal to the program and keeps the elements of its maps.
-func (p program) script() string { return nftrules.Script(p.family, TableName, p.text()) }
+// script returns the transaction that makes the kernel's table, which nft lists so, equal to the program and keeps the elements
+// of its maps.
+func (p program) script(listing string) string {
+	return nftrules.Script(p.family, TableName, p.text(), listing)
+}
 
 // replacement returns the transaction that writes the table anew, without elements.
 func (p program) replacement() string { return nftrules.Replacement(p.family, TableName, p.text()) }
@@ -68,11 +71,10 @@ func (p program) sets(w *nftrules.Writer) {
 	}
 	for g := range groups {
 		_, kind := p.key(g)
-		for slot := range p.size.slots[g] {
-			w.Open("map %s", endpointMap(g, slot))
-			w.Line("type %s : %s . inet_service", kind, addr)
-			w.Close()
-		}
+		w.Open("map %s", endpointMap(g))
+		w.Line("type %s . classid : %s . inet_service", kind, addr)
+		w.Line("comment \"frontend . slot : endpoint\"")
+		w.Close()
 		p.verdicts(w, g)
 		if len(p.size.timeouts[g]) > 0 {
 			p.affinity(w, g)
@@ -100,56 +102,53 @@ func (p program) sets(w *nftrules.Writer) {
 	w.Close()
 }
 
-// verdicts writes the constant maps from a number of endpoints, and from a random slot, to its chain.
+// verdicts writes the constant map from a frontend's number to the chain that draws.
 func (p program) verdicts(w *nftrules.Writer, g group) {
-	w.Open("map %s-pick", g)
+	w.Open("map %s", drawMap(g))
 	w.Line("type classid : verdict")
-	w.Line("comment \"number of endpoints : how to choose one\"")
+	w.Line("comment \"number of the draw : chain that draws an endpoint\"")
 	elements := []string{"none : goto refuse", classID(dropped) + " : drop"}
-	for n := 1; n <= p.size.slots[g]; n++ {
-		elements = append(elements, fmt.Sprintf("%s : goto %s", classID(uint32(n)), pickChain(g, n)))
+	for d := range p.size.draws(g) {
+		elements = append(elements, fmt.Sprintf("%s : goto %s", classID(uint32(d)), drawChain(g, d.slots())))
 		for _, seconds := range p.size.timeouts[g] {
-			elements = append(elements, fmt.Sprintf("%s : goto %s", classID(seconds<<countBits|uint32(n)), stickyChain(g, n, seconds)))
+			elements = append(elements, fmt.Sprintf("%s : goto %s", classID(seconds<<drawBits|uint32(d)), stickyChain(g, d.slots(), seconds)))
 		}
-	}
-	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
-	w.Close()
-	if p.size.slots[g] == 0 {
-		return
-	}
-	w.Open("map %s-slot", g)
-	w.Line("typeof numgen random mod 2 : verdict")
-	elements = nil
-	for slot := range p.size.slots[g] {
-		elements = append(elements, fmt.Sprintf("%d : goto %s", slot, slotChain(g, slot)))
 	}
 	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
 	w.Close()
 }
 
-// slots writes the chains that choose a slot and that translate to the endpoint in it.
+// slots writes the chains that draw a slot and translate to the endpoint in it.
 func (p program) slots(w *nftrules.Writer) {
 	nftrules.Refuse(w)
 	for g := range groups {
-		key, _ := p.key(g)
-		for slot := range p.size.slots[g] {
-			w.Open("chain %s", slotChain(g, slot))
-			w.Line("dnat %s to %s map @%s", p.family, key, endpointMap(g, slot))
-			w.Close()
-		}
-		for n := 2; n <= p.size.slots[g]; n++ {
-			w.Open("chain %s", pickChain(g, n))
-			w.Line("numgen random mod %d vmap @%s-slot", n, g)
+		for d := range p.size.draws(g) {
+			w.Open("chain %s", drawChain(g, d.slots()))
+			for _, slot := range d.tries() {
+				w.Line("meta priority set %s %s", slot, p.translate(g))
+			}
+			nowhere(w)
 			w.Close()
 		}
 	}
 }
 
-// lookup writes the rule that finds a frontend. The number goes through the packet's priority because no other
-// register can be named between two lookups; only packets to services have it changed, and forwarding sets it anew.
+// nowhere writes the rule behind all draws: while a table is filled its slots are empty, and a connection that passed
+// untranslated would stay so; one that is dropped is tried again by its client.
+func nowhere(w *nftrules.Writer) { w.Line("drop") }
+
+// translate returns the statement that sends a packet to the endpoint in the slot that its priority names. In an empty slot
+// the rule ends without effect.
+func (p program) translate(g group) string {
+	key, _ := p.key(g)
+	return fmt.Sprintf("dnat %s to %s . meta priority map @%s", p.family, key, endpointMap(g))
+}
+
+// lookup writes the rule that finds a frontend. The number, and then the slot, go through the packet's priority because no
+// other register can be named between two lookups; only packets to services have it changed, and forwarding sets it anew.
 func (p program) lookup(w *nftrules.Writer, m frontendMap) {
 	key, _ := p.key(m.group)
-	w.Line("meta priority set %s map @%s meta priority vmap @%s-pick", key, m.name, m.group)
+	w.Line("meta priority set %s map @%s meta priority vmap @%s", key, m.name, drawMap(m.group))
 }
 
 // dispatch writes the chains that look frontends up, in the order in which masquerading widens: never, from outside the

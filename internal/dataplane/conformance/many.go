@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"eastwest/internal/kernel/netns"
+)
+
+// Each of many endpoints is as likely as the others, and none is asked that is gone; a client that is remembered goes where it
+// went.
+func manyEndpoints(s *scene) {
+	const first, most, each = 20000, 300, 20
+	stop := s.answerWithPort(s.lab.b, "10.244.1.2", first, most)
+	defer stop()
+	endpoints := func(from, to int) (list []string) {
+		for port := from; port < to; port++ {
+			list = append(list, fmt.Sprintf("10.244.1.2:%d", first+port))
+		}
+		return list
+	}
+	for _, n := range []int{137, 60, 145} {
+		s.apply(row("nginx", "10.96.0.7", endpoints(0, n)...))
+		counts := who(s.lab.client, "tcp", vip, each*n)
+		few, many := 0, 0
+		for port := range n {
+			count := counts[fmt.Sprint(first+port)]
+			if count <= 1 {
+				few++
+			}
+			if count > 3*each {
+				many++
+			}
+			delete(counts, fmt.Sprint(first+port))
+		}
+		if few+many+len(counts) > 0 {
+			s.t.Errorf("of %d endpoints %d are asked too seldom, %d too often, and others: %v", n, few, many, counts)
+		}
+	}
+	sticky := row("nginx", "10.96.0.7", endpoints(0, most)...)
+	for i := range sticky.Frontends {
+		sticky.Frontends[i].AffinitySeconds = 600
+	}
+	s.apply(sticky)
+	if counts := who(s.lab.client, "tcp", vip, 100); len(counts) != 1 {
+		s.t.Errorf("with session affinity %v answered", counts)
+	}
+}
+
+// answerWithPort answers connections to ports of a host with the port that was asked, until the function that it returns is
+// called.
+func (s *scene) answerWithPort(h host, addr string, first, count int) (stop func()) {
+	s.t.Helper()
+	var listeners []net.Listener
+	err := netns.Do(h.netns, func() error {
+		for port := first; port < first+count; port++ {
+			listener, err := net.Listen("tcp", netip.AddrPortFrom(netip.MustParseAddr(addr), uint16(port)).String())
+			if err != nil {
+				return err
+			}
+			listeners = append(listeners, listener)
+			go answerStreams(listener, fmt.Sprint(port))
+		}
+		return nil
+	})
+	stop = func() {
+		for _, listener := range listeners {
+			listener.Close()
+		}
+	}
+	if err != nil {
+		stop()
+		s.t.Fatal(err)
+	}
+	return stop
+}
