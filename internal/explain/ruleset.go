@@ -3,7 +3,6 @@
 package explain
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,11 +10,8 @@ import (
 	"eastwest/internal/kernel/nft"
 )
 
-const tableName = "eastwest"
-
-// ruleset is what the rules themselves say, as opposed to the elements of their maps.
+// ruleset is what the rules themselves say of networks, as opposed to single services.
 type ruleset struct {
-	absent   bool           // the table does not exist
 	clusters []netip.Prefix // clients in them count as inside the cluster
 	services []netip.Prefix // of virtual addresses; those that no service has are refused
 }
@@ -25,14 +21,6 @@ func familyOf(a netip.Addr) nft.Family {
 		return nft.IPv4
 	}
 	return nft.IPv6
-}
-
-func (e *Explainer) readRuleset(ctx context.Context, family nft.Family) (*ruleset, error) {
-	listing, err := e.rules.List(ctx, family, tableName)
-	if err != nil {
-		return nil, err
-	}
-	return parseRuleset(listing), nil
 }
 
 // parseRuleset takes the networks out of the two rules that name some: `saddr != NETWORKS jump from-outside` and

@@ -22,30 +22,37 @@ func manyEndpoints(s *scene) {
 		}
 		return list
 	}
-	for _, n := range []int{137, 60, 145} {
-		s.apply(row("nginx", "10.96.0.7", endpoints(0, n)...))
-		counts := who(s.lab.client, "tcp", vip, each*n)
-		few, many := 0, 0
-		for port := range n {
-			count := counts[fmt.Sprint(first+port)]
-			if count <= 1 {
-				few++
-			}
-			if count > 3*each {
-				many++
-			}
-			delete(counts, fmt.Sprint(first+port))
+	const n, left = 137, 60
+	s.apply(row("nginx", "10.96.0.7", endpoints(0, n)...))
+	counts := who(s.lab.client, "tcp", vip, each*n)
+	few, many := 0, 0
+	for port := range n {
+		name := fmt.Sprint(first + port)
+		if counts[name] <= 1 {
+			few++
 		}
-		if few+many+len(counts) > 0 {
-			s.t.Errorf("of %d endpoints %d are asked too seldom, %d too often, and others: %v", n, few, many, counts)
+		if counts[name] > 3*each {
+			many++
 		}
+		delete(counts, name)
+	}
+	if few+many+len(counts) > 0 {
+		s.t.Errorf("of %d endpoints %d are asked too seldom, %d too often, and others: %v", n, few, many, counts)
+	}
+	s.apply(row("nginx", "10.96.0.7", endpoints(0, left)...))
+	counts = who(s.lab.client, "tcp", vip, 2*n)
+	for port := range left {
+		delete(counts, fmt.Sprint(first+port))
+	}
+	if len(counts) > 0 {
+		s.t.Errorf("of those that are gone %v answered", counts)
 	}
 	sticky := row("nginx", "10.96.0.7", endpoints(0, most)...)
 	for i := range sticky.Frontends {
 		sticky.Frontends[i].AffinitySeconds = 600
 	}
 	s.apply(sticky)
-	if counts := who(s.lab.client, "tcp", vip, 100); len(counts) != 1 {
+	if counts := who(s.lab.client, "tcp", vip, 60); len(counts) != 1 {
 		s.t.Errorf("with session affinity %v answered", counts)
 	}
 }
