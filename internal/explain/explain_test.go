@@ -51,18 +51,18 @@ type node struct {
 }
 
 // backends make a backend of a node's services; the kernel's part of IPVS is in memory, for many kernels lack it.
-var backends = map[string]func(n *node, local dataplane.Local, services []netip.Prefix) (dataplane.Dataplane[table.Service], error){
-	"nftables": func(n *node, local dataplane.Local, services []netip.Prefix) (dataplane.Dataplane[table.Service], error) {
-		return nftables.New(nftables.Config{Kernel: nft.New(n.path), Log: slog.New(slog.DiscardHandler), Local: local, ServiceCIDRs: services})
+var backends = map[string]func(n *node, on dataplane.Node) (dataplane.Dataplane[table.Service], error){
+	"nftables": func(n *node, on dataplane.Node) (dataplane.Dataplane[table.Service], error) {
+		return nftables.New(nftables.Config{Kernel: nft.New(n.path), Log: slog.New(slog.DiscardHandler), Node: on})
 	},
-	"iptables": func(n *node, local dataplane.Local, services []netip.Prefix) (dataplane.Dataplane[table.Service], error) {
+	"iptables": func(n *node, on dataplane.Node) (dataplane.Dataplane[table.Service], error) {
 		netnstest.RequireProgram(n.t, "iptables-restore")
-		return iptables.New(iptables.Config{Kernel: iptableskernel.New(n.path), Log: slog.New(slog.DiscardHandler), Local: local, ServiceCIDRs: services})
+		return iptables.New(iptables.Config{Kernel: iptableskernel.New(n.path), Log: slog.New(slog.DiscardHandler), Node: on})
 	},
-	"ipvs": func(n *node, local dataplane.Local, services []netip.Prefix) (dataplane.Dataplane[table.Service], error) {
+	"ipvs": func(n *node, on dataplane.Node) (dataplane.Dataplane[table.Service], error) {
 		return ipvs.New(ipvs.Config{
 			Servers: n.servers, Device: ipvskernel.NewDevice(n.path), Rules: nft.New(n.path), Log: slog.New(slog.DiscardHandler),
-			Local: local, ServiceCIDRs: services,
+			Node: on,
 		})
 	},
 }
@@ -89,8 +89,10 @@ func newNode(t *testing.T, backend string) *node {
 	n.pod("vethb", "cni-b", podB)
 	n.route("10.244.2.0/24", "172.18.0.4")
 	n.route("0.0.0.0/0", "172.18.0.1")
-	n.backend, err = backends[backend](n,
-		dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}, []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")})
+	n.backend, err = backends[backend](n, dataplane.Node{
+		Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}},
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+	})
 	check(t, err)
 	kernel, err := forward.Open(n.path, n.dir)
 	check(t, err)

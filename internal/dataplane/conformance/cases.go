@@ -6,13 +6,14 @@ import (
 	"errors"
 	"net/netip"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/table"
 )
 
 type testCase struct {
 	name      string
 	play      func(*scene)
-	configure func(*Config) // nil leaves the standard
+	configure func(*dataplane.Node) // nil leaves the standard
 }
 
 var cases = []testCase{

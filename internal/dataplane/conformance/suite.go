@@ -14,21 +14,14 @@ import (
 	"eastwest/internal/table"
 )
 
-// Config is what a case wants the backend to know of the cluster.
-type Config struct {
-	Local             dataplane.Local
-	ServiceCIDRs      []netip.Prefix
-	NodePortAddresses []netip.Prefix
-}
-
 // Maker makes the backend under test for the node whose network namespace is at path.
-type Maker func(t *testing.T, path string, config Config) dataplane.Dataplane[table.Service]
+type Maker func(t *testing.T, path string, node dataplane.Node) dataplane.Dataplane[table.Service]
 
 // Exception is a case that a backend cannot pass.
 type Exception struct{ Case, Reason string }
 
-func standard() Config {
-	return Config{
+func standard() dataplane.Node {
+	return dataplane.Node{
 		Local:        dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "fd00:10::/32")},
 		ServiceCIDRs: prefixes("10.96.0.0/12", "fd00:96::/108"),
 	}

@@ -24,7 +24,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	requireIPVS(t)
-	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
+	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		return onKernel(t, path, kernel.NewDevice(path), config)
 	}, lingering)
 }
@@ -116,7 +116,7 @@ func askOnce(t *testing.T, ns, addr string) string {
 // Kernels without dummy devices have the addresses on the loopback.
 func TestConformanceWithoutDummies(t *testing.T) {
 	requireIPVS(t)
-	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
+	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		return onKernel(t, path, kernel.WithoutDummies(path), config)
 	}, lingering)
 }
@@ -192,7 +192,7 @@ func TestListings(t *testing.T) {
 	netnstest.In(t, ns, func() error {
 		return exec.Command("sh", "-c", "ip link set lo up && ip addr add 172.18.0.2/32 dev lo").Run()
 	})
-	backend := onKernel(t, ns, kernel.NewDevice(ns), conformance.Config{})
+	backend := onKernel(t, ns, kernel.NewDevice(ns), dataplane.Node{})
 	if err := backend.Apply(t.Context(), tableOf(nginx(2)), table.Keys{All: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestEmptiedIPVSIsMended(t *testing.T) {
 	netnstest.In(t, ns, func() error { return exec.Command("ip", "link", "set", "lo", "up").Run() })
 	servers := kernel.New(ns)
 	t.Cleanup(servers.Close)
-	backend := onKernel(t, ns, kernel.NewDevice(ns), conformance.Config{})
+	backend := onKernel(t, ns, kernel.NewDevice(ns), dataplane.Node{})
 	apply := func() string {
 		t.Helper()
 		if err := backend.Apply(t.Context(), tableOf(nginx(2)), table.Keys{All: true}); err != nil {

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 
 	"eastwest/internal/dataplane"
@@ -35,13 +34,9 @@ type Kernel interface {
 
 // Config is what a Backend needs.
 type Config struct {
-	Kernel       Kernel
-	Local        dataplane.Local // how pods are told from clients outside
-	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
-	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's,
-	// which have to be named; then the sysctl route_localnet is needed, too.
-	NodePortAddresses []netip.Prefix
-	Log               *slog.Logger
+	dataplane.Node
+	Kernel Kernel
+	Log    *slog.Logger
 }
 
 // Backend is the services dataplane on nftables, IPv4 and IPv6. It is not safe for concurrent use.
@@ -61,16 +56,8 @@ func New(config Config) (*Backend, error) {
 		return nil, errors.New("make the nftables backend: Kernel and Log are required")
 	}
 	b := &Backend{config: config}
-	others, loopback := dataplane.NodePortAddresses(config.NodePortAddresses)
 	for i, family := range families {
-		b.programs[i] = program{
-			family:   family,
-			local:    config.Local.Of(family == nft.IPv6),
-			services: nftrules.PrefixesOf(config.ServiceCIDRs, family),
-			nodes:    nftrules.PrefixesOf(others, family),
-			noNodes:  len(config.NodePortAddresses) > 0 && len(nftrules.PrefixesOf(others, family)) == 0,
-			loopback: nftrules.PrefixesOf(loopback, family),
-		}
+		b.programs[i] = program{NodeView: config.View(family == nft.IPv6), family: family}
 	}
 	return b, nil
 }

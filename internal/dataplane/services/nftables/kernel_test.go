@@ -22,10 +22,11 @@ func newBackend(t testing.TB, ns string, nodePorts ...netip.Prefix) (*nftables.B
 	t.Helper()
 	kernel := &nfttest.Counting{Conn: nft.New(ns)}
 	backend, err := nftables.New(nftables.Config{
-		Kernel: kernel, Log: slog.New(slog.DiscardHandler),
-		Local:             dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
-		ServiceCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
-		NodePortAddresses: nodePorts,
+		Kernel: kernel, Log: slog.New(slog.DiscardHandler), Node: dataplane.Node{
+			Local:             dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
+			ServiceCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+			NodePortAddresses: nodePorts,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -161,10 +162,10 @@ func TestRemoveLeavesNothing(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
+	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		backend, err := nftables.New(nftables.Config{
 			Kernel: nft.New(path), Log: slog.New(slog.DiscardHandler),
-			Local: config.Local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses,
+			Node: config,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -4,7 +4,6 @@ package nftables
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"eastwest/internal/dataplane"
@@ -15,13 +14,9 @@ import (
 // program is the constant part of the table in one family: chains, rules and empty maps. It depends on the
 // configuration and on about how many endpoints a Service has at most, never on which services there are.
 type program struct {
-	family   nft.Family
-	local    dataplane.Local // how pods are known, in this family
-	services []netip.Prefix  // virtual addresses, in this family
-	nodes    []netip.Prefix  // addresses that serve node ports, in this family; empty is all
-	noNodes  bool            // no address of this family serves node ports
-	loopback []netip.Prefix  // addresses of the loopback that serve node ports as well
-	size     size
+	dataplane.NodeView
+	family nft.Family
+	size   size
 	// written is how nft listed the table right after it was written: versions of nft spell some rules differently.
 	written string
 }
@@ -178,14 +173,14 @@ func (p program) dispatch(w *nftrules.Writer) {
 	w.Line("meta mark set meta mark | %s", nftrules.MarkBit)
 	p.lookup(w, externalIP)
 	w.Line("%s daddr @%s goto refuse", match, setAddress)
-	if len(p.services) > 0 {
-		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.services))
+	if len(p.Services) > 0 {
+		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.Services))
 	}
 	if local != "" {
 		w.Line("%s goto node-ports", local)
 	}
-	if len(p.loopback) > 0 {
-		w.Line("%s daddr %s fib daddr type local goto node-ports", match, nftrules.PrefixSet(p.loopback))
+	if len(p.Loopback) > 0 {
+		w.Line("%s daddr %s fib daddr type local goto node-ports", match, nftrules.PrefixSet(p.Loopback))
 	}
 	w.Line("meta mark set meta mark & %s", nftrules.MarkRest)
 	w.Close()
@@ -200,18 +195,18 @@ func (p program) nodePortAddresses() string {
 	}
 	text := fmt.Sprintf("%s daddr != %s fib daddr type local", match, loopback)
 	switch {
-	case p.noNodes:
+	case p.NoNodes:
 		return ""
-	case len(p.nodes) > 0:
-		return fmt.Sprintf("%s daddr %s %s", match, nftrules.PrefixSet(p.nodes), text)
+	case len(p.Nodes) > 0:
+		return fmt.Sprintf("%s daddr %s %s", match, nftrules.PrefixSet(p.Nodes), text)
 	}
 	return text
 }
 
 func (p program) markOutside(w *nftrules.Writer) {
-	if p.local.Known() {
+	if p.Local.Known() {
 		match, _ := nftrules.Family(p.family)
-		w.Line("%smeta mark set meta mark | %s", nftrules.Outside(p.local, match), nftrules.MarkBit)
+		w.Line("%smeta mark set meta mark | %s", nftrules.Outside(p.Local, match), nftrules.MarkBit)
 	}
 }
 
@@ -227,7 +222,7 @@ func (p program) hooks(w *nftrules.Writer) {
 	w.Open("chain prerouting")
 	w.Line("type nat hook prerouting priority dstnat; policy accept;")
 	w.Line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
-	w.Line("%sjump from-outside", nftrules.Outside(p.local, match))
+	w.Line("%sjump from-outside", nftrules.Outside(p.Local, match))
 	w.Line("goto services")
 	w.Close()
 	w.Open("chain output")
@@ -242,7 +237,7 @@ func (p program) hooks(w *nftrules.Writer) {
 	w.Open("chain postrouting")
 	w.Line("type nat hook postrouting priority srcnat; policy accept;")
 	nftrules.Masquerade(w, match, setHairpin)
-	if len(p.loopback) > 0 {
+	if len(p.Loopback) > 0 {
 		w.Line("%s saddr %s oifname != \"lo\" masquerade fully-random", match, dataplane.Loopback)
 	}
 	w.Close()
@@ -252,7 +247,7 @@ func (p program) hooks(w *nftrules.Writer) {
 // guard keeps the loopback's addresses from neighbours, as the kernel does while route_localnet is off. It is the last chain:
 // nft lists one that is added to a table at the end.
 func (p program) guard(w *nftrules.Writer) {
-	if len(p.loopback) == 0 {
+	if len(p.Loopback) == 0 {
 		return
 	}
 	nftrules.LoopbackGuard(w)
