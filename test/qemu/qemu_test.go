@@ -40,6 +40,7 @@ var suite = []struct {
 
 // Tests pass on Debian's kernel.
 func TestDebiansKernel(t *testing.T) {
+	t.Parallel()
 	if *packages != "" {
 		run(t, strings.Fields(*packages), *pattern, strings.Fields(*modules))
 		return
