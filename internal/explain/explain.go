@@ -21,6 +21,7 @@ import (
 // Kernel is the forwarding state that an explanation reads.
 type Kernel interface {
 	Route(to netip.Addr, from forward.From) (forward.Route, error)
+	Source(to netip.Addr) netip.Addr
 	Routes() ([]netip.Prefix, error)
 	Link(index int) (forward.Link, error)
 	Unanswered(index int, addr netip.Addr) (bool, error)
@@ -74,6 +75,9 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (*Path, error) {
 	from, err := e.source(q, path)
 	if err != nil {
 		return nil, err
+	}
+	if !q.From.IsValid() {
+		q.From = e.kernel.Source(q.To.Addr())
 	}
 	carrier, err := e.carrierOf(ctx, familyOf(q.To.Addr()), path)
 	if err != nil {

@@ -40,8 +40,7 @@ func (e *Explainer) nftables(ctx context.Context, rules *ruleset, q Question, pa
 	if shut, err := table.shut(ctx, q, path); shut != nil || err != nil {
 		return shut, err
 	}
-	// Node ports are served on every address of this node but loopback's.
-	local := e.isLocal(q.To.Addr()) && !q.To.Addr().IsLoopback()
+	local := e.isLocal(q.To.Addr()) && rules.servesPorts(q.To.Addr())
 	var order []lookup
 	if outside(rules, q, path) {
 		order = outsideRules

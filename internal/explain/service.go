@@ -55,6 +55,10 @@ func nothing(context.Context, *ruleset, Question, *Path) (*Service, error) { ret
 
 // outside reports whether the packet comes from no pod and not from the node itself.
 func outside(rules *ruleset, q Question, path *Path) bool {
+	if rules.device != "" && path.From.Link != nil {
+		name, prefix := strings.CutSuffix(rules.device, "*")
+		return path.From.Link.Name != name && !(prefix && strings.HasPrefix(path.From.Link.Name, name))
+	}
 	return path.From.Kind != FromNode && !rules.isPod(q.From)
 }
 
@@ -112,7 +116,7 @@ func (r reader) socket(ctx context.Context, q Question) (bool, error) {
 	return found, err
 }
 
-// shut finds a load balancer whose source ranges leave the client out. The node itself has no address to compare.
+// shut finds a load balancer whose source ranges leave the client out.
 func (r reader) shut(ctx context.Context, q Question, path *Path) (*Service, error) {
 	_, label, ranged, err := r.element(ctx, setRanged, keyOf(q, false))
 	if !ranged || err != nil || !q.From.IsValid() {
