@@ -26,10 +26,14 @@ func (c chains) follow(_ context.Context, _ *ruleset, q Question, path *Path) (*
 	if path.From.Link != nil {
 		p.device = path.From.Link.Name
 	}
+	socket := slices.IndexFunc(c.raw[chainSockets], func(r chainRule) bool { return c.matches(r, p) })
+	if socket >= 0 && p.node {
+		return toSocket(Service{Label: c.raw[chainSockets][socket].comment, Table: "raw", Chain: chainSockets}, q), nil
+	}
 	s := &Service{Table: "nat"}
 	if w := (walk{chains: c, packet: p, service: s}); w.through(chainServices) {
 		s.Action, s.Endpoints = actionForward, len(s.targets)
-		s.LocalSocket = slices.ContainsFunc(c.raw[chainSockets], func(r chainRule) bool { return c.matches(r, p) })
+		s.LocalSocket = socket >= 0
 		return s, nil
 	}
 	for _, chain := range []string{chainFirewall, chainExternal, chainServices} {

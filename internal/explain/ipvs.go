@@ -34,6 +34,9 @@ func fromElsewhere(_, node bool) bool  { return !node }
 // ipvs finds the set that decides about the packet, and the virtual server that it is for; nil when none does.
 func (e *Explainer) ipvs(ctx context.Context, rules *ruleset, q Question, path *Path) (*Service, error) {
 	table := reader{e.from.Rules, familyOf(q.To.Addr()), ipvsTable}
+	if own, err := table.own(ctx, q, path); own != nil || err != nil {
+		return own, err
+	}
 	if shut, err := table.shut(ctx, q, path); shut != nil || err != nil {
 		return shut, err
 	}

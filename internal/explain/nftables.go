@@ -37,6 +37,9 @@ const (
 // nftables finds the rule and element that take the packet; nil when none does.
 func (e *Explainer) nftables(ctx context.Context, rules *ruleset, q Question, path *Path) (*Service, error) {
 	table := reader{e.from.Rules, familyOf(q.To.Addr()), nftablesTable}
+	if own, err := table.own(ctx, q, path); own != nil || err != nil {
+		return own, err
+	}
 	if shut, err := table.shut(ctx, q, path); shut != nil || err != nil {
 		return shut, err
 	}

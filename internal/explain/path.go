@@ -115,6 +115,8 @@ func (s *Service) String() string {
 	switch {
 	case s.Action != "forward":
 		text += s.Action
+	case s.LocalSocket && s.Endpoints == 0:
+		return text + "a socket of this node that is bound to the address"
 	case s.VirtualServer != nil:
 		text += s.VirtualServer.describe(s.Endpoints)
 	case s.Endpoints == 1:

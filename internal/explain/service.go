@@ -116,6 +116,21 @@ func (r reader) socket(ctx context.Context, q Question) (bool, error) {
 	return found, err
 }
 
+// own finds the socket of this node that has the node's own packets to an address: they are never translated.
+func (r reader) own(ctx context.Context, q Question, path *Path) (*Service, error) {
+	_, label, found, err := r.element(ctx, setSocket, keyOf(q, false))
+	if !found || err != nil || path.From.Kind != FromNode {
+		return nil, err
+	}
+	return toSocket(Service{Label: label, Table: r.String(), Map: setSocket}, q), nil
+}
+
+func toSocket(s Service, q Question) *Service {
+	s.Action, s.LocalSocket = actionForward, true
+	s.targets = []Target{{Address: q.To.String(), addr: q.To.Addr()}}
+	return &s
+}
+
 // shut finds a load balancer whose source ranges leave the client out.
 func (r reader) shut(ctx context.Context, q Question, path *Path) (*Service, error) {
 	_, label, ranged, err := r.element(ctx, setRanged, keyOf(q, false))

@@ -35,6 +35,7 @@ var suite = []struct {
 	{name: "nftables", packages: []string{"./internal/dataplane/services/nftables", "./internal/dataplane/services/iptables"}, tests: "Conformance", modules: []string{"sctp"}},
 	{name: "VLANs of bridges", packages: []string{"./internal/cni/program"}, tests: "VLAN", modules: []string{"bridge", "veth", "8021q"}},
 	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: "Conformance|Schedulers|Listings|Emptied|Address|Affinity|HistoriesOnTheKernel", modules: []string{"ip_vs", "sctp"}},
+	{name: "IPVS explained", packages: []string{"./internal/explain"}, tests: "Agree/ipvs/(cluster-ip|no-endpoints|unused|local-socket|source|external-policy)", modules: []string{"ip_vs", "sctp"}},
 	{name: "containers' file systems", packages: []string{"./internal/cri/rootfs"}, tests: "."},
 }
 
