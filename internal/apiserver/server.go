@@ -29,6 +29,7 @@ import (
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	kubeadmission "k8s.io/kubernetes/pkg/kubeapiserver/admission"
+	"k8s.io/utils/clock"
 )
 
 // Server is an assembled API server.
@@ -69,7 +70,7 @@ func assemble(config Config, completed options.CompletedOptions, direct *direct)
 		return nil, err
 	}
 	s := &Server{
-		chain: chain, loopback: generic.native.Generic.LoopbackClientConfig, informers: generic.native.VersionedInformers,
+		chain: chain, loopback: loopbackThrough(chain.GenericAPIServer.Handler, generic.native.Generic.LoopbackClientConfig), informers: generic.native.VersionedInformers,
 		direct: direct, serving: make(chan struct{}),
 	}
 	err = chain.GenericAPIServer.AddPostStartHook("eastwest-serving", func(hook genericapiserver.PostStartHookContext) error {
@@ -125,6 +126,7 @@ func newParts(config Config, completed options.CompletedOptions, direct *direct)
 	}
 	keepNoBuilder(generic.OpenAPIV3Config)
 	generic.RESTOptionsGetter = direct.wrap(generic.RESTOptionsGetter)
+	generic.Authentication.Authenticator = newVerifiedOnce(generic.Authentication.Authenticator, clock.RealClock{})
 	initializers, err := (&kubeadmission.Config{}).New()
 	if err != nil {
 		return nil, fmt.Errorf("configure admission: %w", err)
