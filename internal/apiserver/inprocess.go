@@ -14,22 +14,41 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// inProcess is a client's transport to a handler of the same process. The controllers' watches and writes are most of the
-// requests that a busy server has; between them and the handler is no TLS, no HTTP/2 and no socket. Authentication,
+// inProcess is the transport of the process's own clients to a handler in it. The controllers' watches and writes are most
+// of the requests that a busy server has; between them and the handler is no TLS, no HTTP/2 and no socket. Authentication,
 // authorization, fairness and admission are the handler's own, as for everyone.
-type inProcess struct{ handler http.Handler }
+type inProcess struct {
+	handler http.Handler
+	ready   chan struct{} // closed once there is a handler
+}
 
-// loopbackThrough returns the configuration of a client with the rights of loopback, whose requests go to the handler.
-func loopbackThrough(handler http.Handler, loopback *rest.Config) *rest.Config {
+func newInProcess() *inProcess { return &inProcess{ready: make(chan struct{})} }
+
+// serve has requests answered, those that wait already as well.
+func (t *inProcess) serve(handler http.Handler) {
+	t.handler = handler
+	close(t.ready)
+}
+
+// config returns what a client needs for the rights of loopback, with requests that go to the handler.
+func (t *inProcess) config(loopback *rest.Config) *rest.Config {
 	config := rest.CopyConfig(loopback)
 	config.TLSClientConfig = rest.TLSClientConfig{}
-	config.Transport = inProcess{handler}
+	config.Transport = t
 	return config
 }
 
-// RoundTrip implements http.RoundTripper. The handler runs until it is done, or the request's context ends, or the answer's
-// body is closed.
-func (t inProcess) RoundTrip(request *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper. It waits for a handler, which then runs until it is done, or the request's
+// context ends, or the answer's body is closed.
+func (t *inProcess) RoundTrip(request *http.Request) (*http.Response, error) {
+	select {
+	case <-t.ready:
+	case <-request.Context().Done():
+		if request.Body != nil {
+			request.Body.Close()
+		}
+		return nil, context.Cause(request.Context())
+	}
 	// Values of the caller's context are not the handler's: it keeps its own there, the user among them.
 	ctx, cancel := context.WithCancel(context.Background())
 	body, writer := io.Pipe()

@@ -13,7 +13,9 @@ import (
 )
 
 func inProcessClient(handler http.HandlerFunc) *http.Client {
-	return &http.Client{Transport: inProcess{handler}}
+	own := newInProcess()
+	own.serve(handler)
+	return &http.Client{Transport: own}
 }
 
 type key struct{}
@@ -140,4 +142,30 @@ func TestInProcessGivesUpWithTheCaller(t *testing.T) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
 	<-ended
+}
+
+func TestInProcessWaitsForAHandler(t *testing.T) {
+	own := newInProcess()
+	client := &http.Client{Transport: own}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://cluster/", strings.NewReader("body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Do(request); !errors.Is(err, context.Canceled) {
+		t.Errorf("without a handler: %v, want %v", err, context.Canceled)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		response, err := client.Get("https://cluster/")
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		answered <- err
+	}()
+	own.serve(http.NotFoundHandler())
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
 }

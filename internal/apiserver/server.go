@@ -24,12 +24,9 @@ import (
 	aggregatoropenapi "k8s.io/kube-aggregator/pkg/generated/openapi"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/capabilities"
-	"k8s.io/kubernetes/pkg/controlplane"
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
-	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	kubeadmission "k8s.io/kubernetes/pkg/kubeapiserver/admission"
-	"k8s.io/utils/clock"
 )
 
 // Server is an assembled API server.
@@ -61,7 +58,8 @@ func New(ctx context.Context, config Config) (*Server, error) {
 }
 
 func assemble(config Config, completed options.CompletedOptions, direct *direct) (*Server, error) {
-	generic, err := newParts(config, completed, direct)
+	own := newInProcess()
+	generic, err := newParts(config, completed, direct, own)
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +67,9 @@ func assemble(config Config, completed options.CompletedOptions, direct *direct)
 	if err != nil {
 		return nil, err
 	}
+	own.serve(chain.GenericAPIServer.Handler)
 	s := &Server{
-		chain: chain, loopback: loopbackThrough(chain.GenericAPIServer.Handler, generic.native.Generic.LoopbackClientConfig), informers: generic.native.VersionedInformers,
+		chain: chain, loopback: generic.native.Generic.LoopbackClientConfig, informers: generic.native.VersionedInformers,
 		direct: direct, serving: make(chan struct{}),
 	}
 	err = chain.GenericAPIServer.AddPostStartHook("eastwest-serving", func(hook genericapiserver.PostStartHookContext) error {
@@ -117,16 +116,13 @@ type parts struct {
 	aggregator *aggregator.Config
 }
 
-func newParts(config Config, completed options.CompletedOptions, direct *direct) (*parts, error) {
+func newParts(config Config, completed options.CompletedOptions, direct *direct, own *inProcess) (*parts, error) {
 	schemes := []*runtime.Scheme{legacyscheme.Scheme, apiextensionsserver.Scheme, aggregatorscheme.Scheme}
-	generic, informers, storage, err := controlplaneapiserver.BuildGenericConfig(completed, schemes,
-		controlplane.DefaultAPIResourceConfigSource(), generatedopenapi.GetOpenAPIDefinitions)
+	generic, err := newCommon(config, completed, own, schemes)
 	if err != nil {
 		return nil, fmt.Errorf("configure API server: %w", err)
 	}
-	keepNoBuilder(generic.OpenAPIV3Config)
 	generic.RESTOptionsGetter = direct.wrap(generic.RESTOptionsGetter)
-	generic.Authentication.Authenticator = newVerifiedOnce(generic.Authentication.Authenticator, clock.RealClock{})
 	initializers, err := (&kubeadmission.Config{}).New()
 	if err != nil {
 		return nil, fmt.Errorf("configure admission: %w", err)
@@ -136,8 +132,8 @@ func newParts(config Config, completed options.CompletedOptions, direct *direct)
 		return nil, fmt.Errorf("read loopback address: %w", err)
 	}
 	resolver := aggregator.NewLoopbackServiceResolver(
-		aggregator.NewClusterIPServiceResolver(informers.Core().V1().Services().Lister()), loopback)
-	native, all, err := controlplaneapiserver.CreateConfig(completed, generic, informers, storage, resolver, initializers)
+		aggregator.NewClusterIPServiceResolver(generic.informers.Core().V1().Services().Lister()), loopback)
+	native, all, err := controlplaneapiserver.CreateConfig(completed, generic.Config, generic.informers, generic.storage, resolver, initializers)
 	if err != nil {
 		return nil, fmt.Errorf("configure native API: %w", err)
 	}
@@ -145,6 +141,10 @@ func newParts(config Config, completed options.CompletedOptions, direct *direct)
 	if err := p.around(completed, resolver, all); err != nil {
 		return nil, err
 	}
+	// Webhooks have the way over TLS by now; whatever else this process asks of itself needs none.
+	inside := own.config(native.Generic.LoopbackClientConfig)
+	native.Generic.LoopbackClientConfig, p.extensions.GenericConfig.LoopbackClientConfig = inside, inside
+	p.aggregator.GenericConfig.LoopbackClientConfig = inside
 	describeOnly(&p.extensions.GenericConfig.Config, extensionsopenapi.GetOpenAPIDefinitions)
 	describeOnly(&p.aggregator.GenericConfig.Config, aggregatoropenapi.GetOpenAPIDefinitions)
 	p.extensions.ExtraConfig.CRDRESTOptionsGetter = direct.wrap(p.extensions.ExtraConfig.CRDRESTOptionsGetter)
