@@ -45,9 +45,18 @@ func ensureRoles(hook genericapiserver.PostStartHookContext) error {
 	}
 	ctx, cancel := context.WithTimeout(hook, rolesPatience)
 	defer cancel()
+	var roles knownRoles
+	var bindings knownBindings
+	err = patiently(ctx, func() (err error) {
+		roles, bindings, err = listKnown(ctx, client)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(rolesAtOnce)
-	for _, ensure := range promisedRoles(client) {
+	for _, ensure := range promisedRoles(client, roles, bindings) {
 		group.Go(func() error { return patiently(ctx, ensure) })
 	}
 	return group.Wait()
@@ -69,7 +78,7 @@ func patiently(ctx context.Context, ensure func() error) error {
 }
 
 // promisedRoles lists what makes each role and binding. A binding may come before its role.
-func promisedRoles(client kubernetes.Interface) []func() error {
+func promisedRoles(client kubernetes.Interface, clusterRoles knownRoles, clusterBindings knownBindings) []func() error {
 	var all []func() error
 	forRole := func(owner reconciliation.RuleOwner, modifier reconciliation.RuleOwnerModifier) {
 		all = append(all, func() error {
@@ -92,13 +101,12 @@ func promisedRoles(client kubernetes.Interface) []func() error {
 	api := client.RbacV1()
 	for _, list := range [][]rbacv1.ClusterRole{bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()} {
 		for i := range list {
-			forRole(reconciliation.ClusterRoleRuleOwner{ClusterRole: &list[i]}, reconciliation.ClusterRoleModifier{Client: api.ClusterRoles()})
+			forRole(reconciliation.ClusterRoleRuleOwner{ClusterRole: &list[i]}, clusterRoles)
 		}
 	}
 	for _, list := range [][]rbacv1.ClusterRoleBinding{bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()} {
 		for i := range list {
-			forBinding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &list[i]},
-				reconciliation.ClusterRoleBindingClientAdapter{Client: api.ClusterRoleBindings()})
+			forBinding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &list[i]}, clusterBindings)
 		}
 	}
 	namespaces := client.CoreV1().Namespaces()
