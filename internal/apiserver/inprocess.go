@@ -45,7 +45,7 @@ func (t *inProcess) RoundTrip(request *http.Request) (*http.Response, error) {
 	case <-t.ready:
 	case <-request.Context().Done():
 		if request.Body != nil {
-			request.Body.Close()
+			_ = request.Body.Close()
 		}
 		return nil, context.Cause(request.Context())
 	}
@@ -124,7 +124,7 @@ func (a *answer) serve(handler http.Handler, request *http.Request) {
 			return
 		}
 		a.WriteHeader(http.StatusOK)
-		a.body.Close()
+		_ = a.body.Close()
 	}()
 	handler.ServeHTTP(a, request)
 }
