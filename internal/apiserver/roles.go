@@ -19,10 +19,10 @@ import (
 )
 
 // rolesAtOnce is how many roles and bindings are written at a time: enough to share etcd's writes to disk.
-const rolesAtOnce = 8
+const rolesAtOnce = 32
 
-// rolesPatience is how long the server tries to make its roles before it gives up, as kube-apiserver does.
-const rolesPatience = 30 * time.Second
+// startPatience is how long the server tries to make its first objects before it gives up, as kube-apiserver does.
+const startPatience = 30 * time.Second
 
 // roles provides Kubernetes' own storage of the rbac group. Its roles and bindings are made by a hook of ours:
 // Kubernetes' waits a second before it begins, writes one object at a time, and no node can join until it is through.
@@ -43,7 +43,7 @@ func ensureRoles(hook genericapiserver.PostStartHookContext) error {
 	if err != nil {
 		return fmt.Errorf("make client for roles: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(hook, rolesPatience)
+	ctx, cancel := context.WithTimeout(hook, startPatience)
 	defer cancel()
 	var roles knownRoles
 	var bindings knownBindings
