@@ -27,8 +27,10 @@ type Machine struct {
 	Modules  []string // kernel modules to load before anything runs; others are loaded as the kernel asks for them
 	Programs []string // programs of this machine that the tests run, besides those that every machine has
 	Memory   int      // MiB; 0 is 1024
-	Jobs     []Job
-	Output   io.Writer // gets what the jobs print while they run
+	// Files are programs without libraries that the tests run, by their place in the machine.
+	Files  map[string]string
+	Jobs   []Job
+	Output io.Writer // gets what the jobs print while they run
 }
 
 // Job is one test binary.

@@ -39,6 +39,11 @@ func (m Machine) build(ctx context.Context, dir string, k kernel) (string, error
 			return "", fmt.Errorf("copy %s into the machine: %w", program, err)
 		}
 	}
+	for to, from := range m.Files {
+		if err := copyFile(from, filepath.Join(root, to)); err != nil {
+			return "", fmt.Errorf("copy %s into the machine: %w", from, err)
+		}
+	}
 	if err := addModules(root, k); err != nil {
 		return "", fmt.Errorf("copy the kernel's modules into the machine: %w", err)
 	}
