@@ -78,7 +78,10 @@ func (s *store) reserve(a netip.Addr, o owner, part int) (bool, error) {
 	if err := os.WriteFile(last, []byte(a.String()), 0o600); err != nil {
 		return false, errors.Join(fmt.Errorf("write last reserved address: %w", err), s.remove(a))
 	}
-	return true, s.index(o, a)
+	if err := s.index(o, a); err != nil {
+		return false, errors.Join(err, s.remove(a))
+	}
+	return true, nil
 }
 
 // held reports whether an address has an owner. A lease without one is what a crash of another implementation left:
