@@ -42,7 +42,8 @@ type table struct {
 	conditions [2][]string // of IPv4 and IPv6
 }
 
-const tableName = "eastwest_hostport"
+// TableName is the name of the table; those of networks with conditions have more behind it.
+const TableName = "eastwest_hostport"
 
 const (
 	priorityDNAT = -95
