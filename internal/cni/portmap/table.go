@@ -148,6 +148,7 @@ func (b *builder) dataMap(name string, key, data nftables.SetDatatype) *nftables
 
 func (b *builder) add(s *nftables.Set) *nftables.Set {
 	s.Table, s.KeyByteOrder = b.table, binaryutil.BigEndian
+	s.HasTimeout = true // elements stay, but go sooner when they can expire
 	if err := b.conn.AddSet(s, nil); err != nil && b.err == nil {
 		b.err = err
 	}
