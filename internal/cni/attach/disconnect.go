@@ -33,7 +33,7 @@ func DeleteInside(sandbox, ifName string) error {
 		return nil
 	}
 	container, err := link.OpenAt(sandbox)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotNamespace) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, link.ErrNotNamespace) {
 		return nil
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
@@ -176,4 +177,68 @@ func TestMissingPlugin(t *testing.T) {
 		t.Errorf("DEL: %v", err)
 	}
 	nothingLeft(t, node, dir)
+}
+
+// DEL of what was never added, or whose namespace is gone, is no error, however often it comes.
+func TestDelWithoutAdd(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pin") // of a namespace, after the machine was off
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, plugin := range []string{"ptp", "bridge", "macvlan", "portmap", "firewall", "tuning", "loopback", "host-local"} {
+		t.Run(plugin, func(t *testing.T) {
+			node, pod, dir := cnitest.NewNode(t), cnitest.Pod(t, "killed"), filepath.Join(t.TempDir(), "leases")
+			node.Run("ip", "link", "add", "lan", "type", "bridge")
+			conf := fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "type": %q, "ipMasq": true, "macspoofchk": true, "master": "lan", "mtu": 1400,
+				"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "udp"}]},
+				"ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}}`, plugin, dir)
+			for _, ns := range []string{pod.NetNS, "/run/netns/not-there", file, ""} {
+				for range 2 {
+					if out, err := callPlugin(t, node, plugin, ns, "DEL", conf, 0); err != nil {
+						t.Errorf("DEL in namespace %q: %v\n%s", ns, err, out)
+					}
+				}
+			}
+			nothingLeft(t, node, dir)
+		})
+	}
+}
+
+// Ranges that are full and addresses that are taken are refused with whom they belong to, and what is taken is left alone.
+func TestTakenAddressesNamesAndRanges(t *testing.T) {
+	node, dir := cnitest.NewNode(t), t.TempDir()
+	conf := fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/29", "rangeEnd": "10.244.1.3"}}]}`, dir)
+	list, first, second, third := cnitest.List(t, conf), cnitest.Pod(t, "first"), cnitest.Pod(t, "second"), cnitest.Pod(t, "third")
+	node.Add(list, first)
+	refused := func(pod *libcni.RuntimeConf, says ...string) {
+		t.Helper()
+		_, err := node.TryAdd(list, pod)
+		if err == nil {
+			t.Fatalf("ADD of %s went through", pod.ContainerID)
+		}
+		for _, text := range append(says, "ptp ADD", "container "+pod.ContainerID) {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("ADD of %s: %q does not say %q", pod.ContainerID, err, text)
+			}
+		}
+	}
+	second.Args = [][2]string{{"IgnoreUnknown", "1"}, {"IP", "10.244.1.2"}}
+	refused(second, "10.244.1.2 is not available", "container first interface eth0")
+	second.Args = nil
+	node.Add(list, second)
+	refused(third, "no IP addresses available in range set: 10.244.1.1-10.244.1.3", "2 held", "first (1)", "second (1)")
+	if err := node.Del(list, second); err != nil {
+		t.Fatal(err)
+	}
+	cnitest.RunIn(t, third.NetNS, "ip", "link", "add", "eth0", "type", "bridge")
+	refused(third, "interface eth0", "the name is taken")
+	if got := cnitest.RunIn(t, third.NetNS, "ip", "-d", "link", "show", "eth0"); !strings.Contains(got, "bridge") {
+		t.Errorf("what had the name is now %s", got)
+	}
+	if held := leases(t, dir); len(held) != 1 {
+		t.Errorf("held: %v", held)
+	}
+	if err := node.Check(list, first); err != nil {
+		t.Errorf("CHECK of the first: %v", err)
+	}
 }
