@@ -47,13 +47,33 @@ func (c *cluster) start(ctx context.Context, s side) error {
 	if err := c.clear(ctx); err != nil {
 		return err
 	}
-	burst, err := c.create(ctx, "burst", c.burst, 0)
+	burst, err := c.measured(ctx, "burst", c.burst)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%-46s %9.0f ms %9.0f ms %12.1f s\n", s.title, milliseconds(percentile(single, 50)), milliseconds(percentile(single, 99)),
 		slices.Max(burst).Seconds())
-	return c.clear(ctx)
+	before, err := c.cpu()
+	if err != nil {
+		return err
+	}
+	if err := c.clear(ctx); err != nil {
+		return err
+	}
+	return c.printCPU("ending", before, c.burst)
+}
+
+// measured creates pods at once and prints what each took of the processors until all were Ready.
+func (c *cluster) measured(ctx context.Context, prefix string, count int) ([]time.Duration, error) {
+	before, err := c.cpu()
+	if err != nil {
+		return nil, err
+	}
+	times, err := c.create(ctx, prefix, count, 0)
+	if err != nil {
+		return nil, err
+	}
+	return times, c.printCPU("starting", before, count)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
