@@ -43,7 +43,7 @@ func (s *Server) startPause(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := s.runnerOf(rec.Handler).Start(ctx, rec.ID); err != nil {
+	if err := s.runnerOf(rec.Handler).Start(ctx, rec.ID, pid); err != nil {
 		return fmt.Errorf("make shared process namespace: %w", err)
 	}
 	return s.changeSandbox(b, func(r *sandboxRecord) { r.PausePID, r.PauseStart = pid, start })
