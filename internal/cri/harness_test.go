@@ -50,10 +50,22 @@ func testPlugin() {
 			fmt.Fprintln(os.Stdout, `{"cniVersion":"1.0.0","code":11,"msg":"out of addresses"}`)
 			os.Exit(1)
 		}
+		hang()
 		fmt.Fprintln(os.Stdout, `{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"x"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}`)
 	case "DEL":
+		hang()
 		os.Remove(file)
 	}
+}
+
+// hang waits, while a file beside the plugin says so, for a child that inherits the plugin's output and does not end.
+func hang() {
+	if _, err := os.Stat(filepath.Join(filepath.Dir(os.Args[0]), "hangs")); err != nil {
+		return
+	}
+	child := exec.Command("sleep", "1000")
+	child.Stdout, child.Stderr = os.Stdout, os.Stderr
+	_ = child.Run()
 }
 
 // program builds the containers' program once.

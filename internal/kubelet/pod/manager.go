@@ -25,6 +25,7 @@ type Manager struct {
 	ctx     context.Context
 	config  Config
 	backOff *flowcontrol.Backoff
+	turns   turns
 	group   sync.WaitGroup
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -32,7 +33,7 @@ type Manager struct {
 
 // NewManager makes a manager without pods. Its workers stop with ctx, and leave the pods running.
 func NewManager(ctx context.Context, config Config) *Manager {
-	return &Manager{ctx: ctx, config: config, workers: map[types.UID]*worker{},
+	return &Manager{ctx: ctx, config: config, workers: map[types.UID]*worker{}, turns: newTurns(),
 		backOff: flowcontrol.NewBackOff(firstCrashBackOff, lastCrashBackOff)}
 }
 

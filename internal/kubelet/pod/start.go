@@ -99,6 +99,7 @@ func (w *worker) create(ctx context.Context, pod *corev1.Pod, spec *corev1.Conta
 func (w *worker) image(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, config *runtimeapi.PodSandboxConfig) (image.Found, *failure) {
 	found, err := w.m.config.Images.Ensure(ctx, pod, spec, w.credentials(ctx, pod, spec.Image), config)
 	if e := (*image.Error)(nil); errors.As(err, &e) {
+		w.m.config.Events.Pod(pod, spec.Name, corev1.EventTypeWarning, "Failed", "Error: %s", e.Reason)
 		return found, &failure{reason: e.Reason, err: errors.New(e.Message), retryAt: e.RetryAt}
 	}
 	if err != nil {
