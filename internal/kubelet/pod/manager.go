@@ -85,13 +85,13 @@ func (m *Manager) Orphan(state *podstate.State) {
 	w.remove(pod)
 }
 
-// Evict ends a pod at once for a reason of the node's. Its object stays, failed.
-func (m *Manager) Evict(uid types.UID, reason, message string) {
+// Evict ends a pod for a reason of the node's, within the grace period in seconds and its own. Its object stays, failed.
+func (m *Manager) Evict(uid types.UID, reason, message string, grace int64) {
 	m.mu.Lock()
 	w := m.workers[uid]
 	m.mu.Unlock()
 	if w != nil {
-		w.evict(reason, message)
+		w.evict(reason, message, grace)
 	}
 }
 

@@ -52,8 +52,9 @@ type worker struct {
 	state    *podstate.State
 	failures int               // of the sandbox and volumes, in a row
 	messages map[string]string // last words by container id
-	hurried  bool              // it ends at once, whatever its grace period
-	stale    bool              // an object that the volumes show may have changed
+	hurried  bool              // it ends within allowed seconds, whatever its grace period
+	allowed  int64
+	stale    bool // an object that the volumes show may have changed
 }
 
 // operation is what the worker's second goroutine is doing.
@@ -101,10 +102,10 @@ func (w *worker) remove(pod *corev1.Pod) {
 	w.poke()
 }
 
-func (w *worker) evict(reason, message string) {
+func (w *worker) evict(reason, message string, grace int64) {
 	w.mu.Lock()
 	if w.reason == "" && !w.leaving() && !w.terminal() {
-		w.reason, w.message, w.hurried = reason, message, true
+		w.reason, w.message, w.hurried, w.allowed = reason, message, true, grace
 		w.m.config.Events.Pod(w.pod, "", corev1.EventTypeWarning, reason, "%s", message)
 	}
 	w.mu.Unlock()
