@@ -81,19 +81,43 @@ func (r *Runner) Create(ctx context.Context, c Container) (pid, monitor int, err
 	return 0, 0, errors.Join(fmt.Errorf("create container %s: %w", c.ID, err), r.abandon(c))
 }
 
-// abandon removes what a creation that failed left.
-func (r *Runner) abandon(c Container) error {
-	if pid, err := readPID(filepath.Join(c.Bundle, monitorPIDFile)); err == nil {
-		if alive, err := isMonitor(pid, c.ID); err == nil && alive {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have left
+// Abandon removes what a creation left that failed, or whose caller was killed: monitor and runtime may be at it still.
+func (r *Runner) Abandon(ctx context.Context, id string) error {
+	for _, pid := range processesAbout(id) {
+		p, err := OpenProcess(pid, "")
+		if err != nil {
+			continue // it has just left
 		}
+		if about, err := isMonitor(pid, id); err == nil && about {
+			_ = p.Signal(syscall.SIGKILL) // it may just have left
+			_ = p.Wait(ctx)
+		}
+		_ = p.Close()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
-	defer cancel()
-	return r.Delete(ctx, c.ID)
+	return r.Delete(ctx, id)
 }
 
-// isMonitor reports whether a process is the monitor of a container, and not another that got its number later.
+func (r *Runner) abandon(c Container) error {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	return r.Abandon(ctx, c.ID)
+}
+
+// processesAbout finds the processes that have a container's id among their arguments.
+func processesAbout(id string) []int {
+	var pids []int
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			if about, err := isMonitor(pid, id); err == nil && about {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// isMonitor reports whether a process is the monitor of a container, or the runtime that makes it, and not another that got its number later.
 func isMonitor(pid int, id string) (bool, error) {
 	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
