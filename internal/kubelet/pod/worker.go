@@ -80,13 +80,17 @@ func (w *worker) poke() {
 
 func (w *worker) update(pod *corev1.Pod) {
 	w.mu.Lock()
-	if differs(w.pod, pod) {
+	changed := differs(w.pod, pod)
+	if changed {
 		w.stale = true
 		clear(w.notYet)
 	}
+	echo := !changed && status.Equal(&pod.Status, &w.last) // of what we wrote ourselves
 	w.pod = pod
 	w.mu.Unlock()
-	w.poke()
+	if !echo {
+		w.poke()
+	}
 }
 
 // differs says whether anything changed that the kubelet did not write itself.
