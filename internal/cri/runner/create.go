@@ -83,18 +83,28 @@ func (r *Runner) Create(ctx context.Context, c Container) (pid, monitor int, err
 
 // Abandon removes what a creation left that failed, or whose caller was killed: monitor and runtime may be at it still.
 func (r *Runner) Abandon(ctx context.Context, id string) error {
-	for _, pid := range processesAbout(id) {
-		p, err := OpenProcess(pid, "")
-		if err != nil {
-			continue // it has just left
+	for ctx.Err() == nil {
+		makers := r.makers(id)
+		if len(makers) == 0 {
+			break
 		}
-		if about, err := isMonitor(pid, id); err == nil && about {
-			_ = p.Signal(syscall.SIGKILL) // it may just have left
-			_ = p.Wait(ctx)
+		for _, pid := range makers { // which may just have started others
+			r.kill(ctx, pid, id)
 		}
-		_ = p.Close()
 	}
 	return r.Delete(ctx, id)
+}
+
+func (r *Runner) kill(ctx context.Context, pid int, id string) {
+	p, err := OpenProcess(pid, "")
+	if err != nil {
+		return // it has just left
+	}
+	defer p.Close()
+	if r.makes(pid, id) {
+		_ = p.Signal(syscall.SIGKILL) // as above
+		_ = p.Wait(ctx)
+	}
 }
 
 func (r *Runner) abandon(c Container) error {
@@ -103,13 +113,13 @@ func (r *Runner) abandon(c Container) error {
 	return r.Abandon(ctx, c.ID)
 }
 
-// processesAbout finds the processes that have a container's id among their arguments.
-func processesAbout(id string) []int {
+// makers finds the monitors and runtimes that have a container's id among their arguments.
+func (r *Runner) makers(id string) []int {
 	var pids []int
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			if about, err := isMonitor(pid, id); err == nil && about {
+			if r.makes(pid, id) {
 				pids = append(pids, pid)
 			}
 		}
@@ -117,7 +127,18 @@ func processesAbout(id string) []int {
 	return pids
 }
 
-// isMonitor reports whether a process is the monitor of a container, or the runtime that makes it, and not another that got its number later.
+// makes reports whether a process is a container's monitor, or the runtime at work on it.
+func (r *Runner) makes(pid int, id string) bool {
+	about, err := isMonitor(pid, id)
+	if err != nil || !about {
+		return false
+	}
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	program, _, _ := strings.Cut(string(args), "\x00")
+	return err == nil && (program == r.monitor || program == r.runtime)
+}
+
+// isMonitor reports whether a process is the monitor of a container, and not another that got its number later.
 func isMonitor(pid int, id string) (bool, error) {
 	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
