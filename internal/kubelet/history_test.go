@@ -235,6 +235,34 @@ func TestRuntimeGoesAndComesBack(t *testing.T) {
 	}
 }
 
+// A pod that is deleted while its container is being started ends as it would have a moment later.
+func TestDeletionWaitsForAStart(t *testing.T) {
+	w := newWorld(t)
+	begun, release := make(chan struct{}), make(chan struct{})
+	w.cri.SetFail(func(ctx context.Context, call string) error {
+		if call != "StartContainer" {
+			return nil
+		}
+		close(begun)
+		select {
+		case <-ctx.Done():
+			t.Error("the start was given up")
+		case <-release:
+		}
+		return nil
+	})
+	w.start()
+	w.create(newPod("web", nil))
+	<-begun
+	w.delete("web")
+	time.Sleep(50 * time.Millisecond) // for the kubelet to see it; later is no mistake
+	close(release)
+	w.gone("web")
+	if n := w.cri.Calls("StopContainer"); n != 1 {
+		t.Errorf("the container was stopped %d times, want once", n)
+	}
+}
+
 // A pod whose sandbox hangs can be deleted, and the others go on.
 func TestSandboxThatHangs(t *testing.T) {
 	w := newWorld(t)
