@@ -70,7 +70,7 @@ func makePart(root *os.Root, part string) error {
 			continue
 		}
 		if err == nil {
-			err = root.Chmod(path, volume.Mode()&(os.ModePerm|os.ModeSetgid))
+			err = root.Chmod(path, volume.Mode()&(os.ModePerm|os.ModeSetgid|os.ModeSticky))
 		}
 		if err != nil {
 			return err

@@ -125,7 +125,7 @@ func TestMissingPartHasTheRightsOfTheVolume(t *testing.T) {
 		t.Skip("needs root: parts of volumes are bound")
 	}
 	volume, target := t.TempDir(), filepath.Join(t.TempDir(), "target")
-	rights := os.ModeSetgid | 0o777
+	rights := os.ModeSetgid | os.ModeSticky | 0o777
 	if err := errors.Join(os.Chown(volume, 0, 123), os.Chmod(volume, rights)); err != nil {
 		t.Fatal(err)
 	}
