@@ -20,8 +20,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-const name = "bench"
-
 // prepare gets the peers: containerd from Debian's package, kubelet from its module.
 func prepare(o options) error {
 	if !o.steps["start"] {
@@ -71,7 +69,7 @@ type cluster struct {
 
 func up(o options, dir string, nodes int, flags []string) (*cluster, error) {
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	args := append([]string{"up", "--name", name, "--nodes", strconv.Itoa(nodes), "--kubeconfig", kubeconfig, "--wait", "5m"}, flags...)
+	args := append([]string{"up", "--name", o.name, "--nodes", strconv.Itoa(nodes), "--kubeconfig", kubeconfig, "--wait", "5m"}, flags...)
 	if err := command(o, args...); err != nil {
 		return nil, err
 	}
@@ -87,7 +85,7 @@ func up(o options, dir string, nodes int, flags []string) (*cluster, error) {
 
 // inside runs a script on a node, with the input as its standard input.
 func (c *cluster) inside(node, script string, input []byte, args ...string) error {
-	cmd := eastwest(c.options, append([]string{"node", "exec", "--name", name, node, "--", "sh", "-c", script, "sh"}, args...)...)
+	cmd := eastwest(c.options, append([]string{"node", "exec", "--name", c.name, node, "--", "sh", "-c", script, "sh"}, args...)...)
 	cmd.Stdin = bytes.NewReader(input)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("on node %s: %s: %w\n%s", node, script, err, out)
@@ -104,7 +102,7 @@ type localNode struct {
 }
 
 func (c *cluster) nodes() ([]localNode, error) {
-	out, err := eastwest(c.options, "node", "list", "--name", name, "-o", "json").Output()
+	out, err := eastwest(c.options, "node", "list", "--name", c.name, "-o", "json").Output()
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}

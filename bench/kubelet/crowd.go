@@ -17,14 +17,14 @@ import (
 
 // crowd starts many pods on many nodes, and looks at memory and at the agents at rest.
 func (c *cluster) crowd(ctx context.Context) error {
-	before := memory()
-	times, err := c.create(ctx, "many", c.many, 0)
+	before := c.memory()
+	times, err := c.measured(ctx, "many", c.many)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%d pods on %d nodes: all Ready after %.1f s\n", c.many, c.options.nodes, slices.Max(times).Seconds())
 	time.Sleep(20 * time.Second) // for what starting left to be given back
-	after := memory()
+	after := c.memory()
 	pods := after["conmon"] + after["eastwest-tool"]
 	fmt.Printf("memory (proportional): a pod %.2f MiB, %.2f of it its monitor; an agent %.0f MiB, %.0f before its pods; the server %.0f MiB\n",
 		mebibytes(pods)/float64(c.many), mebibytes(after["conmon"])/float64(c.many),
@@ -37,9 +37,9 @@ func mebibytes(kib int64) float64 { return float64(kib) / 1024 }
 var proportional = regexp.MustCompile(`(?m)^Pss: +(\d+) kB`)
 
 // memory sums the proportional memory of the cluster's processes by program, in KiB.
-func memory() map[string]int64 {
+func (c *cluster) memory() map[string]int64 {
 	sums := map[string]int64{}
-	for _, pid := range processes() {
+	for _, pid := range c.processes() {
 		rollup, err := os.ReadFile(filepath.Join("/proc", pid, "smaps_rollup"))
 		program, linkErr := os.Readlink(filepath.Join("/proc", pid, "exe"))
 		match := proportional.FindSubmatch(rollup)
@@ -53,10 +53,10 @@ func memory() map[string]int64 {
 }
 
 // processes lists those in the cluster's control groups, of any version.
-func processes() []string {
+func (c *cluster) processes() []string {
 	var pids []string
-	groups, _ := filepath.Glob("/sys/fs/cgroup/*/eastwest/" + name)
-	for _, group := range append(groups, "/sys/fs/cgroup/eastwest/"+name) {
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*/eastwest/" + c.name)
+	for _, group := range append(groups, "/sys/fs/cgroup/eastwest/"+c.name) {
 		_ = filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && !entry.IsDir() && entry.Name() == "cgroup.procs" {
 				text, _ := os.ReadFile(path)

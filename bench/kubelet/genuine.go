@@ -84,7 +84,7 @@ func (c *cluster) replaceKubelets(ctx context.Context, workers []localNode) erro
 }
 
 func (c *cluster) replaceKubelet(ctx context.Context, worker localNode, plugins string) error {
-	if err := command(c.options, "node", "stop", "--name", name, worker.Name); err != nil {
+	if err := command(c.options, "node", "stop", "--name", c.name, worker.Name); err != nil {
 		return err
 	}
 	if err := c.client.CoreV1().Nodes().Delete(ctx, worker.Name, metav1.DeleteOptions{}); err != nil {

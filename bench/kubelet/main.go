@@ -21,12 +21,12 @@ import (
 
 // options say what to measure.
 type options struct {
-	bin, repository string
-	steps, sides    map[string]bool
-	pods, burst     int // one a second, and at once
-	many, nodes     int
-	rest            time.Duration
-	rate            int // connections a second
+	bin, name, repository string
+	steps, sides          map[string]bool
+	pods, burst           int // one a second, and at once
+	many, nodes           int
+	rest                  time.Duration
+	rate                  int // connections a second
 }
 
 // side is a kubelet with its runtime.
@@ -47,6 +47,7 @@ func main() {
 	steps := flag.String("steps", "start,many,rolling", "what to measure")
 	sides := flag.String("sides", "eastwest,containerd,genuine", "on what pods are started")
 	flag.StringVar(&o.bin, "bin", "../bin", "folder of the programs")
+	flag.StringVar(&o.name, "name", "bench", "name of the local clusters that are made")
 	flag.IntVar(&o.pods, "pods", 60, "how many pods to create one a second")
 	flag.IntVar(&o.burst, "burst", 60, "how many pods to create at once")
 	flag.IntVar(&o.many, "many", 500, "how many pods to create on -nodes nodes")
@@ -112,5 +113,5 @@ func with(o options, nodes int, flags []string, do func(*cluster) error) error {
 	if err == nil {
 		err = do(c)
 	}
-	return errors.Join(err, command(o, "down", "--name", name))
+	return errors.Join(err, command(o, "down", "--name", o.name))
 }

@@ -47,13 +47,33 @@ func (c *cluster) start(ctx context.Context, s side) error {
 	if err := c.clear(ctx); err != nil {
 		return err
 	}
-	burst, err := c.create(ctx, "burst", c.burst, 0)
+	burst, err := c.measured(ctx, "burst", c.burst)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%-46s %9.0f ms %9.0f ms %12.1f s\n", s.title, milliseconds(percentile(single, 50)), milliseconds(percentile(single, 99)),
 		slices.Max(burst).Seconds())
-	return c.clear(ctx)
+	before, err := c.cpu()
+	if err != nil {
+		return err
+	}
+	if err := c.clear(ctx); err != nil {
+		return err
+	}
+	return c.printCPU("ending", before, c.burst)
+}
+
+// measured creates pods at once and prints what each took of the processors until all were Ready.
+func (c *cluster) measured(ctx context.Context, prefix string, count int) ([]time.Duration, error) {
+	before, err := c.cpu()
+	if err != nil {
+		return nil, err
+	}
+	times, err := c.create(ctx, prefix, count, 0)
+	if err != nil {
+		return nil, err
+	}
+	return times, c.printCPU("starting", before, count)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -68,46 +88,81 @@ func percentile(times []time.Duration, p int) time.Duration {
 func (c *cluster) create(ctx context.Context, prefix string, count int, period time.Duration) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience+time.Duration(count)*period)
 	defer cancel()
-	pods := c.client.CoreV1().Pods(metav1.NamespaceDefault)
-	events, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: "bench=kubelet"})
-	if err != nil {
-		return nil, err
-	}
-	defer events.Stop()
 	created, failed := make(chan map[string]time.Time, 1), make(chan error, 1)
 	go func() {
-		begun := map[string]time.Time{}
-		first := time.Now()
-		for i := range count {
-			time.Sleep(time.Until(first.Add(time.Duration(i) * period)))
-			at := time.Now()
-			if period == 0 {
-				at = first
-			}
-			name := fmt.Sprintf("%s-%d", prefix, i)
-			begun[name] = at
-			if _, err := pods.Create(ctx, pod(name), metav1.CreateOptions{}); err != nil {
-				failed <- err
-				cancel()
-				return
-			}
+		begun, err := c.begin(ctx, prefix, count, period)
+		if err != nil {
+			failed <- err
+			cancel()
+			return
 		}
 		created <- begun
 	}()
 	ready := map[string]time.Time{}
-	for event := range events.ResultChan() {
-		if p, ok := event.Object.(*corev1.Pod); ok && isReady(p) && ready[p.Name].IsZero() && matches(p.Name, prefix) {
-			if ready[p.Name] = time.Now(); len(ready) == count {
-				return differences(<-created, ready), nil
-			}
+	for ctx.Err() == nil && len(ready) < count {
+		if err := c.follow(ctx, prefix, count, ready); err != nil {
+			return nil, err
 		}
 	}
 	select {
 	case err := <-failed:
 		return nil, fmt.Errorf("create a pod: %w", err)
 	default:
+	}
+	if len(ready) < count {
 		return nil, fmt.Errorf("%d of %d pods were Ready in time", len(ready), count)
 	}
+	return differences(<-created, ready), nil
+}
+
+// begin creates the pods and returns when each was asked for.
+func (c *cluster) begin(ctx context.Context, prefix string, count int, period time.Duration) (map[string]time.Time, error) {
+	begun := map[string]time.Time{}
+	first := time.Now()
+	for i := range count {
+		time.Sleep(time.Until(first.Add(time.Duration(i) * period)))
+		at := time.Now()
+		if period == 0 {
+			at = first
+		}
+		name := fmt.Sprintf("%s-%d", prefix, i)
+		begun[name] = at
+		if _, err := c.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod(name), metav1.CreateOptions{}); err != nil {
+			return nil, err
+		}
+	}
+	return begun, nil
+}
+
+// follow notes when pods are Ready, until all are or the watch ends, as a server may have it when it is busy.
+func (c *cluster) follow(ctx context.Context, prefix string, count int, ready map[string]time.Time) error {
+	see := func(p *corev1.Pod) bool {
+		if isReady(p) && ready[p.Name].IsZero() && matches(p.Name, prefix) {
+			ready[p.Name] = time.Now()
+		}
+		return len(ready) == count
+	}
+	pods := c.client.CoreV1().Pods(metav1.NamespaceDefault)
+	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: "bench=kubelet"})
+	if err != nil {
+		return err
+	}
+	for i := range list.Items {
+		if see(&list.Items[i]) {
+			return nil
+		}
+	}
+	events, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: "bench=kubelet", ResourceVersion: list.ResourceVersion})
+	if err != nil {
+		return err
+	}
+	defer events.Stop()
+	for event := range events.ResultChan() {
+		if p, ok := event.Object.(*corev1.Pod); ok && see(p) {
+			return nil
+		}
+	}
+	return nil
 }
 
 func matches(name, prefix string) bool {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"eastwest/internal/cri/runner"
 )
@@ -26,7 +27,7 @@ func (s *Server) adopt(ctx context.Context) error {
 	for _, rec := range sandboxes {
 		b := &sandbox{rec: *rec}
 		s.sandboxes[rec.ID] = b
-		s.adoptSandbox(b)
+		s.adoptSandbox(ctx, b)
 	}
 	for _, rec := range containers {
 		c := &container{rec: *rec, exited: make(chan struct{})}
@@ -38,8 +39,11 @@ func (s *Server) adopt(ctx context.Context) error {
 }
 
 // adoptSandbox finds out whether a sandbox has survived; what it was connected to is disconnected when it is stopped.
-func (s *Server) adoptSandbox(b *sandbox) {
+func (s *Server) adoptSandbox(ctx context.Context, b *sandbox) {
 	rec := b.record()
+	if !rec.Ready && rec.PausePID == 0 && pidMode(rec.Config) == runtimeapi.NamespaceMode_POD {
+		s.abandon(ctx, rec.Handler, rec.ID)
+	}
 	ns := s.namespacesOf(rec)
 	if rec.Ready && rec.PausePID != 0 && !alive(rec.PausePID, rec.PauseStart) {
 		s.loseSandbox(b, "its process namespace")
@@ -50,6 +54,15 @@ func (s *Server) adoptSandbox(b *sandbox) {
 			s.loseSandbox(b, path)
 			return
 		}
+	}
+}
+
+// abandon ends what may still be making a container, or the process of a sandbox.
+func (s *Server) abandon(ctx context.Context, handler, id string) {
+	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
+	defer cancel()
+	if err := s.runnerOf(handler).Abandon(ctx, id); err != nil {
+		s.log.Error("end what was being started", "id", id, "err", err)
 	}
 }
 
@@ -92,6 +105,7 @@ func (s *Server) adoptContainer(ctx context.Context, c *container) {
 			s.failedStart(c, errors.New("the machine restarted before the container was started"))
 		}
 	case stateStarting:
+		s.abandon(ctx, c.record().Handler, c.rec.ID)
 		s.failedStart(c, errors.New("the container runtime was restarted while the container was starting"))
 	case stateRunning:
 		s.watch(c)

@@ -74,7 +74,7 @@ func (s *Server) launch(ctx context.Context, c *container) error {
 		return err
 	}
 	started := time.Now() // before it begins: it may have ended when runc is back
-	if err := s.runnerOf(rec.Handler).Start(ctx, rec.ID); err != nil {
+	if err := s.runnerOf(rec.Handler).Start(ctx, rec.ID, pid); err != nil {
 		return err
 	}
 	return s.changeContainer(c, func(r *containerRecord) {

@@ -174,7 +174,7 @@ func (s *Server) removeContainer(ctx context.Context, c *container) error {
 	if err := s.runnerOf(rec.Handler).Forget(s.runnable(rec)); err != nil {
 		return err
 	}
-	if err := s.cgroups.Remove(rec.CgroupsPath); err != nil {
+	if err := s.cgroups.Empty(rec.CgroupsPath); err != nil { // of processes that nobody recorded
 		return err
 	}
 	if err := s.unmountImages(rec.ID); err != nil {

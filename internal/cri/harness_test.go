@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -32,6 +33,10 @@ func TestMain(m *testing.M) {
 		testPlugin()
 		return
 	}
+	if dir := os.Getenv(serveVariable); dir != "" {
+		serveUntilKilled(dir)
+		return
+	}
 	code := m.Run()
 	podProgram.remove()
 	os.Exit(code)
@@ -50,10 +55,22 @@ func testPlugin() {
 			fmt.Fprintln(os.Stdout, `{"cniVersion":"1.0.0","code":11,"msg":"out of addresses"}`)
 			os.Exit(1)
 		}
+		hang()
 		fmt.Fprintln(os.Stdout, `{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"x"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}`)
 	case "DEL":
+		hang()
 		os.Remove(file)
 	}
+}
+
+// hang waits, while a file beside the plugin says so, for a child that inherits the plugin's output and does not end.
+func hang() {
+	if _, err := os.Stat(filepath.Join(filepath.Dir(os.Args[0]), "hangs")); err != nil {
+		return
+	}
+	child := exec.Command("sleep", "1000")
+	child.Stdout, child.Stderr = os.Stdout, os.Stderr
+	_ = child.Run()
 }
 
 // program builds the containers' program once.
@@ -146,14 +163,17 @@ func (n *node) installNetwork() {
 	}
 }
 
+func (n *node) config(log io.Writer) Config {
+	return Config{
+		Root: n.path("root"), State: n.path("state"), CNIConfDir: n.path("conf"), CNIBinDirs: []string{n.path("bin")},
+		NetnsDir: n.path("netns"), CgroupParent: n.group, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+}
+
 // start starts a server on what the node has on disk.
 func (n *node) start() {
 	n.t.Helper()
-	log := slog.New(slog.NewTextHandler(testWriter{n.t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	server, err := New(context.Background(), Config{
-		Root: n.path("root"), State: n.path("state"), CNIConfDir: n.path("conf"), CNIBinDirs: []string{n.path("bin")},
-		NetnsDir: n.path("netns"), CgroupParent: n.group, Log: log,
-	})
+	server, err := New(context.Background(), n.config(testWriter{n.t}))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -207,28 +227,36 @@ func (n *node) cleanup() {
 // expectNothingLeft looks for mounts, processes, cgroups and network attachments of removed pods.
 func (n *node) expectNothingLeft() {
 	n.t.Helper()
+	for _, what := range n.left() {
+		n.t.Error(what)
+	}
+}
+
+// left lists what there is of pods and containers.
+func (n *node) left() (list []string) {
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
 		if strings.Contains(line, n.dir+"/") && !strings.Contains(line, " "+n.path("state")+" ") {
-			n.t.Errorf("mount left: %s", line)
+			list = append(list, fmt.Sprintf("mount left: %s", line))
 		}
 	}
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range procs {
 		if raw, _ := os.ReadFile(p); strings.Contains(string(raw), n.dir+"/state") {
-			n.t.Errorf("process left: %s", strings.ReplaceAll(string(raw), "\x00", " "))
+			list = append(list, fmt.Sprintf("process left: %s", strings.ReplaceAll(string(raw), "\x00", " ")))
 		}
 	}
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*" + n.group + "/*/cgroup.procs")
 	for _, g := range groups {
-		n.t.Errorf("cgroup left: %s", g)
+		list = append(list, fmt.Sprintf("cgroup left: %s", g))
 	}
 	for _, pattern := range []string{"bin/pod-*", "netns/*", "root/sandboxes/*", "root/containers/*", "root/images/pins/*", "state/exits/*", "state/runc/*", "state/exec/*"} {
 		left, _ := filepath.Glob(n.path(pattern))
 		for _, f := range left {
-			n.t.Errorf("left: %s", f)
+			list = append(list, fmt.Sprintf("left: %s", f))
 		}
 	}
+	return list
 }
 
 type testWriter struct{ t testing.TB }

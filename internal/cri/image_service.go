@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crierrors "k8s.io/cri-api/pkg/errors"
 
 	"eastwest/internal/cri/images"
 )
@@ -109,10 +110,19 @@ func (s *Server) PullImage(ctx context.Context, req *runtimeapi.PullImageRequest
 		return &runtimeapi.PullImageResponse{ImageRef: img.ID}, nil
 	}
 	img, err := s.images.Pull(ctx, ref, registryAuth(req.GetAuth()))
+	if unavailable := (*images.Unavailable)(nil); errors.As(err, &unavailable) {
+		// A kubelet knows the word by which the message begins, and only where the code says nothing.
+		return nil, status.Errorf(codes.Unknown, "%v: failed to pull image %q: %v", crierrors.ErrRegistryUnavailable, ref, err)
+	}
 	if err != nil {
 		return nil, status.Error(pullCode(err), fmt.Sprintf("failed to pull image %q: %v", ref, err))
 	}
 	return &runtimeapi.PullImageResponse{ImageRef: img.ID}, nil
+}
+
+// tellProgress logs how far a pull is that takes long.
+func (s *Server) tellProgress(p images.Progress) {
+	s.log.Info("pulling image", "image", p.Image, "fetched", p.Fetched, "of", p.Total, "took", p.Took.Truncate(time.Second))
 }
 
 // registryAuth translates credentials, nil for none.

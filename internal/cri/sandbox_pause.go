@@ -43,10 +43,14 @@ func (s *Server) startPause(ctx context.Context, b *sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := s.runnerOf(rec.Handler).Start(ctx, rec.ID); err != nil {
+	if err := s.runnerOf(rec.Handler).Start(ctx, rec.ID, pid); err != nil {
 		return fmt.Errorf("make shared process namespace: %w", err)
 	}
 	return s.changeSandbox(b, func(r *sandboxRecord) { r.PausePID, r.PauseStart = pid, start })
+}
+
+func (s *Server) pauseGroup(rec sandboxRecord) string {
+	return filepath.Join(s.parentGroup(rec.Config), rec.ID)
 }
 
 // pauseSpec gives the process nothing but its namespaces.
@@ -73,7 +77,7 @@ func (s *Server) pauseSpec(rec sandboxRecord) *specs.Spec {
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=65536k"}},
 		},
 		Linux: &specs.Linux{
-			CgroupsPath: filepath.Join(s.parentGroup(rec.Config), rec.ID), Namespaces: ns,
+			CgroupsPath: s.pauseGroup(rec), Namespaces: ns,
 			Resources: &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}},
 		},
 	}
@@ -90,5 +94,8 @@ func (s *Server) stopPause(rec sandboxRecord) error {
 	if err := s.runnerOf(rec.Handler).Delete(ctx, rec.ID); err != nil {
 		return fmt.Errorf("end shared process namespace: %w", err)
 	}
-	return s.runnerOf(rec.Handler).Forget(run)
+	if err := s.runnerOf(rec.Handler).Forget(run); err != nil {
+		return err
+	}
+	return s.cgroups.Empty(s.pauseGroup(rec))
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -33,6 +34,7 @@ func (s *Server) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandbo
 	b := &sandbox{rec: sandboxRecord{ID: newID(), Config: req.GetConfig(), Handler: req.GetRuntimeHandler(), Created: time.Now()}}
 	if !hostNetwork(req.GetConfig()) {
 		b.rec.NetNS = filepath.Join(s.cfg.NetnsDir, "cni-"+newUUID())
+		b.rec.Attached = true // as soon as it is tried, there may be something to undo
 	}
 	b.op.Lock()
 	defer b.op.Unlock()
@@ -94,7 +96,8 @@ func (s *Server) makeSandbox(ctx context.Context, b *sandbox) error {
 	if err := s.sandboxFiles(rec); err != nil {
 		return err
 	}
-	if err := s.connect(ctx, b); err != nil {
+	addrs, conf, err := s.connect(ctx, rec)
+	if err != nil {
 		return err
 	}
 	if pidMode(rec.Config) == runtimeapi.NamespaceMode_POD {
@@ -102,7 +105,7 @@ func (s *Server) makeSandbox(ctx context.Context, b *sandbox) error {
 			return err
 		}
 	}
-	return s.changeSandbox(b, func(r *sandboxRecord) { r.Ready = true })
+	return s.changeSandbox(b, func(r *sandboxRecord) { r.Addrs, r.CNIConf, r.Ready = addrs, conf, true })
 }
 
 // namespacesOf says which namespaces a sandbox has of its own.
@@ -134,19 +137,14 @@ func (s *Server) sandboxFiles(rec sandboxRecord) error {
 	return rootfs.Tmpfs(filepath.Join(dir, "shm"), shmSize)
 }
 
-func (s *Server) connect(ctx context.Context, b *sandbox) error {
-	if b.record().NetNS == "" {
-		return nil
+// connect returns the pod's addresses, and the configuration that gave them.
+func (s *Server) connect(ctx context.Context, rec sandboxRecord) ([]netip.Addr, []byte, error) {
+	if rec.NetNS == "" {
+		return nil, nil, nil
 	}
-	if err := s.changeSandbox(b, func(r *sandboxRecord) { r.Attached = true }); err != nil {
-		return err
+	addrs, conf, err := s.net.Add(ctx, podOf(rec))
+	if errors.Is(err, network.ErrNotReady) {
+		err = fmt.Errorf("failed to setup network for sandbox: %w", err)
 	}
-	addrs, conf, err := s.net.Add(ctx, podOf(b.record()))
-	if err != nil {
-		if errors.Is(err, network.ErrNotReady) {
-			err = fmt.Errorf("failed to setup network for sandbox: %w", err)
-		}
-		return err
-	}
-	return s.changeSandbox(b, func(r *sandboxRecord) { r.Addrs, r.CNIConf = addrs, conf })
+	return addrs, conf, err
 }

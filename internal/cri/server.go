@@ -83,7 +83,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.images, err = images.Open(s.cfg.Root); err != nil {
 		return err
 	}
-	s.images.Mirrors = s.cfg.Mirrors
+	s.images.Mirrors, s.images.OnProgress = s.cfg.Mirrors, s.tellProgress
 	if s.runners, err = openRunners(s.cfg); err != nil {
 		return err
 	}

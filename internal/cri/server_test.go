@@ -8,10 +8,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"eastwest/internal/cri/network"
 )
 
 func TestPodLifecycle(t *testing.T) {
@@ -212,5 +215,41 @@ func TestNetworkFailureLeavesNothing(t *testing.T) {
 	}
 	if c := st.Status.Conditions[1]; c.Status || !strings.Contains(c.Message, "cni plugin not initialized") {
 		t.Errorf("condition without a network: %v", c)
+	}
+}
+
+// A network that hangs fails the sandbox when its time is up. What cannot be undone while it hangs is undone later.
+func TestNetworkThatHangsLeavesNothing(t *testing.T) {
+	n := newNode(t)
+	n.server.net = network.New(network.Config{
+		ConfDir: n.path("conf"), BinDirs: []string{n.path("bin")}, CacheDir: n.path("root", "cni"), Timeout: 300 * time.Millisecond,
+	})
+	if err := os.WriteFile(n.path("bin", "hangs"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := n.runtime.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: n.sandboxConfig("slow")})
+	if err == nil || !strings.Contains(err.Error(), "did not end in time") {
+		t.Errorf("run: %v", err)
+	}
+	if err := os.Remove(n.path("bin", "hangs")); err != nil {
+		t.Fatal(err)
+	}
+	left, err := n.runtime.ListPodSandbox(t.Context(), &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sb := range left.GetItems() {
+		if sb.State == runtimeapi.PodSandboxState_SANDBOX_READY {
+			t.Errorf("a sandbox without a network is ready: %v", sb)
+		}
+		if _, err := n.runtime.RemovePodSandbox(t.Context(), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: sb.Id}); err != nil {
+			t.Error(err)
+		}
+	}
+	n.expectNothingLeft()
+	again := n.sandboxConfig("slow")
+	again.Metadata.Attempt++
+	if _, err := n.runtime.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: again}); err != nil {
+		t.Errorf("the next attempt: %v", err)
 	}
 }

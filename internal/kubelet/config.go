@@ -56,6 +56,9 @@ type Config struct {
 // EvictionConfig says when pods are evicted for the node's sake.
 type EvictionConfig struct {
 	Hard       string        // what has to stay free, as a kubelet's --eviction-hard says it; DefaultEvictionHard when empty
+	Soft       string        // what should stay free, as --eviction-soft says it; nothing when empty
+	SoftGrace  string        // for how long each of Soft may be met, as --eviction-soft-grace-period says it
+	MaxPod     int32         // how many seconds pods may take that go for Soft
 	Period     time.Duration // between looks at the node; 10 s when 0
 	Transition time.Duration // for how long the node says that it is under pressure after it was; 5 min when 0
 }

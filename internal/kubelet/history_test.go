@@ -7,11 +7,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -154,13 +159,131 @@ func TestMissingImage(t *testing.T) {
 	w.start()
 	w.create(newPod("noimage", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "absent:1" }))
 	w.until("noimage", "in ErrImagePull", func(p *corev1.Pod) bool { return waitingFor(p, "ErrImagePull") })
-	w.until("noimage", "in ImagePullBackOff", func(p *corev1.Pod) bool { return waitingFor(p, "ImagePullBackOff") })
+	p := w.until("noimage", "in ImagePullBackOff", func(p *corev1.Pod) bool { return waitingFor(p, "ImagePullBackOff") })
+	want := `Back-off pulling image "absent:1": ErrImagePull: rpc error: code = NotFound desc = failed to resolve image "absent:1": not found`
+	if got := p.Status.ContainerStatuses[0].State.Waiting.Message; got != want {
+		t.Errorf("the container waits with %q, want %q", got, want)
+	}
+	w.eventually("the events tell each step", func() bool {
+		e := w.api.Events("noimage")
+		return slices.Contains(e["Pulling"], `Pulling image "absent:1"`) && slices.Contains(e["BackOff"], `Back-off pulling image "absent:1"`) &&
+			slices.Contains(e["Failed"], "Error: ErrImagePull") && slices.Contains(e["Failed"], "Error: ImagePullBackOff") &&
+			slices.Contains(e["Failed"], `Failed to pull image "absent:1": rpc error: code = NotFound desc = failed to resolve image "absent:1": not found`)
+	})
 	w.create(newPod("never", func(p *corev1.Pod) {
 		p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = "absent:1", corev1.PullNever
 	}))
 	w.until("never", "in ErrImageNeverPull", func(p *corev1.Pod) bool { return waitingFor(p, "ErrImageNeverPull") })
 	w.create(newPod("good", nil))
 	w.ready("good")
+}
+
+// Why an image is not there is said in Kubernetes' words: a registry that is away, a name that is none, and a pull that worked.
+func TestReasonsOfPulls(t *testing.T) {
+	w := newWorld(t)
+	var up atomic.Bool
+	w.cri.SetFail(func(_ context.Context, call string) error {
+		if call == "PullImage" && !up.Load() {
+			return status.Error(codes.Unknown, "RegistryUnavailable: dial tcp 192.0.2.9:443: connection refused")
+		}
+		return nil
+	})
+	w.start()
+	w.create(newPod("away", func(p *corev1.Pod) { p.Spec.Containers[0].ImagePullPolicy = corev1.PullAlways }))
+	p := w.until("away", "in RegistryUnavailable", func(p *corev1.Pod) bool { return waitingFor(p, "RegistryUnavailable") })
+	want := "image pull failed for app:1 because the registry is unavailable: dial tcp 192.0.2.9:443: connection refused"
+	if got := p.Status.ContainerStatuses[0].State.Waiting.Message; got != want {
+		t.Errorf("the container waits with %q, want %q", got, want)
+	}
+	w.eventually("the reason is an event", func() bool { return slices.Contains(w.api.Events("away")["Failed"], "Error: RegistryUnavailable") })
+	w.create(newPod("wrong", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "Upper/Case" }))
+	w.until("wrong", "in InvalidImageName", func(p *corev1.Pod) bool { return waitingFor(p, "InvalidImageName") })
+	up.Store(true)
+	w.create(newPod("pulled", func(p *corev1.Pod) { p.Spec.Containers[0].ImagePullPolicy = corev1.PullAlways }))
+	w.ready("pulled")
+	success := regexp.MustCompile(`^Successfully pulled image "app:1" in \S+ \(\S+ including waiting\)\. Image size: 1 bytes\.$`)
+	w.eventually("the pull is an event", func() bool { return slices.ContainsFunc(w.api.Events("pulled")["Pulled"], success.MatchString) })
+}
+
+// A runtime whose socket is gone is waited for: what ran is not touched, the node says so, and what was asked for meanwhile starts.
+func TestRuntimeGoesAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.create(newPod("before", nil))
+	id := w.ready("before").Status.ContainerStatuses[0].ContainerID
+	w.cri.Stop()
+	w.create(newPod("meanwhile", nil))
+	w.eventually("the node is not ready", func() bool {
+		n, _ := w.api.Get("nodes", "", "n1").(*corev1.Node)
+		for _, c := range n.Status.Conditions {
+			if c.Type == corev1.NodeReady {
+				return c.Status == corev1.ConditionFalse && strings.Contains(c.Message, "runtime")
+			}
+		}
+		return false
+	})
+	if err := w.cri.Serve(strings.TrimPrefix(w.config.RuntimeEndpoint, "unix://")); err != nil {
+		t.Fatal(err)
+	}
+	w.ready("meanwhile")
+	if now := w.ready("before").Status.ContainerStatuses[0].ContainerID; now != id || w.cri.Calls("StartContainer") != 2 {
+		t.Errorf("container %s became %s; %d starts in all, want 2", id, now, w.cri.Calls("StartContainer"))
+	}
+	for _, name := range []string{"before", "meanwhile"} {
+		w.delete(name)
+		w.gone(name)
+	}
+}
+
+// A pod that is deleted while its container is being started ends as it would have a moment later.
+func TestDeletionWaitsForAStart(t *testing.T) {
+	w := newWorld(t)
+	begun, release := make(chan struct{}), make(chan struct{})
+	w.cri.SetFail(func(ctx context.Context, call string) error {
+		if call != "StartContainer" {
+			return nil
+		}
+		close(begun)
+		select {
+		case <-ctx.Done():
+			t.Error("the start was given up")
+		case <-release:
+		}
+		return nil
+	})
+	w.start()
+	w.create(newPod("web", nil))
+	<-begun
+	w.delete("web")
+	time.Sleep(50 * time.Millisecond) // for the kubelet to see it; later is no mistake
+	close(release)
+	w.gone("web")
+	if n := w.cri.Calls("StopContainer"); n != 1 {
+		t.Errorf("the container was stopped %d times, want once", n)
+	}
+}
+
+// A pod whose sandbox hangs can be deleted, and the others go on.
+func TestSandboxThatHangs(t *testing.T) {
+	w := newWorld(t)
+	var first atomic.Bool
+	w.cri.SetFail(func(ctx context.Context, call string) error {
+		if call == "RunPodSandbox" && first.CompareAndSwap(false, true) {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	})
+	w.start()
+	w.create(newPod("hangs", nil))
+	w.eventually("the runtime is asked", first.Load)
+	w.create(newPod("other", nil))
+	w.ready("other")
+	w.delete("hangs")
+	w.gone("hangs")
+	if sandboxes, _ := w.cri.Count(); sandboxes != 1 {
+		t.Errorf("%d sandboxes, want that of the other pod", sandboxes)
+	}
 }
 
 // A pod whose first sandbox failed runs at the second try, and then the runtime is left alone: the time until which the pod

@@ -6,6 +6,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,11 +23,18 @@ func (k *Kubelet) watchOver() (*eviction.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	soft, err := eviction.ParseSoft(k.config.Eviction.Soft, k.config.Eviction.SoftGrace)
+	if err != nil {
+		return nil, err
+	}
 	return eviction.New(eviction.Config{
-		Thresholds: thresholds, Period: k.config.Eviction.Period, Keep: k.config.Eviction.Transition,
+		Thresholds: append(thresholds, soft...), MaxPodGrace: time.Duration(k.config.Eviction.MaxPod) * time.Second,
+		Period: k.config.Eviction.Period, Keep: k.config.Eviction.Transition,
 		Observe: k.readings, Pods: k.livePods, Usage: k.usage, EmptyDir: k.emptyDirSize, Reclaim: k.reclaim,
-		Evict: func(p *corev1.Pod, message string) { k.pods.Evict(p.UID, eviction.Reason, message) },
-		Log:   k.config.Log,
+		Evict: func(p *corev1.Pod, message string, grace time.Duration) {
+			k.pods.Evict(p.UID, eviction.Reason, message, int64(grace/time.Second))
+		},
+		Log: k.config.Log,
 	}), nil
 }
 

@@ -54,3 +54,25 @@ func TestNodeThatRunsShortEvicts(t *testing.T) {
 		t.Errorf("the critical pod's status is %+v", p.Status)
 	}
 }
+
+// A pod that goes for a soft threshold may take the time that the node gives it, to end by itself.
+func TestSoftEvictionLeavesTime(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.create(newPod("plain", func(p *corev1.Pod) {
+		grace := int64(600)
+		p.Spec.TerminationGracePeriodSeconds = &grace
+	}))
+	w.ready("plain")
+	w.config.Eviction = EvictionConfig{
+		Soft: "memory.available<100%", SoftGrace: "memory.available=1ms", MaxPod: 20, Hard: "pid.available<0", Period: 20 * time.Millisecond,
+	}
+	w.restart()
+	p := w.until("plain", "evicted", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+	if p.Status.Reason != "Evicted" {
+		t.Errorf("reason %q, message %q", p.Status.Reason, p.Status.Message)
+	}
+	if got := w.cri.LastGrace(); got != 20 {
+		t.Errorf("the container was given %d s to end, want 20", got)
+	}
+}

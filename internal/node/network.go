@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"eastwest/internal/client"
+	"eastwest/internal/cni/sourceguard"
 	"eastwest/internal/compile"
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/announce"
@@ -233,7 +234,7 @@ func (n *Network) parts() []func(context.Context) error {
 	}
 	if n.routes != nil {
 		mend := func(ctx context.Context) error {
-			return n.routing.Watch(ctx, func() { n.routes.Resync(); n.announce.Resync() })
+			return n.routing.Watch(ctx, sourceguard.Group, func() { n.routes.Resync(); n.announce.Resync() })
 		}
 		parts = append(parts, n.routes.Run, n.egress.Run, n.announce.Run, mend)
 	}

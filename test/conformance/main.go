@@ -106,7 +106,8 @@ func specs(ctx context.Context, o options) error {
 	runErr := call(ctx, filepath.Join(o.out, "ginkgo"), "-procs="+strconv.Itoa(o.processes), "-no-color",
 		"-focus="+o.focus, "-skip="+o.skip, "-timeout=6h", "-output-dir="+o.out, "-json-report="+filepath.Base(report),
 		filepath.Join(o.out, "e2e.test"), "--", "-kubeconfig="+o.kubeconfig, "-provider=skeleton",
-		"-num-nodes="+strconv.Itoa(o.nodes), "-kubectl-path="+filepath.Join(o.out, "kubectl"))
+		"-num-nodes="+strconv.Itoa(o.nodes), "-kubectl-path="+filepath.Join(o.out, "kubectl"),
+		"-kubelet-root-dir=/var/lib/eastwest/kubelet")
 	summary, err := readReport(report)
 	if err != nil {
 		return errors.Join(runErr, err)

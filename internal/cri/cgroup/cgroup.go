@@ -13,8 +13,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+// How often a group is tried to be removed whose processes are ending, and how long to wait in between.
+const (
+	emptyTries = 100
+	emptyPause = 10 * time.Millisecond
 )
 
 // Hierarchy is where the machine's control groups are mounted.
@@ -118,6 +125,24 @@ func (h *Hierarchy) Kill(group string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Empty kills the processes of a group and removes it. It waits a moment for what was killed to leave.
+func (h *Hierarchy) Empty(group string) error {
+	if dir := h.v1["freezer"]; dir != "" {
+		// A runtime that was killed may have left it frozen, and then nothing in it ends.
+		_ = os.WriteFile(filepath.Join(dir, group, "freezer.state"), []byte("THAWED"), 0o644)
+	}
+	for try := 0; ; try++ {
+		err := h.Kill(group)
+		if err == nil {
+			err = h.Remove(group)
+		}
+		if !errors.Is(err, unix.EBUSY) || try == emptyTries {
+			return err
+		}
+		time.Sleep(emptyPause)
+	}
 }
 
 // Processes lists the processes of a group itself, not of groups below it.

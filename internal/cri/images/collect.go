@@ -48,7 +48,8 @@ func (s *Store) Pin(container string, img Image) error {
 			return fmt.Errorf("%w: layer %s of %s is gone; pull or load it again", ErrNotFound, l, img.ID)
 		}
 	}
-	return writeAtomically(filepath.Join(s.pinsDir(), container), []byte(strings.Join(img.Layers, "\n")))
+	kept := func(*os.File) error { return nil } // a machine that loses power has no containers afterwards
+	return replaceFile(filepath.Join(s.pinsDir(), container), []byte(strings.Join(img.Layers, "\n")), kept)
 }
 
 // Unpin gives the layers of a container free; those of an image that is gone, and that no other container needs, are
@@ -93,6 +94,8 @@ func (s *Store) Collect() error {
 		return err
 	}
 	leftovers, _ := filepath.Glob(filepath.Join(s.dir, "load-*"))
+	torn, _ := filepath.Glob(filepath.Join(s.pinsDir(), temporary+"*"))
+	leftovers = append(leftovers, torn...)
 	errs := []error{removeOthers(s.layersDir(), layers), removeOthers(s.blobsDir(), configs)}
 	for _, dir := range leftovers {
 		if err := os.RemoveAll(dir); err != nil {

@@ -31,15 +31,23 @@ func lockFile(path string, how int) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
+// temporary begins the names of files that are being written.
+const temporary = ".tmp-"
+
 // writeAtomically replaces a file so that a reader, and a machine that loses power, sees the old or the new content.
 func writeAtomically(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	return replaceFile(path, data, (*os.File).Sync)
+}
+
+// replaceFile replaces a file so that a reader sees the old or the new content; finish is called on what is written.
+func replaceFile(path string, data []byte, finish func(*os.File) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), temporary+"*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Sync()
+		err = finish(f)
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr

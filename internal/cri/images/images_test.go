@@ -307,3 +307,34 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+// An archive that is none, or is torn, is refused by its name, and nothing of it stays.
+func TestBadArchives(t *testing.T) {
+	netnstest.RequireRoot(t)
+	store, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(dockerFile(t, testImage(t, layerTar(t, entry{name: "a", content: strings.Repeat("x", 1<<16)})), "app:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.tar")
+	for name, content := range map[string][]byte{
+		"empty": {}, "no archive": []byte("hello"), "torn": whole[:len(whole)/2], "of something else": layerTar(t, entry{name: "a", content: "x"}),
+	} {
+		if err := os.WriteFile(bad, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if names, err := store.Load(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "archive") {
+			t.Errorf("%s: loaded %v, error %v", name, names, err)
+		}
+	}
+	if err := store.Collect(); err != nil {
+		t.Fatal(err)
+	}
+	expectLayers(t, store, 0)
+	if all, err := store.List(); err != nil || len(all) != 0 {
+		t.Errorf("images in the store: %v, %v", all, err)
+	}
+}

@@ -47,10 +47,14 @@ func (s *Store) Pull(ctx context.Context, ref string, auth *authn.AuthConfig) (I
 		keychain = authn.FromConfig(*auth)
 	}
 	record, err := s.pullAt(ctx, parsed, parsed, keychain)
-	if err != nil {
-		return Image{}, errors.Join(append([]error{err}, failed...)...)
+	if err == nil {
+		return record, nil
 	}
-	return record, nil
+	all := errors.Join(append([]error{err}, failed...)...)
+	if isUnavailable(err) {
+		return Image{}, &Unavailable{all}
+	}
+	return Image{}, all
 }
 
 // pullAt fetches the image ref from where at says.
@@ -68,8 +72,9 @@ func (s *Store) pullAt(ctx context.Context, ref, at name.Reference, auth authn.A
 	}
 	transport := s.registryTransport()
 	defer transport.CloseIdleConnections()
+	fetched := &meter{}
 	desc, err := remote.Get(at, remote.WithContext(ctx), remote.WithAuth(auth),
-		remote.WithPlatform(*platform()), remote.WithTransport(&patient{next: transport, cancel: cancel, limit: s.stall}))
+		remote.WithPlatform(*platform()), remote.WithTransport(&patient{next: transport, cancel: cancel, limit: s.stall, meter: fetched}))
 	if err != nil {
 		return failed(err)
 	}
@@ -77,6 +82,7 @@ func (s *Store) pullAt(ctx context.Context, ref, at name.Reference, auth authn.A
 	if err != nil {
 		return failed(err)
 	}
+	defer s.report(ctx, full(ref), img, fetched)()
 	names, digests := pulledNames(ref, desc.Digest)
 	record, err := s.add(ctx, img, names, digests)
 	if err != nil {

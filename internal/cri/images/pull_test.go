@@ -4,11 +4,14 @@ package images
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/netns/netnstest"
 )
@@ -216,5 +220,95 @@ func TestParseMirrors(t *testing.T) {
 		if got, err := ParseMirrors([]string{bad}); err == nil {
 			t.Errorf("ParseMirrors(%q) = %v, want an error", bad, got)
 		}
+	}
+}
+
+// A registry that is away or out of order is told from one that refuses.
+func TestPullFromARegistryThatIsOutOfOrder(t *testing.T) {
+	s := openStore(t)
+	answering := func(code int) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
+		t.Cleanup(server.Close)
+		return server.Listener.Addr().String()
+	}
+	gone := newRegistry(t, "")
+	gone.Close()
+	for host, want := range map[string]bool{
+		gone.host(): true, answering(http.StatusServiceUnavailable): true, answering(http.StatusInternalServerError): true,
+		answering(http.StatusForbidden): false, answering(http.StatusNotFound): false, newRegistry(t, "secret").host(): false,
+	} {
+		_, err := s.Pull(t.Context(), host+"/app:1", nil)
+		if err == nil {
+			t.Fatal("pulled from a registry that has nothing")
+		}
+		if got := errors.As(err, new(*Unavailable)); got != want {
+			t.Errorf("unavailable: %v, want %v: %v", got, want, err)
+		}
+	}
+}
+
+// A pull that takes long says how far it is.
+func TestPullTellsItsProgress(t *testing.T) {
+	r, s := newRegistry(t, ""), openStore(t)
+	content := make([]byte, 1<<20)
+	rand.New(rand.NewChaCha8([32]byte{})).Shuffle(len(content), func(i, j int) { content[i], content[j] = byte(i*j>>5), byte(i) })
+	r.push(t, testImage(t, layerTar(t, entry{name: "a", content: string(content)})), "app:1")
+	told, once := make(chan Progress, 1), sync.Once{}
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		answer, err := http.Get(r.URL + req.URL.Path)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer answer.Body.Close()
+		w.Header().Set("Content-Type", answer.Header.Get("Content-Type"))
+		if strings.Contains(req.URL.Path, "/blobs/") && answer.ContentLength > 1<<16 {
+			_, _ = io.CopyN(w, answer.Body, 1<<15)
+			_ = http.NewResponseController(w).Flush()
+			once.Do(func() { <-told })
+		}
+		_, _ = io.Copy(w, answer.Body)
+	}))
+	t.Cleanup(slow.Close)
+	s.progress = time.Millisecond
+	var last Progress
+	s.OnProgress = func(p Progress) {
+		if last = p; p.Fetched >= 1<<15 {
+			select {
+			case told <- p:
+			default:
+			}
+		}
+	}
+	ref := slow.Listener.Addr().String() + "/app:1"
+	if _, err := s.Pull(t.Context(), ref, nil); err != nil {
+		t.Fatal(err)
+	}
+	if last.Image != ref || last.Total < 1<<16 || last.Fetched < 1<<15 {
+		t.Errorf("the last that was told is %+v", last)
+	}
+}
+
+// A disk that is full fails a pull in words that say so, and has its space back.
+func TestPullOntoAFullDisk(t *testing.T) {
+	r := newRegistry(t, "")
+	netnstest.RequireRoot(t)
+	r.push(t, testImage(t, layerTar(t, entry{name: "a", content: strings.Repeat("x", 8<<20)})), "large:1")
+	r.push(t, testImage(t, layerTar(t, entry{name: "a", content: "x"})), "small:1")
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Pull(t.Context(), r.host()+"/large:1", nil); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("pull of more than there is space for: %v", err)
+	}
+	expectLayers(t, s, 0)
+	if _, err := s.Pull(t.Context(), r.host()+"/small:1", nil); err != nil {
+		t.Errorf("pull of what there is space for: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ package images
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,12 +14,16 @@ import (
 // stallTimeout is how long a registry may send nothing in the middle of an answer.
 const stallTimeout = time.Minute
 
-// patient sends requests, and ends the whole pull by cancel when the answer to one comes to a stop. How long reading takes that is held up on
+// errStalled is why a pull fails whose registry sends nothing more.
+var errStalled = errors.New("the registry does not go on")
+
+// patient sends requests, counts what comes, and ends the whole pull by cancel when the answer to one comes to a stop. How long reading takes that is held up on
 // this side, by a slow disk say, does not count.
 type patient struct {
 	next   http.RoundTripper
 	cancel context.CancelCauseFunc
 	limit  time.Duration
+	meter  *meter
 }
 
 // RoundTrip sends one request.
@@ -40,8 +45,10 @@ type patientBody struct {
 // Read waits for the next part for as long as the limit says.
 func (b *patientBody) Read(p []byte) (int, error) {
 	timer := time.AfterFunc(b.limit, func() {
-		b.cancel(fmt.Errorf("%s has sent nothing for %s in the middle of an answer", b.host, b.limit))
+		b.cancel(fmt.Errorf("%w: %s has sent nothing for %s in the middle of an answer", errStalled, b.host, b.limit))
 	})
 	defer timer.Stop()
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	b.meter.fetched.Add(int64(n))
+	return n, err
 }

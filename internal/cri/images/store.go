@@ -29,11 +29,14 @@ var ErrNotFound = errors.New("image not found")
 type Store struct {
 	// Mirrors may be set before the first use.
 	Mirrors Mirrors
+	// OnProgress, set before the first use, is told now and then how far a pull is that takes long.
+	OnProgress func(Progress)
 
 	dir   string
 	roots *x509.CertPool // whom registries' certificates must be of; nil for the system's
 
-	stall time.Duration // how long a registry may send nothing in the middle of an answer
+	stall    time.Duration // how long a registry may send nothing in the middle of an answer
+	progress time.Duration // how often OnProgress is told
 
 	mu     sync.Mutex
 	cached *index
@@ -59,7 +62,7 @@ type Image struct {
 // Open opens the image store that belongs to the CRI server with persistent state in root, and makes it when missing.
 // It holds no resource: there is nothing to close.
 func Open(root string) (*Store, error) {
-	s := &Store{dir: filepath.Join(root, "images"), stall: stallTimeout}
+	s := &Store{dir: filepath.Join(root, "images"), stall: stallTimeout, progress: progressPeriod}
 	for _, d := range []string{s.dir, s.layersDir(), s.pinsDir(), s.blobsDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("open image store: %w", err)

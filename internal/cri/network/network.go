@@ -32,6 +32,8 @@ type Config struct {
 	BinDirs []string
 	// CacheDir is where libcni keeps the results of ADD, for the DEL that follows.
 	CacheDir string
+	// Timeout bounds a call of all plugins; zero stands for two minutes.
+	Timeout time.Duration
 }
 
 // Network calls plugins. It has no state of its own.
@@ -42,7 +44,10 @@ type Network struct {
 
 // New makes a Network; nothing is read before it is used.
 func New(cfg Config) *Network {
-	return &Network{cfg: cfg, cni: libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.CacheDir, nil)}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = pluginTimeout
+	}
+	return &Network{cfg: cfg, cni: libcni.NewCNIConfigWithCacheDir(cfg.BinDirs, cfg.CacheDir, &programs{})}
 }
 
 // Pod says which pod to connect.
@@ -88,7 +93,7 @@ func (n *Network) Add(ctx context.Context, pod Pod) (addrs []netip.Addr, conf []
 	if err != nil {
 		return nil, nil, err
 	}
-	add, cancel := context.WithTimeout(ctx, pluginTimeout)
+	add, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
 	defer cancel()
 	result, err := n.cni.AddNetworkList(add, list, runtimeConf(pod))
 	if err == nil {
@@ -111,7 +116,7 @@ func (n *Network) Remove(ctx context.Context, pod Pod, conf []byte) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, pluginTimeout)
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
 	defer cancel()
 	if err := n.cni.DelNetworkList(ctx, list, runtimeConf(pod)); err != nil {
 		return fmt.Errorf("disconnect pod from network %q: %w", list.Name, err)

@@ -81,16 +81,61 @@ func (r *Runner) Create(ctx context.Context, c Container) (pid, monitor int, err
 	return 0, 0, errors.Join(fmt.Errorf("create container %s: %w", c.ID, err), r.abandon(c))
 }
 
-// abandon removes what a creation that failed left.
-func (r *Runner) abandon(c Container) error {
-	if pid, err := readPID(filepath.Join(c.Bundle, monitorPIDFile)); err == nil {
-		if alive, err := isMonitor(pid, c.ID); err == nil && alive {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have left
+// Abandon removes what a creation left that failed, or whose caller was killed: monitor and runtime may be at it still.
+func (r *Runner) Abandon(ctx context.Context, id string) error {
+	for ctx.Err() == nil {
+		makers := r.makers(id)
+		if len(makers) == 0 {
+			break
+		}
+		for _, pid := range makers { // which may just have started others
+			r.kill(ctx, pid, id)
 		}
 	}
+	return r.Delete(ctx, id)
+}
+
+func (r *Runner) kill(ctx context.Context, pid int, id string) {
+	p, err := OpenProcess(pid, "")
+	if err != nil {
+		return // it has just left
+	}
+	defer p.Close()
+	if r.makes(pid, id) {
+		_ = p.Signal(syscall.SIGKILL) // as above
+		_ = p.Wait(ctx)
+	}
+}
+
+func (r *Runner) abandon(c Container) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
-	return r.Delete(ctx, c.ID)
+	return r.Abandon(ctx, c.ID)
+}
+
+// makers finds the monitors and runtimes that have a container's id among their arguments.
+func (r *Runner) makers(id string) []int {
+	var pids []int
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			if r.makes(pid, id) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// makes reports whether a process is a container's monitor, or the runtime at work on it.
+func (r *Runner) makes(pid int, id string) bool {
+	about, err := isMonitor(pid, id)
+	if err != nil || !about {
+		return false
+	}
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	program, _, _ := strings.Cut(string(args), "\x00")
+	return err == nil && (program == r.monitor || program == r.runtime)
 }
 
 // isMonitor reports whether a process is the monitor of a container, and not another that got its number later.

@@ -91,11 +91,6 @@ func (r *Runner) Version(ctx context.Context) (string, error) {
 	return fields[len(fields)-1], nil
 }
 
-// Start lets a created container's process begin.
-func (r *Runner) Start(ctx context.Context, id string) error {
-	return r.call(ctx, nil, "start", id)
-}
-
 // Delete removes what the runtime and its cgroups hold of a container, killing it when it lives. A container that is not there is
 // no error.
 func (r *Runner) Delete(ctx context.Context, id string) error {

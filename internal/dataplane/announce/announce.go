@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,10 +70,8 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Announcement
 	if err != nil {
 		return fmt.Errorf("apply announcements: %w", err)
 	}
-	both := slices.Clone(have)
-	for address := range wanted {
-		both = append(both, address)
-	}
+	now := set(slices.Collect(maps.Keys(wanted)))
+	both := set(slices.Concat(have, now))
 	if err := b.refuse(ctx, both); err != nil {
 		return err
 	}
@@ -86,11 +85,16 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Announcement
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("apply announcements: %w", err)
 	}
-	var now []netip.Addr
-	for address := range wanted {
-		now = append(now, address)
+	if slices.Equal(now, both) {
+		return nil
 	}
 	return b.refuse(ctx, now)
+}
+
+// set sorts addresses, in place, and drops doubles.
+func set(addresses []netip.Addr) []netip.Addr {
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	return slices.Compact(addresses)
 }
 
 func (b *Backend) add(ctx context.Context, wanted map[netip.Addr]table.Object) error {
@@ -112,8 +116,6 @@ func (b *Backend) add(ctx context.Context, wanted map[netip.Addr]table.Object) e
 
 // refuse writes the rules, where they differ: what was not translated is refused.
 func (b *Backend) refuse(ctx context.Context, addresses []netip.Addr) error {
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	addresses = slices.Compact(addresses)
 	for _, family := range families {
 		listing, err := b.rules.List(ctx, family, tableName)
 		if err != nil && !errors.Is(err, nft.ErrNotExist) {

@@ -72,8 +72,9 @@ func (c *Conn) Delete(_ context.Context, r Route) error {
 	return nil
 }
 
-// Watch calls removed when a route of ours may have been deleted, or a link comes up, until ctx ends.
-func (c *Conn) Watch(ctx context.Context, removed func()) error {
+// Watch calls removed when a route of ours may have been deleted, or a link comes up, until ctx ends. Links of the group pods
+// and ports of bridges do not count: they come and go with pods, and no route of ours leads through them.
+func (c *Conn) Watch(ctx context.Context, pods uint32, removed func()) error {
 	routes := make(chan netlink.RouteUpdate, 64)
 	links := make(chan netlink.LinkUpdate, 64)
 	if err := c.do(func() error {
@@ -100,6 +101,9 @@ func (c *Conn) Watch(ctx context.Context, removed func()) error {
 				return errors.New("watch links: the kernel closed the subscription")
 			}
 			// Routes through a link go away with it without a word, so look again when it is back.
+			if now := update.Attrs(); now.Group == pods || now.MasterIndex != 0 {
+				continue
+			}
 			running := update.Flags&unix.IFF_RUNNING != 0
 			if running && !up[update.Index] {
 				removed()

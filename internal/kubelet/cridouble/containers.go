@@ -48,6 +48,7 @@ func (r runtimeService) StartContainer(_ context.Context, q *runtimeapi.StartCon
 func (r runtimeService) StopContainer(_ context.Context, q *runtimeapi.StopContainerRequest) (*runtimeapi.StopContainerResponse, error) {
 	r.mu.Lock()
 	c := r.containers[q.GetContainerId()]
+	r.grace = q.GetTimeout()
 	r.mu.Unlock()
 	if c == nil {
 		return nil, notFound("container", q.GetContainerId())

@@ -36,6 +36,7 @@ type Runtime struct {
 	listeners  map[chan *runtimeapi.ContainerEventResponse]bool
 	calls      map[string]int
 	network    bool
+	grace      int64
 }
 
 type sandbox struct {
@@ -116,6 +117,13 @@ func (r *Runtime) Calls(call string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.calls[call]
+}
+
+// LastGrace returns how many seconds the container had that was stopped last.
+func (r *Runtime) LastGrace() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.grace
 }
 
 // AddImage makes an image available from now on.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func TestThresholds(t *testing.T) {
 		PIDAvailable: {Available: 4, Capacity: 100},
 	}
 	found := breaches(list, readings)
-	if len(found) != 2 || found[0] != (breach{MemoryAvailable, 100 << 20, 50 << 20}) || found[1] != (breach{PIDAvailable, 5, 4}) {
+	if len(found) != 2 || found[0] != (breach{signal: MemoryAvailable, least: 100 << 20, available: 50 << 20}) || found[1] != (breach{signal: PIDAvailable, least: 5, available: 4}) {
 		t.Errorf("found %+v", found)
 	}
 	for _, wrong := range []string{"memory.available", "memory<1Mi", "memory.available<x", "nodefs.available<101%", "memory.available<-1"} {
@@ -62,7 +63,7 @@ func TestPodsThatGoFirst(t *testing.T) {
 	if got := strings.Join(order, ", "); got != "far over, over, important, modest" {
 		t.Error(got)
 	}
-	b := breach{MemoryAvailable, 100 << 20, 50<<20 + 1}
+	b := breach{signal: MemoryAvailable, least: 100 << 20, available: 50<<20 + 1}
 	c := candidate{pod("p", 0, "10Mi"), Usage{Containers: map[string]int64{"c": 20 << 20}}}
 	want := "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container c was using 20Mi, request is 10Mi, has larger consumption of memory. "
 	if got := b.message(c); got != want {
@@ -145,7 +146,7 @@ func TestReliefBeginsWithWhatNobodyNeeds(t *testing.T) {
 		},
 		Usage:   func(context.Context, corev1.ResourceName, []*corev1.Pod) map[types.UID]Usage { return nil },
 		Reclaim: func(context.Context) { free = 20 },
-		Evict:   func(p *corev1.Pod, _ string) { evicted = append(evicted, p.Name) },
+		Evict:   func(p *corev1.Pod, _ string, _ time.Duration) { evicted = append(evicted, p.Name) },
 		Log:     slog.New(slog.DiscardHandler),
 	}
 	m := New(config)
@@ -161,5 +162,43 @@ func TestReliefBeginsWithWhatNobodyNeeds(t *testing.T) {
 	New(config).relieve(t.Context())
 	if len(evicted) != 1 || evicted[0] != "b" {
 		t.Errorf("evicted %v, want b alone", evicted)
+	}
+}
+
+// A soft threshold acts when it was met for its period without a break, and then leaves pods time; a hard one acts at once.
+func TestSoftThresholds(t *testing.T) {
+	list, err := ParseSoft("memory.available<200Mi,nodefs.available<20%", "nodefs.available=1h, memory.available=1m30s")
+	if err != nil || len(list) != 2 || list[0].Patience != 90*time.Second || !list[1].Soft {
+		t.Fatalf("%+v: %v", list, err)
+	}
+	for _, wrong := range [][2]string{{"memory.available<1Mi", ""}, {"memory.available<1Mi", "memory.available=x"}, {"pid.available<1", "memory=1m"}} {
+		if _, err := ParseSoft(wrong[0], wrong[1]); err == nil {
+			t.Errorf("%q with %q was taken", wrong[0], wrong[1])
+		}
+	}
+	hard := Threshold{Signal: MemoryAvailable, Quantity: 100 << 20}
+	short := func(available int64) []breach {
+		return breaches(append(list, hard), map[Signal]Reading{MemoryAvailable: {available, 1 << 30}})
+	}
+	w, begin := waiting{}, time.Unix(1000, 0)
+	for _, step := range []struct {
+		at        time.Duration
+		available int64
+		want      []bool // soft, of each that is due
+	}{
+		{0, 150 << 20, nil},
+		{60 * time.Second, 150 << 20, nil},
+		{70 * time.Second, 300 << 20, nil}, // a break
+		{100 * time.Second, 150 << 20, nil},
+		{150 * time.Second, 50 << 20, []bool{false}},
+		{190 * time.Second, 150 << 20, []bool{true}},
+	} {
+		var got []bool
+		for _, b := range w.due(short(step.available), begin.Add(step.at)) {
+			got = append(got, b.soft)
+		}
+		if !slices.Equal(got, step.want) {
+			t.Errorf("after %s: soft %v, want %v", step.at, got, step.want)
+		}
 	}
 }

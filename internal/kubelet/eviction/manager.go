@@ -18,6 +18,8 @@ const Reason = "Evicted"
 // Config says what to keep free and how to look and act. All fields are required but Log.
 type Config struct {
 	Thresholds []Threshold
+	// MaxPodGrace is how long pods that go for a soft threshold may take at most.
+	MaxPodGrace time.Duration
 	// Period is how often the node is looked at; Keep is how long it says that it is under pressure after it was.
 	Period, Keep time.Duration
 	Observe      func() map[Signal]Reading
@@ -28,8 +30,8 @@ type Config struct {
 	EmptyDir func(pod *corev1.Pod, volume string) int64
 	// Reclaim removes from the disk what nobody needs.
 	Reclaim func(ctx context.Context)
-	// Evict ends a pod at once.
-	Evict func(pod *corev1.Pod, message string)
+	// Evict ends a pod within the grace period, at once when that is zero.
+	Evict func(pod *corev1.Pod, message string, grace time.Duration)
 	Log   *slog.Logger
 }
 
@@ -38,21 +40,23 @@ type Manager struct {
 	config   Config
 	mu       sync.Mutex
 	pressure pressure
+	waiting  waiting
 }
 
 // New looks at the node once, so that it says from the beginning how it is.
 func New(config Config) *Manager {
-	m := &Manager{config: config, pressure: pressure{}}
+	m := &Manager{config: config, pressure: pressure{}, waiting: waiting{}}
 	m.look()
 	return m
 }
 
+// look returns what is to be acted on. The node says that it is short of something as soon as it is.
 func (m *Manager) look() []breach {
-	list := breaches(m.config.Thresholds, m.config.Observe())
+	list, now := breaches(m.config.Thresholds, m.config.Observe()), time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pressure.see(list, time.Now())
-	return list
+	m.pressure.see(list, now)
+	return m.waiting.due(list, now)
 }
 
 // Under reports whether the node is under such pressure, or was a short while ago.
@@ -106,7 +110,11 @@ func (m *Manager) relieve(ctx context.Context) {
 		return
 	}
 	rank(all, short.signal.resource())
-	m.evict(all[0].pod, short.message(all[0]))
+	grace := time.Duration(0)
+	if short.soft {
+		grace = m.config.MaxPodGrace
+	}
+	m.evict(all[0].pod, short.message(all[0]), grace)
 }
 
 // limitStorage evicts the pods that use more local storage than they may.
@@ -114,14 +122,14 @@ func (m *Manager) limitStorage(ctx context.Context) {
 	for _, c := range m.candidates(ctx, corev1.ResourceEphemeralStorage, limited) {
 		volume := func(name string) int64 { return m.config.EmptyDir(c.pod, name) }
 		if message := overLimit(c.pod, c.usage, volume); message != "" {
-			m.evict(c.pod, message)
+			m.evict(c.pod, message, 0)
 		}
 	}
 }
 
-func (m *Manager) evict(pod *corev1.Pod, message string) {
+func (m *Manager) evict(pod *corev1.Pod, message string, grace time.Duration) {
 	m.config.Log.Warn("pod evicted", "pod", pod.Namespace+"/"+pod.Name, "message", message)
-	m.config.Evict(pod, message)
+	m.config.Evict(pod, message, grace)
 }
 
 // candidates lists pods that are not on their way out, with what they use.

@@ -8,6 +8,8 @@ package eviction
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,6 +62,9 @@ type Threshold struct {
 	Signal   Signal
 	Quantity int64   // absolute, or
 	Fraction float64 // of the capacity
+	// Soft ones act when they were met for Patience, and leave pods time to end.
+	Soft     bool
+	Patience time.Duration
 }
 
 func (t Threshold) least(capacity int64) int64 {
@@ -77,11 +82,7 @@ func ParseThresholds(text string) ([]Threshold, error) {
 			continue
 		}
 		name, value, ok := strings.Cut(part, "<")
-		known := false
-		for _, s := range signals {
-			known = known || s == Signal(name)
-		}
-		if !ok || !known {
+		if !ok || !slices.Contains(signals, Signal(name)) {
 			return nil, fmt.Errorf("eviction threshold %q: expected SIGNAL<QUANTITY with one of the signals %v", part, signals)
 		}
 		t, err := parseValue(value)
@@ -90,6 +91,35 @@ func ParseThresholds(text string) ([]Threshold, error) {
 		}
 		t.Signal = Signal(name)
 		list = append(list, t)
+	}
+	return list, nil
+}
+
+// ParseSoft reads what --eviction-soft and --eviction-soft-grace-period of a kubelet take, the latter as "memory.available=1m30s".
+// Each threshold needs its period.
+func ParseSoft(text, periods string) ([]Threshold, error) {
+	list, err := ParseThresholds(text)
+	if err != nil {
+		return nil, err
+	}
+	given := map[Signal]time.Duration{}
+	for _, part := range strings.Split(periods, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(part, "=")
+		d, err := time.ParseDuration(value)
+		if !ok || err != nil || d < 0 || !slices.Contains(signals, Signal(name)) {
+			return nil, fmt.Errorf("grace period %q of soft eviction: expected SIGNAL=DURATION with one of the signals %v", part, signals)
+		}
+		given[Signal(name)] = d
+	}
+	for i := range list {
+		d, ok := given[list[i].Signal]
+		if !ok {
+			return nil, fmt.Errorf("grace period must be specified for the soft eviction threshold %s", list[i].Signal)
+		}
+		list[i].Soft, list[i].Patience = true, d
 	}
 	return list, nil
 }
@@ -113,20 +143,48 @@ func parseValue(value string) (Threshold, error) {
 type breach struct {
 	signal           Signal
 	least, available int64
+	soft             bool
+	patience         time.Duration
 }
 
-// breaches lists what is short, in the order of signals. What could not be read is not short.
+// breaches lists what is short, in the order of signals, hard thresholds first. What could not be read is not short.
 func breaches(thresholds []Threshold, readings map[Signal]Reading) []breach {
 	var list []breach
 	for _, s := range signals {
-		for _, t := range thresholds {
-			r, known := readings[s]
-			if t.Signal == s && known && r.Capacity > 0 && r.Available < t.least(r.Capacity) {
-				list = append(list, breach{s, t.least(r.Capacity), r.Available})
+		for _, soft := range []bool{false, true} {
+			for _, t := range thresholds {
+				r, known := readings[s]
+				if t.Signal == s && t.Soft == soft && known && r.Capacity > 0 && r.Available < t.least(r.Capacity) {
+					list = append(list, breach{s, t.least(r.Capacity), r.Available, t.Soft, t.Patience})
+				}
 			}
 		}
 	}
 	return list
+}
+
+// waiting is since when soft thresholds have been met without a break.
+type waiting map[Signal]time.Time
+
+// due keeps the breaches that have lasted as long as they may.
+func (w waiting) due(list []breach, now time.Time) []breach {
+	met := map[Signal]bool{}
+	var out []breach
+	for _, b := range list {
+		if !b.soft {
+			out = append(out, b)
+			continue
+		}
+		met[b.signal] = true
+		if _, known := w[b.signal]; !known {
+			w[b.signal] = now
+		}
+		if now.Sub(w[b.signal]) >= b.patience {
+			out = append(out, b)
+		}
+	}
+	maps.DeleteFunc(w, func(s Signal, _ time.Time) bool { return !met[s] })
+	return out
 }
 
 // pressure is what the node says of itself. A condition is kept for a while after its cause has gone, so that it does not flap.

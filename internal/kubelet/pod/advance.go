@@ -39,6 +39,9 @@ func (w *worker) advance(ctx context.Context, steps plan.Steps) {
 			return
 		}
 	}
+	if steps.NewSandbox && !pod.Spec.HostNetwork { // what brings the network up does not wait for those that wait for a network
+		defer w.m.turns.take(ctx)()
+	}
 	if steps.NewSandbox {
 		if state = w.replaceSandbox(ctx, pod, state, steps.Attempt); state == nil {
 			return

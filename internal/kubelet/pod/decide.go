@@ -125,15 +125,15 @@ func (w *worker) refresh(ctx context.Context, now time.Time) {
 
 // grace is how many seconds the pod may take to end. The caller holds the lock.
 func (w *worker) grace() int64 {
-	if w.hurried {
-		return 1
-	}
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	if g := w.pod.Spec.TerminationGracePeriodSeconds; g != nil {
 		grace = *g
 	}
 	if g := w.pod.DeletionGracePeriodSeconds; g != nil && w.pod.DeletionTimestamp != nil {
 		grace = *g
+	}
+	if w.hurried {
+		grace = min(grace, w.allowed)
 	}
 	return max(grace, 1)
 }

@@ -25,6 +25,7 @@ type Manager struct {
 	ctx     context.Context
 	config  Config
 	backOff *flowcontrol.Backoff
+	turns   turns
 	group   sync.WaitGroup
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -32,7 +33,7 @@ type Manager struct {
 
 // NewManager makes a manager without pods. Its workers stop with ctx, and leave the pods running.
 func NewManager(ctx context.Context, config Config) *Manager {
-	return &Manager{ctx: ctx, config: config, workers: map[types.UID]*worker{},
+	return &Manager{ctx: ctx, config: config, workers: map[types.UID]*worker{}, turns: newTurns(),
 		backOff: flowcontrol.NewBackOff(firstCrashBackOff, lastCrashBackOff)}
 }
 
@@ -84,13 +85,13 @@ func (m *Manager) Orphan(state *podstate.State) {
 	w.remove(pod)
 }
 
-// Evict ends a pod at once for a reason of the node's. Its object stays, failed.
-func (m *Manager) Evict(uid types.UID, reason, message string) {
+// Evict ends a pod for a reason of the node's, within the grace period in seconds and its own. Its object stays, failed.
+func (m *Manager) Evict(uid types.UID, reason, message string, grace int64) {
 	m.mu.Lock()
 	w := m.workers[uid]
 	m.mu.Unlock()
 	if w != nil {
-		w.evict(reason, message)
+		w.evict(reason, message, grace)
 	}
 }
 

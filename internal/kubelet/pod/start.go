@@ -26,8 +26,25 @@ const (
 	errHook   = "PostStartHookError"
 )
 
-// startTimeout bounds making or starting one container.
-const startTimeout = 2 * time.Minute
+// startTimeout bounds making or starting one container. One that is being started when its pod is to end is waited for a moment, and ended
+// then: half started it would look as if it could not start.
+const (
+	startTimeout = 2 * time.Minute
+	lateStart    = 10 * time.Second
+)
+
+// lasting makes a context that ends after the timeout, or a while after ctx does.
+func lasting(ctx context.Context, timeout, after time.Duration) (context.Context, context.CancelFunc) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(after):
+			cancel()
+		case <-limited.Done():
+		}
+	})
+	return limited, func() { stop(); cancel() }
+}
 
 // failure is why a container did not start.
 type failure struct {
@@ -99,6 +116,7 @@ func (w *worker) create(ctx context.Context, pod *corev1.Pod, spec *corev1.Conta
 func (w *worker) image(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, config *runtimeapi.PodSandboxConfig) (image.Found, *failure) {
 	found, err := w.m.config.Images.Ensure(ctx, pod, spec, w.credentials(ctx, pod, spec.Image), config)
 	if e := (*image.Error)(nil); errors.As(err, &e) {
+		w.m.config.Events.Pod(pod, spec.Name, corev1.EventTypeWarning, "Failed", "Error: %s", e.Reason)
 		return found, &failure{reason: e.Reason, err: errors.New(e.Message), retryAt: e.RetryAt}
 	}
 	if err != nil {
@@ -140,7 +158,7 @@ func (w *worker) launch(ctx context.Context, pod *corev1.Pod, spec *corev1.Conta
 		w.starting[spec.Name] = true
 		w.mu.Unlock()
 	}
-	limited, cancel := context.WithTimeout(ctx, startTimeout)
+	limited, cancel := lasting(ctx, startTimeout, lateStart)
 	defer cancel()
 	if _, err := w.m.config.CRI.Runtime.StartContainer(limited, &runtimeapi.StartContainerRequest{ContainerId: id}); err != nil {
 		return &failure{reason: errRun, err: plain(err), event: true}

@@ -52,8 +52,9 @@ type worker struct {
 	state    *podstate.State
 	failures int               // of the sandbox and volumes, in a row
 	messages map[string]string // last words by container id
-	hurried  bool              // it ends at once, whatever its grace period
-	stale    bool              // an object that the volumes show may have changed
+	hurried  bool              // it ends within allowed seconds, whatever its grace period
+	allowed  int64
+	stale    bool // an object that the volumes show may have changed
 }
 
 // operation is what the worker's second goroutine is doing.
@@ -79,13 +80,17 @@ func (w *worker) poke() {
 
 func (w *worker) update(pod *corev1.Pod) {
 	w.mu.Lock()
-	if differs(w.pod, pod) {
+	changed := differs(w.pod, pod)
+	if changed {
 		w.stale = true
 		clear(w.notYet)
 	}
+	echo := !changed && status.Equal(&pod.Status, &w.last) // of what we wrote ourselves
 	w.pod = pod
 	w.mu.Unlock()
-	w.poke()
+	if !echo {
+		w.poke()
+	}
 }
 
 // differs says whether anything changed that the kubelet did not write itself.
@@ -101,10 +106,10 @@ func (w *worker) remove(pod *corev1.Pod) {
 	w.poke()
 }
 
-func (w *worker) evict(reason, message string) {
+func (w *worker) evict(reason, message string, grace int64) {
 	w.mu.Lock()
 	if w.reason == "" && !w.leaving() && !w.terminal() {
-		w.reason, w.message, w.hurried = reason, message, true
+		w.reason, w.message, w.hurried, w.allowed = reason, message, true, grace
 		w.m.config.Events.Pod(w.pod, "", corev1.EventTypeWarning, reason, "%s", message)
 	}
 	w.mu.Unlock()

@@ -19,10 +19,12 @@ func (m *Manager) emptyDir(pod *corev1.Pod, v *corev1.Volume) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("make the directory: %w", err)
 	}
+	mode := os.FileMode(0o777)
 	switch v.EmptyDir.Medium {
 	case corev1.StorageMediumDefault:
 	case corev1.StorageMediumMemory:
-		options := "mode=0777"
+		mode |= os.ModeSticky // as the kernel makes such a file system, and kubelets leave it
+		options := "mode=1777"
 		if limit := v.EmptyDir.SizeLimit; limit != nil && limit.Value() > 0 {
 			options += fmt.Sprintf(",size=%d", limit.Value())
 		}
@@ -32,7 +34,7 @@ func (m *Manager) emptyDir(pod *corev1.Pod, v *corev1.Volume) error {
 	default:
 		return fmt.Errorf("medium %q is not supported on this node: use \"\" or Memory", v.EmptyDir.Medium)
 	}
-	if err := os.Chmod(dir, 0o777); err != nil { // whatever the umask says
+	if err := os.Chmod(dir, mode); err != nil { // whatever the umask says
 		return fmt.Errorf("open the directory to all users: %w", err)
 	}
 	return ownership(dir, fsGroup(pod), true)

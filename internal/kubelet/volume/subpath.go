@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,7 @@ func bindPart(volume, part, target string) (err error) {
 	defer func() { err = errors.Join(err, root.Close()) }()
 	_, err = root.Stat(part)
 	if errors.Is(err, os.ErrNotExist) {
-		err = root.MkdirAll(part, 0o750)
+		err = makePart(root, part)
 	}
 	if err != nil {
 		return fmt.Errorf("find %q in the volume: %w", part, err)
@@ -52,6 +53,30 @@ func bindPart(volume, part, target string) (err error) {
 	}
 	from := fmt.Sprintf("/proc/self/fd/%d", source.Fd())
 	return wrap("bind "+part, unix.Mount(from, target, "", unix.MS_BIND|unix.MS_REC, ""))
+}
+
+// makePart makes the directories of a part that are missing, each with the rights that the volume has: who may use the one may use
+// the other.
+func makePart(root *os.Root, part string) error {
+	volume, err := root.Stat(".")
+	if err != nil {
+		return err
+	}
+	path := ""
+	for _, step := range strings.Split(filepath.Clean(part), string(filepath.Separator)) {
+		path = filepath.Join(path, step)
+		err := root.Mkdir(path, 0o700)
+		if errors.Is(err, os.ErrExist) {
+			continue
+		}
+		if err == nil {
+			err = root.Chmod(path, volume.Mode()&(os.ModePerm|os.ModeSetgid|os.ModeSticky))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mountPoint makes something of the right kind to mount on.

@@ -3,8 +3,10 @@
 package volume
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -114,5 +116,32 @@ func TestSubPathShowsAPart(t *testing.T) {
 	}
 	if mounts, err := mountsBelow(target); err != nil || len(mounts) != 0 {
 		t.Errorf("still mounted: %v, %v", mounts, err)
+	}
+}
+
+// A part that is not there is made with the rights of the volume, so that a group that may use the one may use the other.
+func TestMissingPartHasTheRightsOfTheVolume(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: parts of volumes are bound")
+	}
+	volume, target := t.TempDir(), filepath.Join(t.TempDir(), "target")
+	rights := os.ModeSetgid | os.ModeSticky | 0o777
+	if err := errors.Join(os.Chown(volume, 0, 123), os.Chmod(volume, rights)); err != nil {
+		t.Fatal(err)
+	}
+	if err := bindPart(volume, "new/part", target); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(volume, "new"), target} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode() &^ os.ModeDir; got != rights || info.Sys().(*syscall.Stat_t).Gid != 123 {
+			t.Errorf("%s has %v of group %d", path, got, info.Sys().(*syscall.Stat_t).Gid)
+		}
+	}
+	if err := unmountBelow(target); err != nil {
+		t.Error(err)
 	}
 }
