@@ -117,10 +117,10 @@ clients-test: build packages
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/clients -script '8[5-9]*'
 
 # Tests on Debian's kernel under qemu; it is downloaded once, nothing is installed but what require.sh names. The suite is in
-# test/qemu/qemu_test.go; other tests: make qemu-test PACKAGES=./internal/cni/bridge TESTS=Vlan MODULES='bridge 8021q'
-qemu-test:
+# test/qemu/qemu_test.go, two machines at a time; other tests: make qemu-test PACKAGES=./internal/cni/bridge TESTS=Vlan MODULES='bridge 8021q'
+qemu-test: build
 	@scripts/require.sh qemu
-	$(GO) test -vet=off -count=1 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
+	$(GO) test -vet=off -count=1 -parallel 2 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -bin $(CURDIR)/bin -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
 # A cluster on containerd and one on Docker behind cri-dockerd.
 runtimes-test: build packages
 	@scripts/require.sh test
