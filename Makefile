@@ -5,6 +5,7 @@
 #   make test    formatting, house rules, every test of a package, and the scripts of cluster-test
 #   make cluster-test   scripts on a real cluster of three nodes
 #   make cni-test    the CNI plugins under cnitool, podman and containerd
+#   make cni-suites  the reference plugins' own test suites on ours, here and on Debian's kernel in an emulated machine
 #   make cni-bench   the CNI plugins beside the reference ones
 #   make kubectl-test   the script of kubectl's verbs with the kubectl of 1.34 and 1.35
 #   make clients-test   other people's clients: client-go, controller-runtime, helm, @kubernetes/client-node
@@ -38,7 +39,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-bench conformance critest bench bench-kubelet bench-dns bench-paths clean packages qemu-test runtimes-test kubelet-test
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-suites cni-bench conformance critest bench bench-kubelet bench-dns bench-paths clean packages qemu-test runtimes-test kubelet-test
 
 build:
 	@scripts/require.sh build
@@ -64,7 +65,7 @@ lint:
 
 unit:
 	@scripts/require.sh test
-	$(GO) test -vet=off -timeout 40m ./cmd/... ./internal/... ./test/article ./test/images/...
+	$(GO) test -vet=off -timeout 40m ./cmd/... ./internal/... ./test/article ./test/images/... ./test/cni/suites
 
 cluster-test: build
 	@scripts/require.sh test
@@ -85,10 +86,18 @@ cni-test: build packages
 	@scripts/require.sh test
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cni -args -bin $(CURDIR)/bin
 
-# The CNI plugins beside the reference ones, and the reference's own test suites on ours.
+# The reference plugins' own test suites on ours; what depends on the kernel once more on Debian's, which filters VLANs.
+# ARGS go to the test: make cni-suites ARGS='-only main/ptp'
+cni-suites: build packages
+	@scripts/require.sh test
+	@scripts/require.sh suites
+	$(GO) test -vet=off -count=1 -timeout 60m -v ./test/cni/suites -args -bin $(CURDIR)/bin $(ARGS)
+	@scripts/require.sh qemu
+	$(GO) test -vet=off -count=1 -timeout 60m -v ./test/cni/suites -args -bin $(CURDIR)/bin -qemu $(ARGS)
+
+# The CNI plugins beside the reference ones.
 cni-bench: build packages
 	cd bench && $(GO) run ./cni -bin $(CURDIR)/bin
-	cd bench && $(GO) run ./cni/suites -bin $(CURDIR)/bin
 
 # What people type, with the kubectl of the last versions, each built from its modules.
 kubectl-test: build packages
@@ -108,10 +117,10 @@ clients-test: build packages
 	$(GO) test -vet=off -count=1 -timeout 20m ./test/cluster -args -bin $(CURDIR)/bin -clients $(CURDIR)/bin/clients -script '8[5-9]*'
 
 # Tests on Debian's kernel under qemu; it is downloaded once, nothing is installed but what require.sh names. The suite is in
-# test/qemu/qemu_test.go; other tests: make qemu-test PACKAGES=./internal/cni/bridge TESTS=Vlan MODULES='bridge 8021q'
-qemu-test:
+# test/qemu/qemu_test.go, two machines at a time; other tests: make qemu-test PACKAGES=./internal/cni/bridge TESTS=Vlan MODULES='bridge 8021q'
+qemu-test: build
 	@scripts/require.sh qemu
-	$(GO) test -vet=off -count=1 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
+	$(GO) test -vet=off -count=1 -parallel 2 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -bin $(CURDIR)/bin -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
 # A cluster on containerd and one on Docker behind cri-dockerd.
 runtimes-test: build packages
 	@scripts/require.sh test

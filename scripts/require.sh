@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# require.sh build|run|test|qemu: checks that what a step needs is here, and installs the Debian packages that are missing.
+# require.sh build|run|test|suites|qemu: checks that what a step needs is here, and installs the Debian packages that are missing.
 set -eu
 
 # program:package:why, one a line
@@ -16,6 +16,7 @@ iptables-restore:iptables:rules of services in the other way
 crun:crun:the other OCI runtime
 openssl:openssl:certificates of DNS over TLS
 dpkg-deb:dpkg:unpacks the packages that test images are made of'
+suites_needs='dbus-daemon:dbus-daemon:the message bus of a pretended firewalld'
 qemu_needs='qemu-system-x86_64:qemu-system-x86:emulates a machine for kernels other than the host'"'"'s
 cpio:cpio:packs the file system of that machine
 ipvsadm:ipvsadm:lists the virtual servers of IPVS
@@ -65,6 +66,9 @@ build) go_version ;;
 run) install "$run_needs" ;;
 test) install "$run_needs
 $test_needs" ;;
+suites)
+	install "$suites_needs"
+	;;
 qemu)
 	install "$run_needs
 $qemu_needs"
@@ -72,7 +76,7 @@ $qemu_needs"
 	[ -n "$(ls /var/lib/apt/lists/*_Packages* 2>/dev/null)" ] || apt-get update -qq >&2
 	;;
 *)
-	echo "usage: require.sh build|run|test|qemu" >&2
+	echo "usage: require.sh build|run|test|suites|qemu" >&2
 	exit 2
 	;;
 esac

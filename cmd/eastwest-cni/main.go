@@ -3,9 +3,15 @@
 // Command eastwest-cni is the CNI plugins of eastwest, chosen by the name that it is run under.
 package main
 
+// A plugin runs for milliseconds: it asks nobody how many processors it may use.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 import (
 	"context"
 	"os"
+	"runtime"
 
 	"eastwest/internal/cni/program"
 )
@@ -14,5 +20,6 @@ import (
 var version = "dev"
 
 func main() {
+	runtime.GOMAXPROCS(1) // with more, each answer of the kernel wakes a thread that has nothing to do
 	os.Exit(program.Main(context.Background(), os.Args, version, os.Stdout, os.Stderr))
 }

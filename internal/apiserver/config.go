@@ -46,6 +46,7 @@ type PortRange struct{ First, Last uint16 }
 // Credentials names the files with which the server proves who it is and recognises others.
 type Credentials struct {
 	Serving           pki.Pair // presented to clients
+	ServingCA         string   // signs it
 	ClientCA          string   // signs clients and nodes
 	KubeletClient     pki.Pair // presented to kubelets
 	FrontProxyCA      string

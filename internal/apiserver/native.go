@@ -29,7 +29,6 @@ import (
 	policyrest "k8s.io/kubernetes/pkg/registry/policy/rest"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	resourcerest "k8s.io/kubernetes/pkg/registry/resource/rest"
-	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 	storagerest "k8s.io/kubernetes/pkg/registry/storage/rest"
 
 	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
@@ -87,7 +86,7 @@ func (p *parts) providers(informers informers.SharedInformerFactory, core *core,
 		noderest.RESTStorageProvider{},
 		policyrest.RESTStorageProvider{},
 		roles{rbacrest.RESTStorageProvider{Authorizer: authorizer}},
-		schedulingrest.RESTStorageProvider{},
+		priorityClasses{},
 		storagerest.RESTStorageProvider{},
 		flowcontrolrest.RESTStorageProvider{InformerFactory: informers},
 		// After the group extensions of old, so that unqualified names mean these.

@@ -19,10 +19,10 @@ import (
 )
 
 // rolesAtOnce is how many roles and bindings are written at a time: enough to share etcd's writes to disk.
-const rolesAtOnce = 8
+const rolesAtOnce = 32
 
-// rolesPatience is how long the server tries to make its roles before it gives up, as kube-apiserver does.
-const rolesPatience = 30 * time.Second
+// startPatience is how long the server tries to make its first objects before it gives up, as kube-apiserver does.
+const startPatience = 30 * time.Second
 
 // roles provides Kubernetes' own storage of the rbac group. Its roles and bindings are made by a hook of ours:
 // Kubernetes' waits a second before it begins, writes one object at a time, and no node can join until it is through.
@@ -43,11 +43,20 @@ func ensureRoles(hook genericapiserver.PostStartHookContext) error {
 	if err != nil {
 		return fmt.Errorf("make client for roles: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(hook, rolesPatience)
+	ctx, cancel := context.WithTimeout(hook, startPatience)
 	defer cancel()
+	var roles knownRoles
+	var bindings knownBindings
+	err = patiently(ctx, func() (err error) {
+		roles, bindings, err = listKnown(ctx, client)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(rolesAtOnce)
-	for _, ensure := range promisedRoles(client) {
+	for _, ensure := range promisedRoles(client, roles, bindings) {
 		group.Go(func() error { return patiently(ctx, ensure) })
 	}
 	return group.Wait()
@@ -69,7 +78,7 @@ func patiently(ctx context.Context, ensure func() error) error {
 }
 
 // promisedRoles lists what makes each role and binding. A binding may come before its role.
-func promisedRoles(client kubernetes.Interface) []func() error {
+func promisedRoles(client kubernetes.Interface, clusterRoles knownRoles, clusterBindings knownBindings) []func() error {
 	var all []func() error
 	forRole := func(owner reconciliation.RuleOwner, modifier reconciliation.RuleOwnerModifier) {
 		all = append(all, func() error {
@@ -92,13 +101,12 @@ func promisedRoles(client kubernetes.Interface) []func() error {
 	api := client.RbacV1()
 	for _, list := range [][]rbacv1.ClusterRole{bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()} {
 		for i := range list {
-			forRole(reconciliation.ClusterRoleRuleOwner{ClusterRole: &list[i]}, reconciliation.ClusterRoleModifier{Client: api.ClusterRoles()})
+			forRole(reconciliation.ClusterRoleRuleOwner{ClusterRole: &list[i]}, clusterRoles)
 		}
 	}
 	for _, list := range [][]rbacv1.ClusterRoleBinding{bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()} {
 		for i := range list {
-			forBinding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &list[i]},
-				reconciliation.ClusterRoleBindingClientAdapter{Client: api.ClusterRoleBindings()})
+			forBinding(reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &list[i]}, clusterBindings)
 		}
 	}
 	namespaces := client.CoreV1().Namespaces()

@@ -24,10 +24,8 @@ import (
 	aggregatoropenapi "k8s.io/kube-aggregator/pkg/generated/openapi"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/capabilities"
-	"k8s.io/kubernetes/pkg/controlplane"
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
-	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	kubeadmission "k8s.io/kubernetes/pkg/kubeapiserver/admission"
 )
 
@@ -60,7 +58,8 @@ func New(ctx context.Context, config Config) (*Server, error) {
 }
 
 func assemble(config Config, completed options.CompletedOptions, direct *direct) (*Server, error) {
-	generic, err := newParts(config, completed, direct)
+	own := newInProcess()
+	generic, err := newParts(config, completed, direct, own)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +67,7 @@ func assemble(config Config, completed options.CompletedOptions, direct *direct)
 	if err != nil {
 		return nil, err
 	}
+	own.serve(chain.GenericAPIServer.Handler)
 	s := &Server{
 		chain: chain, loopback: generic.native.Generic.LoopbackClientConfig, informers: generic.native.VersionedInformers,
 		direct: direct, serving: make(chan struct{}),
@@ -116,14 +116,12 @@ type parts struct {
 	aggregator *aggregator.Config
 }
 
-func newParts(config Config, completed options.CompletedOptions, direct *direct) (*parts, error) {
+func newParts(config Config, completed options.CompletedOptions, direct *direct, own *inProcess) (*parts, error) {
 	schemes := []*runtime.Scheme{legacyscheme.Scheme, apiextensionsserver.Scheme, aggregatorscheme.Scheme}
-	generic, informers, storage, err := controlplaneapiserver.BuildGenericConfig(completed, schemes,
-		controlplane.DefaultAPIResourceConfigSource(), generatedopenapi.GetOpenAPIDefinitions)
+	generic, err := newCommon(config, completed, own, schemes)
 	if err != nil {
 		return nil, fmt.Errorf("configure API server: %w", err)
 	}
-	keepNoBuilder(generic.OpenAPIV3Config)
 	generic.RESTOptionsGetter = direct.wrap(generic.RESTOptionsGetter)
 	initializers, err := (&kubeadmission.Config{}).New()
 	if err != nil {
@@ -134,8 +132,8 @@ func newParts(config Config, completed options.CompletedOptions, direct *direct)
 		return nil, fmt.Errorf("read loopback address: %w", err)
 	}
 	resolver := aggregator.NewLoopbackServiceResolver(
-		aggregator.NewClusterIPServiceResolver(informers.Core().V1().Services().Lister()), loopback)
-	native, all, err := controlplaneapiserver.CreateConfig(completed, generic, informers, storage, resolver, initializers)
+		aggregator.NewClusterIPServiceResolver(generic.informers.Core().V1().Services().Lister()), loopback)
+	native, all, err := controlplaneapiserver.CreateConfig(completed, generic.Config, generic.informers, generic.storage, resolver, initializers)
 	if err != nil {
 		return nil, fmt.Errorf("configure native API: %w", err)
 	}
@@ -143,6 +141,10 @@ func newParts(config Config, completed options.CompletedOptions, direct *direct)
 	if err := p.around(completed, resolver, all); err != nil {
 		return nil, err
 	}
+	// Webhooks have the way over TLS by now; whatever else this process asks of itself needs none.
+	inside := own.config(native.Generic.LoopbackClientConfig)
+	native.Generic.LoopbackClientConfig, p.extensions.GenericConfig.LoopbackClientConfig = inside, inside
+	p.aggregator.GenericConfig.LoopbackClientConfig = inside
 	describeOnly(&p.extensions.GenericConfig.Config, extensionsopenapi.GetOpenAPIDefinitions)
 	describeOnly(&p.aggregator.GenericConfig.Config, aggregatoropenapi.GetOpenAPIDefinitions)
 	p.extensions.ExtraConfig.CRDRESTOptionsGetter = direct.wrap(p.extensions.ExtraConfig.CRDRESTOptionsGetter)

@@ -52,7 +52,7 @@ func newNodeRestart(s Streams) *cobra.Command {
 	return nodeChange{
 		use: "restart NODE", short: "Stop a node and start it again", done: "runs again", waits: true,
 		flags: func(cmd *cobra.Command) {
-			cmd.Flags().StringVar(&backend, "backend", "", "what carries services on the node from now on: nftables or iptables (default: as before)")
+			cmd.Flags().StringVar(&backend, "backend", "", "what carries services on the node from now on: nftables, iptables or ipvs (default: as before)")
 		},
 		do: func(ctx context.Context, c *cluster.Clusters, name, node string, wait time.Duration) error {
 			return c.Restart(ctx, name, node, backend, wait)

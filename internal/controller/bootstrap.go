@@ -19,9 +19,11 @@ const (
 )
 
 // bootstrap makes the objects that let nodes join: the token's Secret and the rights of those who hold one. What people
-// changed in them stays.
-func bootstrap(_ context.Context, s *shared) (func(context.Context), error) {
-	return func(ctx context.Context) {
+// changed in them stays. It begins before the other controllers are made: nodes wait for nothing else by then.
+func bootstrap(ctx context.Context, s *shared) (func(context.Context), error) {
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
 		for {
 			err := s.makeBootstrapObjects(ctx)
 			if err == nil || ctx.Err() != nil {
@@ -30,11 +32,14 @@ func bootstrap(_ context.Context, s *shared) (func(context.Context), error) {
 			s.Log.WarnContext(ctx, "make objects for joining nodes; trying again", "err", err)
 			select {
 			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
+			case <-time.After(bootstrapRetry):
 			}
 		}
-	}, nil
+	}()
+	return func(context.Context) { <-made }, nil
 }
+
+const bootstrapRetry = 50 * time.Millisecond
 
 func (s *shared) makeBootstrapObjects(ctx context.Context) error {
 	secret := &corev1.Secret{
@@ -49,7 +54,13 @@ func (s *shared) makeBootstrapObjects(ctx context.Context) error {
 			"auth-extra-groups":              bootstrapGroup,
 		},
 	}
-	_, err := s.client.CoreV1().Secrets(secret.Namespace).Create(ctx, secret, metav1.CreateOptions{})
+	// The API server makes the namespace as well, a moment later.
+	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem}}
+	_, err := s.client.CoreV1().Namespaces().Create(ctx, system, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create Namespace %s: %w", system.Name, err)
+	}
+	_, err = s.client.CoreV1().Secrets(secret.Namespace).Create(ctx, secret, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create Secret %s/%s: %w", secret.Namespace, secret.Name, err)
 	}

@@ -175,14 +175,22 @@ func endpoints(ctx context.Context, s *shared) (func(context.Context), error) {
 
 func endpointSlices(ctx context.Context, s *shared) (func(context.Context), error) {
 	core := s.informers.Core().V1()
-	c := endpointslice.NewController(ctx, core.Pods(), core.Services(), core.Nodes(), s.informers.Discovery().V1().EndpointSlices(),
+	slices, err := newIndexedSlices(s.informers.Discovery().V1().EndpointSlices())
+	if err != nil {
+		return nil, err
+	}
+	c := endpointslice.NewController(ctx, core.Pods(), core.Services(), core.Nodes(), slices,
 		maxEndpointsPerSlice, s.readBack(), 0)
 	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
 }
 
 func endpointSliceMirroring(ctx context.Context, s *shared) (func(context.Context), error) {
 	core := s.informers.Core().V1()
-	c := endpointslicemirroring.NewController(ctx, core.Endpoints(), s.informers.Discovery().V1().EndpointSlices(), core.Services(),
+	slices, err := newIndexedSlices(s.informers.Discovery().V1().EndpointSlices())
+	if err != nil {
+		return nil, err
+	}
+	c := endpointslicemirroring.NewController(ctx, core.Endpoints(), slices, core.Services(),
 		1000, s.readBack(), 0)
 	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
 }

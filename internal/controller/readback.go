@@ -124,6 +124,8 @@ type readBackEndpoints struct {
 }
 
 // Create implements corev1client.EndpointsInterface.
+//
+//nolint:staticcheck // clients of Endpoints live on
 func (e readBackEndpoints) Create(ctx context.Context, endpoints *corev1.Endpoints, options metav1.CreateOptions) (*corev1.Endpoints, error) {
 	written, err := e.EndpointsInterface.Create(ctx, endpoints, options)
 	if err == nil {
@@ -137,6 +139,8 @@ func (e readBackEndpoints) Create(ctx context.Context, endpoints *corev1.Endpoin
 
 // Update implements corev1client.EndpointsInterface. Endpoints have no generation: what is waited for is any version but
 // the one that was replaced.
+//
+//nolint:staticcheck // clients of Endpoints live on
 func (e readBackEndpoints) Update(ctx context.Context, endpoints *corev1.Endpoints, options metav1.UpdateOptions) (*corev1.Endpoints, error) {
 	replaced := endpoints.ResourceVersion
 	written, err := e.EndpointsInterface.Update(ctx, endpoints, options)

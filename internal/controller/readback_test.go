@@ -73,7 +73,7 @@ func TestWritesOfSlicesReturnWhenTheCacheShowsThem(t *testing.T) {
 // answers writes nothing and answers as a server whose version moved on.
 type answers struct {
 	corev1client.EndpointsInterface
-	written *corev1.Endpoints
+	written *corev1.Endpoints //nolint:staticcheck // clients of Endpoints live on
 }
 
 func (a answers) Update(context.Context, *corev1.Endpoints, metav1.UpdateOptions) (*corev1.Endpoints, error) {

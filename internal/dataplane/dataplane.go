@@ -9,6 +9,7 @@ package dataplane
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"eastwest/internal/table"
 )
@@ -33,18 +34,44 @@ type Local struct {
 	InterfacePrefix string         // packets of pods come in through interfaces whose names begin with this
 }
 
+// Node is what a services backend knows of its node and cluster.
+type Node struct {
+	Local        Local          // how pods are told from clients outside
+	ServiceCIDRs []netip.Prefix // addresses in them that no Service has are refused
+	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's, which have to be
+	// named; then nftables and iptables need the sysctl route_localnet, too.
+	NodePortAddresses []netip.Prefix
+}
+
+// NodeView is what holds of a Node in one family.
+type NodeView struct {
+	Local    Local
+	Services []netip.Prefix // virtual addresses
+	Nodes    []netip.Prefix // addresses that serve node ports; empty is all
+	NoNodes  bool           // no address serves node ports
+	Loopback []netip.Prefix // addresses of the loopback that serve node ports as well
+}
+
+// View returns what holds in a family.
+func (n Node) View(ipv6 bool) NodeView {
+	others, loopback := NodePortAddresses(n.NodePortAddresses)
+	v := NodeView{
+		Local: n.Local.Of(ipv6), Services: prefixesOf(n.ServiceCIDRs, ipv6), Nodes: prefixesOf(others, ipv6), Loopback: prefixesOf(loopback, ipv6),
+	}
+	v.NoNodes = len(n.NodePortAddresses) > 0 && len(v.Nodes) == 0
+	return v
+}
+
+func prefixesOf(list []netip.Prefix, ipv6 bool) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return p.Addr().Is6() != ipv6 })
+}
+
 // Known reports whether pods can be told from clients outside.
 func (l Local) Known() bool { return len(l.CIDRs) > 0 || l.Bridge != "" || l.InterfacePrefix != "" }
 
 // Of keeps the prefixes of one family.
 func (l Local) Of(ipv6 bool) Local {
-	var own []netip.Prefix
-	for _, p := range l.CIDRs {
-		if p.Addr().Is6() == ipv6 {
-			own = append(own, p)
-		}
-	}
-	l.CIDRs = own
+	l.CIDRs = prefixesOf(l.CIDRs, ipv6)
 	return l
 }
 

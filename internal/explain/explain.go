@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package explain says which way a packet takes through this node, from what the kernel holds at that moment and from
-// nothing else: links, routes and neighbours, and the rules and maps of the nftables table "eastwest".
+// nothing else: links, routes and neighbours, and what carries Services: nftables, iptables or IPVS.
 //
-//	Question ─▶ source (the pod's veth) ─▶ service (rule, map element) ─▶ targets (endpoint, route, veth) ─▶ Path
+//	Question ─▶ source (the pod's veth) ─▶ service (rule, map element, chain, virtual server) ─▶ targets (endpoint, route, veth) ─▶ Path
 package explain
 
 import (
@@ -13,12 +13,15 @@ import (
 	"net/netip"
 
 	"eastwest/internal/kernel/forward"
+	"eastwest/internal/kernel/iptables"
+	"eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/nft"
 )
 
 // Kernel is the forwarding state that an explanation reads.
 type Kernel interface {
 	Route(to netip.Addr, from forward.From) (forward.Route, error)
+	Source(to netip.Addr) netip.Addr
 	Routes() ([]netip.Prefix, error)
 	Link(index int) (forward.Link, error)
 	Unanswered(index int, addr netip.Addr) (bool, error)
@@ -34,14 +37,36 @@ type Rules interface {
 
 var _ Rules = (*nft.Conn)(nil)
 
+// Servers is the state of IPVS that an explanation reads.
+type Servers interface {
+	Servers(ctx context.Context) ([]ipvs.Server, error)
+	Destinations(ctx context.Context, of ipvs.Key) ([]ipvs.Destination, error)
+}
+
+var _ Servers = (*ipvs.Conn)(nil)
+
+// Chains is the state of iptables that an explanation reads.
+type Chains interface {
+	Save(ctx context.Context, family iptables.Family, table string) (string, error)
+}
+
+var _ Chains = (*iptables.Conn)(nil)
+
+// Sources is what may carry Services.
+type Sources struct {
+	Rules   Rules
+	Servers Servers
+	Chains  Chains
+}
+
 // Explainer answers questions about one node.
 type Explainer struct {
 	kernel Kernel
-	rules  Rules
+	from   Sources
 }
 
-// New makes an explainer that reads from kernel and rules.
-func New(kernel Kernel, rules Rules) *Explainer { return &Explainer{kernel, rules} }
+// New makes an explainer that reads from kernel and the sources.
+func New(kernel Kernel, from Sources) *Explainer { return &Explainer{kernel, from} }
 
 // Explain follows the packet. What is wrong on its way is part of the answer (Path.Problems); an error means that the
 // kernel could not be read.
@@ -51,35 +76,23 @@ func (e *Explainer) Explain(ctx context.Context, q Question) (*Path, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, err := e.readRuleset(ctx, familyOf(q.To.Addr()))
-	if err != nil && !errors.Is(err, nft.ErrNotExist) {
+	if !q.From.IsValid() {
+		q.From = e.kernel.Source(q.To.Addr())
+	}
+	carrier, err := e.carrierOf(ctx, familyOf(q.To.Addr()), path)
+	if err != nil {
 		return nil, err
 	}
-	if err != nil {
-		path.problem("nftables table %s %s is missing: %s", familyOf(q.To.Addr()), tableName, e.instead(ctx, familyOf(q.To.Addr())))
-		rules = &ruleset{absent: true}
-	}
-	if path.Service, err = e.service(ctx, rules, q, path); err != nil {
+	if path.Service, err = carrier.follow(ctx, carrier.rules, q, path); err != nil {
 		return nil, err
 	}
 	for _, target := range targetsOf(q, path.Service) {
-		if err := e.target(&target, from, rules, path); err != nil {
+		if err := e.target(&target, from, carrier.rules, path); err != nil {
 			return nil, err
 		}
 		path.Targets = append(path.Targets, target)
 	}
 	return path, nil
-}
-
-// ipvsTable has the rules beside IPVS.
-const ipvsTable = "eastwest-ipvs"
-
-// instead says what a node without our table does with services.
-func (e *Explainer) instead(ctx context.Context, family nft.Family) string {
-	if _, err := e.rules.List(ctx, family, ipvsTable); err == nil {
-		return "IPVS carries this node's services, and they are not followed here; see ipvsadm -Ln"
-	}
-	return "this node carries no services"
 }
 
 // source finds where the packet comes in: the veth of a pod, another link, or nowhere when it is the node's own.

@@ -16,10 +16,14 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/services/iptables"
 	"eastwest/internal/dataplane/services/ipvs"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/explain"
 	"eastwest/internal/kernel/forward"
+	iptableskernel "eastwest/internal/kernel/iptables"
+	ipvskernel "eastwest/internal/kernel/ipvs"
+	"eastwest/internal/kernel/ipvs/ipvstest"
 	"eastwest/internal/kernel/link"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/netns/netnstest"
@@ -41,12 +45,37 @@ type node struct {
 	path      string // of its namespace
 	dir       string // of its pods' namespaces
 	handle    *link.Handle
-	backend   *nftables.Backend
+	backend   dataplane.Dataplane[table.Service]
+	servers   *ipvstest.Fake
 	explainer *explain.Explainer
 }
 
-func newNode(t *testing.T) *node {
-	n := &node{t: t, path: netnstest.New(t), dir: t.TempDir()}
+// backends make a backend of a node's services; the kernel's part of IPVS is in memory, for many kernels lack it.
+var backends = map[string]func(n *node, on dataplane.Node) (dataplane.Dataplane[table.Service], error){
+	"nftables": func(n *node, on dataplane.Node) (dataplane.Dataplane[table.Service], error) {
+		return nftables.New(nftables.Config{Kernel: nft.New(n.path), Log: slog.New(slog.DiscardHandler), Node: on})
+	},
+	"iptables": func(n *node, on dataplane.Node) (dataplane.Dataplane[table.Service], error) {
+		netnstest.RequireProgram(n.t, "iptables-restore")
+		return iptables.New(iptables.Config{Kernel: iptableskernel.New(n.path), Log: slog.New(slog.DiscardHandler), Node: on})
+	},
+	"ipvs": func(n *node, on dataplane.Node) (dataplane.Dataplane[table.Service], error) {
+		return ipvs.New(ipvs.Config{
+			Servers: n.servers, Device: ipvskernel.NewDevice(n.path), Rules: nft.New(n.path), Log: slog.New(slog.DiscardHandler),
+			Node: on,
+		})
+	},
+}
+
+// onEach runs a test on a node of each backend.
+func onEach(t *testing.T, test func(t *testing.T, n *node)) {
+	for name := range backends {
+		t.Run(name, func(t *testing.T) { test(t, newNode(t, name)) })
+	}
+}
+
+func newNode(t *testing.T, backend string) *node {
+	n := &node{t: t, path: netnstest.New(t), dir: t.TempDir(), servers: &ipvstest.Fake{}}
 	handle, err := link.OpenAt(n.path)
 	check(t, err)
 	t.Cleanup(handle.Close)
@@ -60,8 +89,7 @@ func newNode(t *testing.T) *node {
 	n.pod("vethb", "cni-b", podB)
 	n.route("10.244.2.0/24", "172.18.0.4")
 	n.route("0.0.0.0/0", "172.18.0.1")
-	n.backend, err = nftables.New(nftables.Config{
-		Kernel: nft.New(n.path), Log: slog.New(slog.DiscardHandler),
+	n.backend, err = backends[backend](n, dataplane.Node{
 		Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}},
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 	})
@@ -69,7 +97,7 @@ func newNode(t *testing.T) *node {
 	kernel, err := forward.Open(n.path, n.dir)
 	check(t, err)
 	t.Cleanup(kernel.Close)
-	n.explainer = explain.New(kernel, nft.New(n.path))
+	n.explainer = explain.New(kernel, explain.Sources{Rules: nft.New(n.path), Servers: n.servers, Chains: iptableskernel.New(n.path)})
 	return n
 }
 
@@ -155,8 +183,9 @@ func nginx(endpoints ...string) table.Service {
 	return s
 }
 
-func TestWayFromPodToService(t *testing.T) {
-	n := newNode(t)
+func TestWayFromPodToService(t *testing.T) { onEach(t, wayFromPodToService) }
+
+func wayFromPodToService(t *testing.T, n *node) {
 	n.apply(nginx(podB, remote))
 	path := n.explain(podA, serviceIP+":30050/tcp")
 	if len(path.Problems) > 0 || len(path.Targets) != 2 || path.Service == nil {
@@ -166,10 +195,8 @@ func TestWayFromPodToService(t *testing.T) {
 		path.From.Link.Peer.Netns != filepath.Join(n.dir, "cni-a") {
 		t.Errorf("from %+v %+v", path.From, path.From.Link.Peer)
 	}
-	want := explain.Service{Label: "default/nginx:http", Table: "ip eastwest", Map: "service-ip", Action: "forward", Endpoints: 2}
-	got := *path.Service
-	if got.String() != want.String() {
-		t.Errorf("service %s, want %s", got.String(), want.String())
+	if s := path.Service; s.Label != "default/nginx:http" || s.Action != "forward" || s.Endpoints != 2 {
+		t.Errorf("service %s", s)
 	}
 	local, away := path.Targets[0], path.Targets[1]
 	if local.Address != podB+":80" || local.Device != "vethb" || local.Link == nil || local.Route != podB+"/32" {
@@ -179,7 +206,7 @@ func TestWayFromPodToService(t *testing.T) {
 		t.Errorf("endpoint of another node: %+v", away)
 	}
 	text := path.String()
-	for _, part := range []string{"pod 10.244.1.2", "veth vetha", "in cni-a", "probability 1/2", "via 172.18.0.4 dev eth0"} {
+	for _, part := range []string{"pod 10.244.1.2", "veth vetha", "in cni-a", "via 172.18.0.4 dev eth0", "default/nginx:http"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("text lacks %q:\n%s", part, text)
 		}
@@ -187,7 +214,7 @@ func TestWayFromPodToService(t *testing.T) {
 }
 
 func TestMissingRouteIsReported(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, "nftables")
 	n.apply(nginx(remote, lost))
 	path := n.explain(podA, serviceIP+":30050/tcp")
 	if len(path.Targets) != 2 || path.Targets[0].Unreachable || path.Targets[1].Missing != "10.244.3.0/24" {
@@ -204,38 +231,52 @@ func TestMissingRouteIsReported(t *testing.T) {
 	}
 }
 
-func TestOutcomes(t *testing.T) {
-	n := newNode(t)
+func TestOutcomes(t *testing.T) { onEach(t, outcomes) }
+
+func outcomes(t *testing.T, n *node) {
 	empty := nginx()
 	empty.Object.Name, empty.Addresses[0] = "empty", netip.MustParseAddr("10.96.0.21")
 	empty.Frontends = empty.Frontends[:1]
 	empty.Frontends[0].Addr = empty.Addresses[0]
-	n.apply(nginx(podB, remote), empty)
+	ranged := nginx(podB)
+	ranged.Object.Name, ranged.Addresses, ranged.Frontends = "ranged", nil, ranged.Frontends[:1]
+	ranged.Frontends[0].Kind, ranged.Frontends[0].Addr, ranged.Frontends[0].Masquerade = table.LoadBalancer, netip.MustParseAddr("198.51.100.7"), table.Always
+	ranged.Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("172.18.0.8/31")}
+	local := nginx(podB)
+	local.Object.Name, local.Addresses, local.Frontends = "local", nil, local.Frontends[:1]
+	local.Frontends[0].Kind, local.Frontends[0].Addr, local.Frontends[0].Masquerade = table.LoadBalancer, netip.MustParseAddr("198.51.100.8"), table.Always
+	far := local.Frontends[0]
+	far.View, far.Local, far.Endpoints, far.Action, far.Masquerade = table.Outside, true, nil, table.Drop, table.Never
+	local.Frontends = append(local.Frontends, far)
+	n.apply(nginx(podB, remote), empty, ranged, local)
 	for _, c := range []struct {
-		name, from, to  string
-		kind, set       string
-		action, problem string
+		name, from, to        string
+		kind, action, problem string
 	}{
-		{"the node itself", "", serviceIP + ":30050", explain.FromNode, "service-ip", "forward", ""},
-		{"node port from outside", "172.18.0.9", "172.18.0.3:31000", explain.FromOutside, "node-port", "forward", ""},
-		{"node port from a pod", podA, "172.18.0.3:31000", explain.FromPod, "node-port", "forward", ""},
-		{"no endpoints", podA, "10.96.0.21:30050", explain.FromPod, "service-ip", "refuse", "default/empty:http has no ready endpoint"},
-		{"unused port", podA, serviceIP + ":1", explain.FromPod, "service-address", "refuse", "default/nginx has no port 1/tcp"},
-		{"other protocol", podA, serviceIP + ":30050/udp", explain.FromPod, "service-address", "refuse", "no port 30050/udp"},
-		{"unused address", podA, "10.96.7.7:80", explain.FromPod, "", "refuse", "no service has it"},
-		{"a pod", podA, podB + ":80", explain.FromPod, "", "", ""},
-		{"the node", podA, "172.18.0.3:22", explain.FromPod, "", "", ""},
-		{"beyond the cluster", podA, "192.0.2.1:443", explain.FromPod, "", "", ""},
-		{"a lost pod", podA, lost + ":80", explain.FromPod, "", "", "no route to 10.244.3.0/24"},
+		{"the node itself", "", serviceIP + ":30050", explain.FromNode, "forward", ""},
+		{"node port from outside", "172.18.0.9", "172.18.0.3:31000", explain.FromOutside, "forward", ""},
+		{"node port from a pod", podA, "172.18.0.3:31000", explain.FromPod, "forward", ""},
+		{"no endpoints", podA, "10.96.0.21:30050", explain.FromPod, "refuse", "default/empty:http has no ready endpoint"},
+		{"unused port", podA, serviceIP + ":1", explain.FromPod, "refuse", "default/nginx has no port 1/tcp"},
+		{"other protocol", podA, serviceIP + ":30050/udp", explain.FromPod, "refuse", "no port 30050/udp"},
+		{"unused address", podA, "10.96.7.7:80", explain.FromPod, "refuse", "no service has it"},
+		{"inside the source ranges", "172.18.0.9", "198.51.100.7:30050", explain.FromOutside, "forward", ""},
+		{"outside the source ranges", "172.18.0.10", "198.51.100.7:30050", explain.FromOutside, "drop", "source ranges of service default/ranged:http leave 172.18.0.10 out"},
+		{"policy Local, from outside", "172.18.0.9", "198.51.100.8:30050", explain.FromOutside, "drop", "no ready endpoint on this node"},
+		{"policy Local, from a pod", podA, "198.51.100.8:30050", explain.FromPod, "forward", ""},
+		{"a pod", podA, podB + ":80", explain.FromPod, "", ""},
+		{"the node", podA, "172.18.0.3:22", explain.FromPod, "", ""},
+		{"beyond the cluster", podA, "192.0.2.1:443", explain.FromPod, "", ""},
+		{"a lost pod", podA, lost + ":80", explain.FromPod, "", "no route to 10.244.3.0/24"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := n.explain(c.from, c.to)
-			got := []string{path.From.Kind, "", ""}
+			got := []string{path.From.Kind, ""}
 			if path.Service != nil {
-				got[1], got[2] = path.Service.Map, path.Service.Action
+				got[1] = path.Service.Action
 			}
-			if diff := cmp.Diff([]string{c.kind, c.set, c.action}, got); diff != "" {
-				t.Errorf("source, map, action (-want +got):\n%s\n%s", diff, path)
+			if diff := cmp.Diff([]string{c.kind, c.action}, got); diff != "" {
+				t.Errorf("source, action (-want +got):\n%s\n%s", diff, path)
 			}
 			found := slices.ContainsFunc(path.Problems, func(p string) bool { return strings.Contains(p, c.problem) })
 			if c.problem == "" && len(path.Problems) > 0 || c.problem != "" && !found {
@@ -246,20 +287,38 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestNoTable(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, "nftables")
 	path := n.explain(podA, serviceIP+":30050")
 	if path.Service != nil || len(path.Problems) != 1 || !strings.Contains(path.Problems[0], "carries no services") {
 		t.Errorf("path:\n%s", path)
 	}
-	check(t, nft.New(n.path).Run(t.Context(), "add table ip "+ipvs.TableName))
-	path = n.explain(podA, serviceIP+":30050")
-	if path.Service != nil || len(path.Problems) != 1 || !strings.Contains(path.Problems[0], "IPVS carries this node's services") {
-		t.Errorf("path:\n%s", path)
+}
+
+// Each backend is explained by its own objects.
+func TestWhatCarriesServices(t *testing.T) {
+	for backend, wants := range map[string][]string{
+		"nftables": {"table ip eastwest, map service-ip", "2 endpoints, each with probability 1/2"},
+		"iptables": {"table nat, chain KUBE-SVC-", "2 endpoints, each with probability 1/2"},
+		"ipvs":     {"table ip eastwest-ipvs, map masqueraded-outside", "virtual server 10.96.0.20:30050, 2 endpoints by rr, and 1 that keep", "weight 1, "},
+	} {
+		n := newNode(t, backend)
+		row := nginx(podB, remote)
+		row.Frontends[0].Draining = []netip.AddrPort{netip.MustParseAddrPort("10.244.2.9:80")}
+		n.apply(row)
+		path := n.explain(podA, serviceIP+":30050")
+		for _, want := range wants {
+			if !strings.Contains(path.String(), want) {
+				t.Errorf("%s: no %q in\n%s", backend, want, path)
+			}
+		}
+		if len(path.Targets) != 2 {
+			t.Errorf("%s: targets %v", backend, path.Targets)
+		}
 	}
 }
 
 func TestLinkDown(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, "nftables")
 	n.apply(nginx(podB))
 	f, err := os.Open(filepath.Join(n.dir, "cni-b"))
 	check(t, err)

@@ -18,7 +18,7 @@ type Path struct {
 	From     Source   `json:"from"`
 	To       string   `json:"to"`                // address:port/protocol
 	Service  *Service `json:"service,omitempty"` // the rule that takes the packet, when one does
-	Targets  []Target `json:"targets"`           // where it may end up, each as likely as the others
+	Targets  []Target `json:"targets"`           // where it may end up, each as likely as the others but for its weight
 	Problems []string `json:"problems,omitempty"`
 }
 
@@ -36,23 +36,34 @@ type Source struct {
 	Link    *forward.Link `json:"link,omitempty"` // that it comes in on
 }
 
-// Service is the nftables rule that takes the packet.
+// Service is the rule that takes the packet.
 type Service struct {
-	Label       string `json:"label"`         // namespace/name[:port], from the element's comment
-	Table       string `json:"table"`         // family and name
-	Map         string `json:"map,omitempty"` // whose element matches; empty for the rule about the whole service network
-	Action      string `json:"action"`        // forward, refuse, drop
-	Endpoints   int    `json:"endpoints"`
-	LocalSocket bool   `json:"localSocket,omitempty"` // a socket of this node that is bound to the address goes first
+	Label         string         `json:"label"`           // namespace/name[:port], from the comment of the element or rule
+	Table         string         `json:"table"`           // of nftables, family and name, or of iptables
+	Map           string         `json:"map,omitempty"`   // whose element matches; empty for the rule about the whole service network
+	Chain         string         `json:"chain,omitempty"` // the same, of iptables
+	VirtualServer *VirtualServer `json:"virtualServer,omitempty"`
+	Action        string         `json:"action"` // forward, refuse, drop
+	Endpoints     int            `json:"endpoints"`
+	LocalSocket   bool           `json:"localSocket,omitempty"` // a socket of this node that is bound to the address goes first
 
 	targets []Target
+}
+
+// VirtualServer is the one of IPVS that chooses the endpoint.
+type VirtualServer struct {
+	Address   string `json:"address"` // address:port; an alias where clients are told apart
+	Scheduler string `json:"scheduler"`
+	Leaving   int    `json:"leaving,omitempty"` // destinations of weight 0, which keep their connections and get no other
 }
 
 // Target is a place where the packet may end up: an endpoint of the service, or the destination itself.
 type Target struct {
 	Address     string        `json:"address"` // endpoint address:port
 	Map         string        `json:"map,omitempty"`
-	Route       string        `json:"route,omitempty"` // destination of the route that matches
+	Chain       string        `json:"chain,omitempty"`
+	Weight      int           `json:"weight,omitempty"` // that IPVS gives it
+	Route       string        `json:"route,omitempty"`  // destination of the route that matches
 	Via         string        `json:"via,omitempty"`
 	Device      string        `json:"device,omitempty"`
 	Link        *forward.Link `json:"link,omitempty"` // of a pod on this node
@@ -78,7 +89,11 @@ func (p *Path) String() string {
 		fmt.Fprintf(w, "to\t%s\tno service has this address: not translated\n", p.To)
 	}
 	for _, t := range p.Targets {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", t.title(), t.Address, t)
+		weight := ""
+		if t.Weight > 0 {
+			weight = fmt.Sprintf("weight %d, ", t.Weight)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s%s\n", t.title(), t.Address, weight, t)
 	}
 	for _, problem := range p.Problems {
 		fmt.Fprintf(w, "problem\t%s\n", problem)
@@ -93,10 +108,17 @@ func (s *Service) String() string {
 	if s.Map != "" {
 		where += ", map " + s.Map
 	}
+	if s.Chain != "" {
+		where += ", chain " + s.Chain
+	}
 	text := fmt.Sprintf("%s (%s): ", cmp.Or(s.Label, "no service"), where)
 	switch {
 	case s.Action != "forward":
 		text += s.Action
+	case s.LocalSocket && s.Endpoints == 0:
+		return text + "a socket of this node that is bound to the address"
+	case s.VirtualServer != nil:
+		text += s.VirtualServer.describe(s.Endpoints)
 	case s.Endpoints == 1:
 		text += "1 endpoint"
 	default:
@@ -108,8 +130,20 @@ func (s *Service) String() string {
 	return text
 }
 
+// describe says how the virtual server chooses among so many endpoints.
+func (v VirtualServer) describe(endpoints int) string {
+	text := fmt.Sprintf("virtual server %s, %d endpoints by %s", v.Address, endpoints, v.Scheduler)
+	if endpoints == 1 {
+		text = fmt.Sprintf("virtual server %s, 1 endpoint", v.Address)
+	}
+	if v.Leaving > 0 {
+		text += fmt.Sprintf(", and %d that keep their connections and get no other", v.Leaving)
+	}
+	return text
+}
+
 func (t Target) title() string {
-	if t.Map == "" {
+	if t.Map == "" && t.Chain == "" && t.Weight == 0 {
 		return "route"
 	}
 	return "endpoint"

@@ -3,20 +3,19 @@
 package explain
 
 import (
-	"context"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
 	"eastwest/internal/kernel/nft"
 )
 
-const tableName = "eastwest"
-
-// ruleset is what the rules themselves say, as opposed to the elements of their maps.
+// ruleset is what the rules themselves say of networks, as opposed to single services.
 type ruleset struct {
-	absent   bool           // the table does not exist
 	clusters []netip.Prefix // clients in them count as inside the cluster
+	device   string         // the same of packets that come in through it; * at the end stands for any name that begins so
+	ports    []addresses    // addresses of the node that serve node ports, any of them
 	services []netip.Prefix // of virtual addresses; those that no service has are refused
 }
 
@@ -27,22 +26,45 @@ func familyOf(a netip.Addr) nft.Family {
 	return nft.IPv6
 }
 
-func (e *Explainer) readRuleset(ctx context.Context, family nft.Family) (*ruleset, error) {
-	listing, err := e.rules.List(ctx, family, tableName)
-	if err != nil {
-		return nil, err
-	}
-	return parseRuleset(listing), nil
+// addresses are all that are in one list, which may be empty for all, and in none of another.
+type addresses struct{ in, not []netip.Prefix }
+
+// servesPorts reports whether an address of the node serves node ports.
+func (r *ruleset) servesPorts(a netip.Addr) bool {
+	return slices.ContainsFunc(r.ports, func(p addresses) bool {
+		return (len(p.in) == 0 || contains(p.in, a)) && !contains(p.not, a)
+	})
 }
 
-// parseRuleset takes the networks out of the two rules that name some: `saddr != NETWORKS jump from-outside` and
-// `daddr NETWORKS goto refuse`.
+var daddr = regexp.MustCompile(`daddr (!= )?(\{[^}]*\}|[0-9a-f]\S*)`)
+
+// parsePorts reads a match for addresses of the node.
+func parsePorts(match string) addresses {
+	var out addresses
+	for _, m := range daddr.FindAllStringSubmatch(match, -1) {
+		list := &out.in
+		if m[1] != "" {
+			list = &out.not
+		}
+		*list = append(*list, prefixes(m[2])...)
+	}
+	return out
+}
+
+// parseRuleset takes the networks out of the rules that name some: `saddr != NETWORKS jump from-outside`, where clients are told
+// apart by interface `iifname != "NAME" jump from-outside`, `daddr NETWORKS goto refuse`, and those that lead to node ports.
 func parseRuleset(listing string) *ruleset {
 	r := &ruleset{}
 	for line := range strings.Lines(listing) {
 		line = strings.TrimSpace(line)
 		if text, ok := between(line, " saddr != ", " jump from-outside"); ok {
 			r.clusters = append(r.clusters, prefixes(text)...)
+		}
+		if text, ok := between(line, "iifname != ", " jump from-outside"); ok {
+			r.device = strings.Trim(text, `"`)
+		}
+		if text, ok := strings.CutSuffix(line, "fib daddr type local goto node-ports"); ok {
+			r.ports = append(r.ports, parsePorts(text))
 		}
 		if text, ok := between(line, " daddr ", " goto refuse"); ok {
 			r.services = append(r.services, prefixes(text)...)

@@ -266,7 +266,7 @@ func (a *agent) join() error {
 	if err != nil {
 		return err
 	}
-	a.start("guards of source addresses", a.keepGuards)
+	a.start("rules of pods", a.keepPodRules)
 	a.start("pod network", func(ctx context.Context) error { return a.configureCNI(ctx, network) })
 	return a.startKubelet()
 }

@@ -7,52 +7,61 @@ import (
 	"path/filepath"
 	"time"
 
-	"eastwest/internal/cni/reguard"
-	"eastwest/internal/cni/sourceguard"
+	"eastwest/internal/cni/restore"
 	"eastwest/internal/kernel/nft"
 )
 
-// Times of looking after guards: plugins change them for every pod that comes and goes.
+// Times of looking after what plugins wrote. What concerns nobody's plugins can look as if it did, such as another program's
+// rules in the table nat, so looking has its pause. A DEL that ran during a look is seen by the second look after it.
 const (
-	guardsSettle = time.Second
-	guardsRetry  = 10 * time.Second
+	rulesSettle = 100 * time.Millisecond
+	rulesPause  = time.Second
+	rulesAgain  = 2 * time.Second
+	rulesResync = time.Minute // the old iptables tells nobody of its changes
+	rulesRetry  = 10 * time.Second
 )
 
-// keepGuards brings back what keeps foreign source addresses in pods' cables when another program takes it away.
-func (a *agent) keepGuards(ctx context.Context) error {
-	log := a.Log.With("part", "guards")
-	config := reguard.Config{CacheDirs: []string{filepath.Join(a.StateDir, "cri", "cni"), "/var/lib/cni"}}
+// keepPodRules brings back what CNI plugins wrote for pods when another program takes it away.
+func (a *agent) keepPodRules(ctx context.Context) error {
+	log := a.Log.With("part", "pod rules")
+	keeper := restore.New(restore.Config{CacheDirs: []string{filepath.Join(a.StateDir, "cri", "cni"), "/var/lib/cni"}})
 	look := make(chan struct{}, 1)
 	look <- struct{}{} // they may be gone since the last agent
 	a.running.Go(func() {
 		for told := false; ctx.Err() == nil; told = true {
-			err := nft.New("").Watch(ctx, sourceguard.TableName, func() {
+			err := nft.New("").WatchTables(ctx, keeper.Concerns, func() {
 				select {
 				case look <- struct{}{}:
 				default:
 				}
 			})
 			if ctx.Err() == nil && !told {
-				log.Warn("changes of guards go unnoticed; trying again", "err", err)
+				log.Warn("changes of rules go unnoticed; trying again", "err", err)
 			}
-			sleep(ctx, guardsRetry)
+			sleep(ctx, rulesRetry)
 		}
 	})
-	for {
+	for next := rulesResync; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-look:
+			next = rulesAgain
+		case <-time.After(next):
+			next = rulesResync
 		}
-		if !sleep(ctx, guardsSettle) {
+		if !sleep(ctx, rulesSettle) {
 			return nil
 		}
-		restored, err := reguard.Restore(config)
+		restored, err := keeper.Restore(ctx)
 		for _, o := range restored {
-			log.Info("another program removed what a container may send from: put back", "container", o.ContainerID, "network", o.Network)
+			log.Info("another program removed rules of a pod: put back", "container", o.ContainerID, "network", o.Network)
 		}
 		if err != nil {
-			log.Warn("guards of source addresses may be missing", "err", err)
+			log.Warn("rules of pods may be missing", "err", err)
+		}
+		if !sleep(ctx, rulesPause) {
+			return nil
 		}
 	}
 }

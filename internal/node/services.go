@@ -94,22 +94,16 @@ func newBackend(name string, tables *nft.Conn, config NetworkConfig) (carrier, e
 	if !local.Known() && !config.NoLocal {
 		local.CIDRs = config.ClusterCIDRs
 	}
+	node := dataplane.Node{Local: local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses}
 	switch name {
 	case "", "nftables":
-		return nftables.New(nftables.Config{
-			Kernel: tables, Local: local, ServiceCIDRs: config.ServiceCIDRs,
-			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
-		})
+		return nftables.New(nftables.Config{Node: node, Kernel: tables, Log: config.Log})
 	case "iptables":
-		return iptables.New(iptables.Config{
-			Kernel: ipt.New(config.Netns), Local: local, ServiceCIDRs: config.ServiceCIDRs,
-			NodePortAddresses: config.NodePortAddresses, Log: config.Log, Rules: config.rules(),
-		})
+		return iptables.New(iptables.Config{Node: node, Kernel: ipt.New(config.Netns), Log: config.Log, Rules: config.rules()})
 	case backendIPVS:
 		return ipvs.New(ipvs.Config{
-			Servers: ipvskernel.New(config.Netns), Device: ipvskernel.NewDevice(config.Netns), Rules: tables,
-			Scheduler: config.IPVS.Scheduler, Settings: config.IPVS.Settings, Local: local, ServiceCIDRs: config.ServiceCIDRs,
-			NodePortAddresses: config.NodePortAddresses, Log: config.Log,
+			Node: node, Servers: ipvskernel.New(config.Netns), Device: ipvskernel.NewDevice(config.Netns), Rules: tables,
+			Scheduler: config.IPVS.Scheduler, Settings: config.IPVS.Settings, Log: config.Log,
 		})
 	}
 	return nil, fmt.Errorf("there is no services backend %q: use one of %v", name, Backends())

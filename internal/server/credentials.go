@@ -59,7 +59,7 @@ func (c *credentials) issue(dir string, config Config, frontProxy *pki.Authority
 	proxy, err3 := frontProxy.Ensure(dir, "front-proxy-client", pki.Subject{CommonName: "front-proxy-client"})
 	private, public, err4 := pki.EnsureKey(dir, "sa")
 	c.api = apiserver.Credentials{
-		Serving: serving, ClientCA: c.authorityFiles.Certificate, KubeletClient: kubelet,
+		Serving: serving, ServingCA: c.authorityFiles.Certificate, ClientCA: c.authorityFiles.Certificate, KubeletClient: kubelet,
 		FrontProxyCA: filepath.Join(dir, "front-proxy-ca.crt"), FrontProxyClient: proxy,
 		ServiceAccountKey: private, ServiceAccountPub: public,
 	}

@@ -23,10 +23,11 @@ import (
 
 // Machine is what to boot and run.
 type Machine struct {
-	Cache    string   // folder that keeps Debian's kernel
-	Modules  []string // kernel modules to load before anything runs; others are loaded as the kernel asks for them
-	Programs []string // programs of this machine that the tests run, besides those that every machine has
-	Memory   int      // MiB; 0 is 1024
+	Cache    string            // folder that keeps Debian's kernel
+	Modules  []string          // kernel modules to load before anything runs; others are loaded as the kernel asks for them
+	Programs []string          // programs of this machine that the tests run, besides those that every machine has
+	Files    map[string]string // other files of this machine, by their paths in the other one
+	Memory   int               // MiB; 0 is 1024
 	Jobs     []Job
 	Output   io.Writer // gets what the jobs print while they run
 }

@@ -19,6 +19,7 @@ var (
 	packages = flag.String("packages", "", "run the tests of these packages alone, separated by spaces")
 	pattern  = flag.String("tests", ".", "and of these only the tests whose names match")
 	modules  = flag.String("modules", "", "with these kernel modules loaded, separated by spaces")
+	programs = flag.String("bin", "", "folder of the programs that make build builds; without it no cluster is brought up")
 	cache    = flag.String("cache", "", "folder that keeps Debian's kernel (default: eastwest/qemu in the user's cache folder)")
 )
 
@@ -32,19 +33,44 @@ var suite = []struct {
 	{name: "proxy", packages: []string{"./internal/node"}, tests: "Proxy", modules: []string{"ip_vs"}},
 	{name: "connection tracking", packages: []string{"./internal/kernel/conntrack"}, tests: ".", modules: []string{"nf_conntrack"}},
 	{name: "nftables", packages: []string{"./internal/dataplane/services/nftables", "./internal/dataplane/services/iptables"}, tests: "Conformance", modules: []string{"sctp"}},
+	{name: "elements that expire", packages: []string{"./internal/cni/nftset"}, tests: ".", modules: []string{"nf_tables"}},
 	{name: "VLANs of bridges", packages: []string{"./internal/cni/program"}, tests: "VLAN", modules: []string{"bridge", "veth", "8021q"}},
-	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: ".", modules: []string{"ip_vs", "sctp"}},
+	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: "Conformance|Schedulers|Listings|Emptied|Address|Affinity|HistoriesOnTheKernel", modules: []string{"ip_vs", "sctp"}},
+	{name: "IPVS explained", packages: []string{"./internal/explain"}, tests: "Agree/ipvs/(cluster-ip|no-endpoints|unused|local-socket|source|external-policy)", modules: []string{"ip_vs", "sctp"}},
+	{name: "containers' file systems", packages: []string{"./internal/cri/rootfs"}, tests: "."},
 }
 
 // Tests pass on Debian's kernel.
 func TestDebiansKernel(t *testing.T) {
+	t.Parallel()
 	if *packages != "" {
 		run(t, strings.Fields(*packages), *pattern, strings.Fields(*modules))
 		return
 	}
 	for _, s := range suite {
-		t.Run(s.name, func(t *testing.T) { run(t, s.packages, s.tests, s.modules) })
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			run(t, s.packages, s.tests, s.modules)
+		})
 	}
+}
+
+// A cluster on IPVS serves: the script that make cluster-test skips where the kernel has none.
+func TestClusterOnIPVS(t *testing.T) {
+	if *packages != "" || *programs == "" {
+		t.Skip("other packages are asked for, or -bin is not given")
+	}
+	t.Parallel()
+	job := build(t, "./test/cluster")
+	job.Args = []string{"-test.v", "-test.run=TestScripts", "-bin", "/programs", "-script", "95-ipvs", "-kubeconfig", "none"}
+	m := qemu.Machine{
+		Cache: cacheFolder(t), Modules: []string{"ip_vs"}, Memory: 4096, Files: map[string]string{},
+		Programs: []string{"runc", "conmon", "cat", "grep", "sleep", "mount", "umount"}, Jobs: []qemu.Job{job},
+	}
+	for _, name := range []string{"eastwest", "eastwest-server", "eastwest-node", "eastwest-cni", "eastwest-tool"} {
+		m.Files["/programs/"+name] = filepath.Join(*programs, name)
+	}
+	boot(t, m)
 }
 
 // A test that fails in the machine is seen to fail.
@@ -69,6 +95,11 @@ func run(t *testing.T, packages []string, tests string, modules []string) {
 		job.Args = []string{"-test.v", "-test.run=" + tests, "-test.timeout=20m"}
 		m.Jobs = append(m.Jobs, job)
 	}
+	boot(t, m)
+}
+
+func boot(t *testing.T, m qemu.Machine) {
+	t.Helper()
 	var said bytes.Buffer
 	if m.Output = &said; testing.Verbose() {
 		m.Output = os.Stdout

@@ -24,19 +24,27 @@ var kept = []string{"kernel/fs/overlayfs", "kernel/drivers/net"}
 // build makes the file system of the machine and returns its archive.
 func (m Machine) build(ctx context.Context, dir string, k kernel) (string, error) {
 	root := filepath.Join(dir, "root")
-	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "root", "var/tmp", "usr/bin", "usr/sbin", "usr/lib", "usr/lib64"} {
+	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "root", "mnt", "var/tmp", "var/lib", "var/log", "etc", "opt", "usr/sbin", "usr/lib", "usr/lib64"} {
 		if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil {
 			return "", fmt.Errorf("make the machine's folders: %w", err)
 		}
 	}
-	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
-		if err := os.Symlink("usr/"+name, filepath.Join(root, name)); err != nil {
+	for name, to := range map[string]string{"bin": "usr/sbin", "sbin": "usr/sbin", "usr/bin": "sbin", "lib": "usr/lib", "lib64": "usr/lib64"} {
+		if err := os.Symlink(to, filepath.Join(root, name)); err != nil {
 			return "", fmt.Errorf("make the machine's folders: %w", err)
 		}
 	}
 	for _, program := range append(append([]string{}, always...), m.Programs...) {
 		if err := addProgram(ctx, root, program); err != nil {
 			return "", fmt.Errorf("copy %s into the machine: %w", program, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.0.1 localhost\n::1 localhost\n"), 0o644); err != nil {
+		return "", fmt.Errorf("write the machine's names: %w", err)
+	}
+	for to, from := range m.Files {
+		if err := copyFile(from, filepath.Join(root, to)); err != nil {
+			return "", fmt.Errorf("copy %s into the machine: %w", from, err)
 		}
 	}
 	if err := addModules(root, k); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"eastwest/internal/explain"
 	"eastwest/internal/kernel/forward"
+	"eastwest/internal/kernel/iptables"
+	"eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/nft"
 )
 
@@ -43,7 +45,9 @@ func newExplain(s Streams) *cobra.Command {
 			return err
 		}
 		defer kernel.Close()
-		path, err := explain.New(kernel, nft.New(netns)).Explain(cmd.Context(), question)
+		servers := ipvs.New(netns)
+		defer servers.Close()
+		path, err := explain.New(kernel, explain.Sources{Rules: nft.New(netns), Servers: servers, Chains: iptables.New(netns)}).Explain(cmd.Context(), question)
 		if err != nil {
 			return err
 		}

@@ -14,23 +14,17 @@ import (
 // Disconnect removes a container's interface with the host's end of it. What is not there is no error, nor is a
 // namespace that is gone. An interface that another implementation made is found by its name in the namespace.
 func Disconnect(host *link.Handle, o plugin.Owner, sandbox string) error {
-	for n := range nameAttempts {
-		l, err := host.LinkByName(HostName(o.ContainerID, o.IfName, n))
-		if link.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("look up host side of %s: %w", o.IfName, err)
-		}
-		if !ours(l, o) {
-			continue
-		}
-		if err := host.LinkDel(l); err != nil && !link.IsNotFound(err) {
-			return fmt.Errorf("delete %s: %w", l.Attrs().Name, err)
-		}
-		return nil
+	l, err := Find(host, o)
+	if err != nil {
+		return err
 	}
-	return DeleteInside(sandbox, o.IfName)
+	if l == nil {
+		return DeleteInside(sandbox, o.IfName)
+	}
+	if err := host.LinkDel(l); err != nil && !link.IsNotFound(err) {
+		return fmt.Errorf("delete %s: %w", l.Attrs().Name, err)
+	}
+	return nil
 }
 
 // DeleteInside deletes an interface from within the container's namespace. What is not there is no error.
@@ -39,7 +33,7 @@ func DeleteInside(sandbox, ifName string) error {
 		return nil
 	}
 	container, err := link.OpenAt(sandbox)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errNotNamespace) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, link.ErrNotNamespace) {
 		return nil
 	}
 	if err != nil {

@@ -6,14 +6,9 @@ import (
 	"errors"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"eastwest/internal/cni/plugin"
 	"eastwest/internal/kernel/link"
 )
-
-// errNotNamespace is what entering a file gives that is no namespace, such as a pin whose mount is gone.
-var errNotNamespace error = unix.EINVAL
 
 // Namespace is a container's network namespace with a handle in it. The caller closes it.
 type Namespace struct {
@@ -30,8 +25,8 @@ func OpenNamespace(path string) (*Namespace, error) {
 	h, err := link.OpenIn(f)
 	if err != nil {
 		_ = f.Close()
-		if errors.Is(err, errNotNamespace) {
-			err = errors.New("not a network namespace")
+		if errors.Is(err, link.ErrNotNamespace) {
+			err = link.ErrNotNamespace
 		}
 		return nil, plugin.NetNSError(path, err)
 	}

@@ -151,3 +151,20 @@ func ours(l netlink.Link, o plugin.Owner) bool {
 	alias := l.Attrs().Alias
 	return l.Type() == "veth" && (alias == "" || alias == Alias(o))
 }
+
+// Find returns the host's end of an owner's pair, by name and alias; nil if there is none.
+func Find(host *link.Handle, o plugin.Owner) (netlink.Link, error) {
+	for n := range nameAttempts {
+		l, err := host.LinkByName(HostName(o.ContainerID, o.IfName, n))
+		if link.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look up host side of %s: %w", o.IfName, err)
+		}
+		if ours(l, o) {
+			return l, nil
+		}
+	}
+	return nil, nil
+}

@@ -70,6 +70,32 @@ func guardMAC(port string, mac net.HardwareAddr, o plugin.Owner) error {
 	})
 }
 
+// guardsMAC reports whether what guardMAC made is there, whole.
+func guardsMAC(o plugin.Owner) (bool, error) {
+	id := spoofID(o)
+	c, err := nftables.New()
+	if err != nil {
+		return false, fmt.Errorf("open nftables: %w", err)
+	}
+	t := &nftables.Table{Name: spoofTable, Family: nftables.TableFamilyBridge}
+	for chain, want := range map[string]int{spoofBase: 1, spoofPrefix + id: 1, spoofPrefix + id + "-mac": 2} {
+		rules, err := c.GetRules(t, &nftables.Chain{Name: chain, Table: t})
+		if err != nil {
+			return false, fmt.Errorf("list rules of bridges: %w", err)
+		}
+		have := 0
+		for _, r := range rules {
+			if comment, _ := userdata.GetString(r.UserData, userdata.TypeComment); strings.TrimRight(comment, "\x00") == spoofComment+id {
+				have++
+			}
+		}
+		if have < want {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 func padded(ifName string) []byte {
 	b := make([]byte, unix.IFNAMSIZ)
 	copy(b, ifName)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
@@ -65,16 +66,20 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
+	// The kernel takes its time for the devices and for rules, and does both at once. The guard stays as long as the port.
+	var rules sync.WaitGroup
+	var unmasked error
+	if c.IPMasq {
+		rules.Go(func() { unmasked = masquerade.Delete(ctx, c.IPMasqBackend, owner) })
+	}
 	host, err := link.Open()
 	if err == nil {
 		err = attach.Disconnect(host, owner, args.Netns)
 		host.Close()
 	}
 	err = errors.Join(err, unguard(c, owner))
-	if c.IPMasq {
-		err = errors.Join(err, masquerade.Delete(ctx, c.IPMasqBackend, owner))
-	}
-	return errors.Join(err, p.ipam.Del(ctx, c.IPAM.Type, args))
+	rules.Wait()
+	return errors.Join(err, unmasked, p.ipam.Del(ctx, c.IPAM.Type, args))
 }
 
 // GC removes the devices, masquerading and addresses of attachments that are not valid any more.

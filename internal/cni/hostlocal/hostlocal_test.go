@@ -5,6 +5,7 @@ package hostlocal_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -220,6 +221,26 @@ func TestFilesOfTheReferencePlugin(t *testing.T) {
 		t.Error("a container that another plugin gave an address got a second one")
 	}
 	add(t, c, "new")
+}
+
+// Leases that people wrote, or other programs, may begin and end with whitespace.
+func TestLeasesWithWhitespace(t *testing.T) {
+	dir := t.TempDir()
+	lease := filepath.Join(dir, "net", "10.1.2.2")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(lease), 0o755), os.WriteFile(lease, []byte("  held\r\neth0\n\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	c := conf(dir, `"subnet": "10.1.2.0/24"`)
+	if err := hostlocal.New().Check(context.Background(), call(c, "held")); err != nil {
+		t.Errorf("CHECK: %v", err)
+	}
+	if got := add(t, c, "new")[0]; got != "10.1.2.3/24 via 10.1.2.1" {
+		t.Errorf("another container got %s", got)
+	}
+	del(t, c, "held")
+	if _, err := os.Stat(lease); !os.IsNotExist(err) {
+		t.Errorf("the address is still held: %v", err)
+	}
 }
 
 func TestGC(t *testing.T) {

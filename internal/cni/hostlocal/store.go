@@ -75,10 +75,31 @@ func (s *store) reserve(a netip.Addr, o owner, part int) (bool, error) {
 		return false, fmt.Errorf("write lease of %s: %w", a, err)
 	}
 	last := filepath.Join(s.dir, lastReservedPrefix+strconv.Itoa(part))
-	if err := os.WriteFile(last, []byte(a.String()), 0o600); err != nil {
+	if err := overwrite(last, a.String()); err != nil {
 		return false, errors.Join(fmt.Errorf("write last reserved address: %w", err), s.remove(a))
 	}
-	return true, s.index(o, a)
+	if err := s.index(o, a); err != nil {
+		return false, errors.Join(err, s.remove(a))
+	}
+	return true, nil
+}
+
+// overwrite changes a file in place. To empty a file first has some file systems write it to disk at once (ext4's
+// auto_da_alloc); what a crash in between leaves is an address, or nothing that is read as one.
+func overwrite(name, text string) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil || info.Size() == int64(len(text)) {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
 }
 
 // held reports whether an address has an owner. A lease without one is what a crash of another implementation left:

@@ -80,7 +80,7 @@ func (t *Table) EnsureChain(chain string) {
 	}
 }
 
-// Fill makes a chain, or empties it, and gives it rules.
+// Fill makes a chain, or empties it, and gives it rules. It is not for chains that were dropped: chains are made first.
 func (t *Table) Fill(chain string, rules ...string) {
 	t.made = append(t.made, chain)
 	t.chains[chain] = nil
@@ -114,11 +114,8 @@ func (t *Table) Delete(chain, rule string) {
 	}
 }
 
-// Drop removes a chain with all rules that lead to it, and reports whether there was one.
-func (t *Table) Drop(chain string) bool {
-	if _, found := t.chains[chain]; !found {
-		return false
-	}
+// Detach removes all rules that lead to a chain.
+func (t *Table) Detach(chain string) {
 	for from, rules := range t.chains {
 		for _, rule := range slices.Clone(rules) {
 			if Target(rule) == chain {
@@ -126,14 +123,25 @@ func (t *Table) Drop(chain string) bool {
 			}
 		}
 	}
+}
+
+// Drop removes a chain with all rules that lead to it, and reports whether there was one.
+func (t *Table) Drop(chain string) bool {
+	if _, found := t.chains[chain]; !found {
+		return false
+	}
+	t.Detach(chain)
 	t.edits = append(t.edits, "-F "+chain, "-X "+chain)
 	delete(t.chains, chain)
 	return true
 }
 
+// Changed reports whether anything was asked for that is not there.
+func (t *Table) Changed() bool { return len(t.made)+len(t.edits) > 0 }
+
 // Commit makes the changes, all or none.
 func (t *Table) Commit(ctx context.Context) error {
-	if len(t.made)+len(t.edits) == 0 {
+	if !t.Changed() {
 		return nil
 	}
 	var b strings.Builder

@@ -108,19 +108,19 @@ func (*Plugin) Del(_ context.Context, args *skel.CmdArgs) error {
 	if args.Netns == "" {
 		return nil
 	}
-	if _, err := os.Stat(args.Netns); errors.Is(err, os.ErrNotExist) {
+	container, err := link.OpenAt(args.Netns)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, link.ErrNotNamespace) {
 		return nil
 	}
-	ns, err := attach.OpenNamespace(args.Netns)
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
-	lo, err := ns.Link.LinkByName(device)
+	defer container.Close()
+	lo, err := container.LinkByName(device)
 	if err != nil {
 		return fmt.Errorf("look up %s: %w", device, err)
 	}
-	if err := ns.Link.LinkSetDown(lo); err != nil {
+	if err := container.LinkSetDown(lo); err != nil {
 		return fmt.Errorf("set %s down: %w", device, err)
 	}
 	return nil

@@ -17,8 +17,10 @@ import (
 	"eastwest/internal/cni/nftset"
 )
 
+// TableName is the name of the table.
+const TableName = "eastwest_masquerade"
+
 const (
-	tableName = "eastwest_masquerade"
 	chainName = "postrouting"
 	setPrefix = "from_"
 
@@ -57,12 +59,12 @@ func (s subnet) set() nftset.Set {
 }
 
 func setOf(name string) nftset.Set {
-	return nftset.Set{Family: unix.NFPROTO_INET, Table: tableName, Name: name}
+	return nftset.Set{Family: unix.NFPROTO_INET, Table: TableName, Name: name}
 }
 
 // setNames lists the sets of containers; none if there is no table.
 func setNames() ([]string, error) {
-	names, err := nftset.Names(unix.NFPROTO_INET, tableName)
+	names, err := nftset.Names(unix.NFPROTO_INET, TableName)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +77,7 @@ func ensure(s subnet) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	table := &nftables.Table{Name: TableName, Family: nftables.TableFamilyINet}
 	names, err := setNames()
 	if err != nil || slices.Contains(names, s.set().Name) {
 		return err
@@ -96,7 +98,7 @@ func ensure(s subnet) error {
 		nftrule.Masquerade(),
 	)})
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("make nftables set %s in table %s: %w", set.Name, tableName, err)
+		return fmt.Errorf("make nftables set %s in table %s: %w", set.Name, TableName, err)
 	}
 	return nil
 }

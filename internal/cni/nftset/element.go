@@ -21,7 +21,12 @@ func elements(list []Element, values bool) func(*netlink.AttributeEncoder) error
 	return func(ae *netlink.AttributeEncoder) error {
 		for _, e := range list {
 			ae.Nested(unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) error {
+				ae.ByteOrder = binary.BigEndian
 				ae.Nested(unix.NFTA_SET_ELEM_KEY, value(e.Key))
+				if values && e.expires > 0 {
+					ae.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, e.expires)
+					ae.Uint64(unix.NFTA_SET_ELEM_EXPIRATION, e.expires)
+				}
 				if values && e.Value != nil {
 					ae.Nested(unix.NFTA_SET_ELEM_DATA, value(e.Value))
 				}
@@ -107,6 +112,8 @@ func decodeElement(ad *netlink.AttributeDecoder) Element {
 			ad.Nested(inner(&e.Key))
 		case unix.NFTA_SET_ELEM_DATA:
 			ad.Nested(inner(&e.Value))
+		case unix.NFTA_SET_ELEM_EXPIRATION:
+			e.expires = max(1, binary.BigEndian.Uint64(ad.Bytes()))
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.Comment = decodeComment(ad.Bytes())
 		}

@@ -11,9 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Info is what there is to know of a set but its elements.
+type Info struct {
+	Name    string
+	Expires bool // its elements can expire
+}
+
 // Names lists the sets and maps of a table in the calling thread's network namespace; a table that does not exist has
 // none.
 func Names(family byte, table string) ([]string, error) {
+	all, err := Infos(family, table)
+	var names []string
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return names, err
+}
+
+// Infos is Names with more than the names.
+func Infos(family byte, table string) ([]Info, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("list sets of %s: %w", table, err)
@@ -35,28 +51,31 @@ func Names(family byte, table string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list sets of %s: %w", table, err)
 	}
-	var names []string
+	var all []Info
 	for _, reply := range replies {
-		name, err := setName(reply.Data)
+		info, err := infoOf(reply.Data)
 		if err != nil {
 			return nil, fmt.Errorf("list sets of %s: %w", table, err)
 		}
-		names = append(names, name)
+		all = append(all, info)
 	}
-	return names, nil
+	return all, nil
 }
 
-func setName(data []byte) (string, error) {
+func infoOf(data []byte) (Info, error) {
 	ad, err := netlink.NewAttributeDecoder(data[min(nfHeader, len(data)):])
 	if err != nil {
-		return "", err
+		return Info{}, err
 	}
 	ad.ByteOrder = binary.BigEndian
-	var name string
+	var info Info
 	for ad.Next() {
-		if ad.Type() == unix.NFTA_SET_NAME {
-			name = ad.String()
+		switch ad.Type() {
+		case unix.NFTA_SET_NAME:
+			info.Name = ad.String()
+		case unix.NFTA_SET_FLAGS:
+			info.Expires = ad.Uint32()&unix.NFT_SET_TIMEOUT != 0
 		}
 	}
-	return name, ad.Err()
+	return info, ad.Err()
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -29,13 +30,15 @@ type Element struct {
 	Key     []byte
 	Value   []byte // nil in a set
 	Comment string // at most 250 bytes
+	// expires is how much longer it is there, in milliseconds; 0 is for good.
+	expires uint64
 }
 
 // batchLimit bounds the bytes of elements of one message: attributes hold at most 64 KB.
 const batchLimit = 32 << 10
 
 // Get looks a key up in the calling thread's network namespace; false means that the key, the set or the table does
-// not exist.
+// not exist. What expires counts as gone.
 func Get(s Set, key []byte) (Element, bool, error) {
 	found, err := get(s, netlink.Request, elements([]Element{{Key: key}}, false))
 	if errors.Is(err, unix.ENOENT) || (err == nil && len(found) == 0) {
@@ -44,12 +47,13 @@ func Get(s Set, key []byte) (Element, bool, error) {
 	if err != nil {
 		return Element{}, false, fmt.Errorf("get element of %s: %w", s.Name, err)
 	}
-	return found[0], true, nil
+	return found[0], found[0].expires == 0, nil
 }
 
 // List returns every element of a set; a set that does not exist is empty.
 func List(s Set) ([]Element, error) {
 	found, err := get(s, netlink.Request|netlink.Dump, nil)
+	found = slices.DeleteFunc(found, func(e Element) bool { return e.expires > 0 })
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}

@@ -28,5 +28,12 @@ type Plugin interface {
 	Status(ctx context.Context, args *skel.CmdArgs) error
 }
 
+// Restorer is a plugin that writes rules which another program may remove.
+type Restorer interface {
+	// Restore puts back what is missing of an attachment's rules, and reports whether anything was. args are those of ADD, with
+	// the attachment's whole result as prevResult.
+	Restore(ctx context.Context, args *skel.CmdArgs) (missing bool, err error)
+}
+
 // Table names the plugins of a program.
 type Table map[string]Plugin

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -26,12 +27,25 @@ func (t Table) Main(ctx context.Context, name, about string, stdout, stderr io.W
 		return 2
 	}
 	if err := skel.PluginMainFuncsWithError(verbs(ctx, name, p), version.All, about); err != nil {
-		if err := err.Print(); err != nil {
+		if err := describeCall(name, err).Print(); err != nil {
 			fmt.Fprintf(stderr, "write the error to stdout: %v\n", err)
 		}
 		return 1
 	}
 	return 0
+}
+
+// describeCall puts the plugin and the container in front of what skel refuses before a plugin sees it, such as an unknown
+// version.
+func describeCall(name string, err *types.Error) *types.Error {
+	verb := os.Getenv("CNI_COMMAND")
+	if verb == "" || strings.HasPrefix(err.Msg, name+" "+verb) {
+		return err
+	}
+	args := &skel.CmdArgs{ContainerID: os.Getenv("CNI_CONTAINERID"), IfName: os.Getenv("CNI_IFNAME")}
+	described := err
+	errors.As(Describe(name, verb, args, err), &described)
+	return described
 }
 
 func verbs(ctx context.Context, name string, p Plugin) skel.CNIFuncs {

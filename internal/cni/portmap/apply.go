@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +31,10 @@ func apply(ctx context.Context, t table, all []entry, bridged []netip.Prefix, ow
 		}
 	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
+		err = nftset.Locked(func() error { return replace(all, owner) })
+	}
+	if errors.Is(err, unix.EEXIST) { // of a DEL a moment ago
+		time.Sleep(2 * nftset.Expiry)
 		err = nftset.Locked(func() error { return replace(all, owner) })
 	}
 	return err
@@ -83,35 +88,40 @@ func check(all []entry, owner string) error {
 // remove deletes what an owner has for the given mappings. The container's addresses need not be known: they stand in
 // the maps. It reports whether there was anything.
 func remove(c *config, owner string) (bool, error) {
-	found := false
-	err := nftset.Locked(func() error {
-		var b nftset.Batch
+	t := c.table()
+	sets, err := nftset.Infos(unix.NFPROTO_INET, t.name)
+	if err != nil || len(sets) == 0 {
+		return false, err
+	}
+	var all []nftset.In
+	err = nftset.Locked(func() error {
 		for _, v4 := range []bool{true, false} {
-			if err := collect(&b, c, v4, owner); err != nil {
+			some, err := collect(c, v4, near(sets, v4), owner)
+			if err != nil {
 				return err
 			}
+			all = append(all, some...)
 		}
-		found = !b.Empty()
-		return b.Commit()
+		return nftset.Expire(sets, all)
 	})
-	return found, err
+	if err == nil {
+		err = nftset.Expired(all)
+	}
+	return len(all) > 0, err
 }
 
-func collect(b *nftset.Batch, c *config, v4 bool, owner string) error {
+// collect returns what an owner has for the mappings of one family.
+func collect(c *config, v4 bool, near []string, owner string) ([]nftset.In, error) {
 	var all []entry
 	family := netip.IPv6Unspecified()
 	if v4 {
 		family = netip.IPv4Unspecified()
 	}
-	near, err := c.table().nearSets(family)
-	if err != nil {
-		return err
-	}
 	for _, m := range c.of(family) {
 		set, key := c.table().hostKey(m, v4)
 		have, found, err := nftset.Get(set, key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if found && have.Comment == owner {
 			all = append(all, entry{set: set, element: have})
@@ -122,16 +132,17 @@ func collect(b *nftset.Batch, c *config, v4 bool, owner string) error {
 			}
 		}
 	}
+	var out []nftset.In
 	for _, e := range distinct(all) {
 		have, found, err := nftset.Get(e.set, e.element.Key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if found && have.Comment == owner {
-			b.Delete(e.set, e.element)
+			out = append(out, nftset.In{Set: e.set, Element: have})
 		}
 	}
-	return nil
+	return out, nil
 }
 
 // containerOf reads the address in front of the port in a map's value.

@@ -40,26 +40,30 @@ const (
 func applyChains(ctx context.Context, c *config, o plugin.Owner, addr netip.Prefix) error {
 	return iptrule.Edit(ctx, iptrule.FamilyOf(addr.Addr().AsSlice()), natTable, func(t *iptrule.Table) error {
 		chain := iptrule.ChainName(podPrefix, o)
-		rules := podRules(c, addr)
 		if len(c.conditions(addr.Addr())) == 0 {
 			if err := refuseTaken(t, chain, c, addr.Addr()); err != nil {
 				return err
 			}
 		}
-		t.Drop(chain)
-		if c.snat() && c.ExternalSetMarkChain == nil {
-			ensureMarking(t, c.markBit())
-		}
-		t.EnsureChain(dnatChain)
-		for _, from := range []string{"PREROUTING", "OUTPUT"} {
-			t.Append(from, "-m addrtype --dst-type LOCAL -j "+dnatChain)
-		}
-		t.Fill(chain, rules...)
+		t.Detach(chain) // of an ADD that was killed, or to restore
+		ensureShared(t, c)
+		t.Fill(chain, podRules(c, addr)...)
 		for _, entry := range entryRules(c, o, addr.Addr()) {
 			t.Append(dnatChain, entry+" -j "+chain)
 		}
 		return nil
 	})
+}
+
+// ensureShared makes what containers have in common.
+func ensureShared(t *iptrule.Table, c *config) {
+	if c.snat() && c.ExternalSetMarkChain == nil {
+		ensureMarking(t, c.markBit())
+	}
+	t.EnsureChain(dnatChain)
+	for _, from := range []string{"PREROUTING", "OUTPUT"} {
+		t.Append(from, "-m addrtype --dst-type LOCAL -j "+dnatChain)
+	}
 }
 
 func ensureMarking(t *iptrule.Table, bit int) {
@@ -151,6 +155,9 @@ func checkChains(ctx context.Context, c *config, o plugin.Owner, addr netip.Pref
 	t, err := iptrule.Read(ctx, iptrule.FamilyOf(addr.Addr().AsSlice()), natTable)
 	if err != nil {
 		return err
+	}
+	if ensureShared(t, c); t.Changed() {
+		return fmt.Errorf("chain %s of iptables table %s, or what leads to it, is not whole", dnatChain, natTable)
 	}
 	for _, rule := range podRules(c, addr) {
 		if !t.Has(chain, rule) {

@@ -28,7 +28,7 @@ func (c *config) conditions(addr netip.Addr) []string {
 
 // table is the nftables table that holds a configuration's mappings.
 func (c *config) table() table {
-	t := table{name: tableName, conditions: [2][]string{c.ConditionsV4, c.ConditionsV6}}
+	t := table{name: TableName, conditions: [2][]string{c.ConditionsV4, c.ConditionsV6}}
 	if t.conditional() {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%q", t.conditions))
 		t.name += "_" + hex.EncodeToString(sum[:4])
@@ -71,7 +71,7 @@ func tables() ([]table, error) {
 	}
 	var out []table
 	for _, t := range all {
-		if t.Name == tableName || strings.HasPrefix(t.Name, tableName+"_") {
+		if t.Name == TableName || strings.HasPrefix(t.Name, TableName+"_") {
 			out = append(out, table{name: t.Name})
 		}
 	}

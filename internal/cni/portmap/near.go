@@ -9,13 +9,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-
 	"eastwest/internal/cni/nftrule"
 	"eastwest/internal/cni/nftset"
 	"eastwest/internal/cni/plugin"
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 )
 
 // Containers of one bridge answer each other directly, past this host. A connection from one to a host port of another
@@ -38,19 +36,22 @@ func nearEntries(c *config, addr netip.Prefix, o plugin.Owner) []entry {
 	return []entry{{set: c.table().near(addr.Masked()), element: element}}
 }
 
-// nearSets are the sets of subnets of an address's family that there are.
-func (t table) nearSets(family netip.Addr) ([]string, error) {
-	names, err := nftset.Names(unix.NFPROTO_INET, t.name)
-	return slices.DeleteFunc(names, func(n string) bool {
-		return !strings.HasPrefix(n, nearPrefix) || strings.Contains(n, ".") != family.Is4()
-	}), err
+// near are the names of those sets that are of subnets of a family.
+func near(sets []nftset.Info, v4 bool) []string {
+	var out []string
+	for _, s := range sets {
+		if strings.HasPrefix(s.Name, nearPrefix) && strings.Contains(s.Name, ".") == v4 {
+			out = append(out, s.Name)
+		}
+	}
+	return out
 }
 
 // ensureNear makes the sets of bridged containers' subnets, with their rules, where they are missing. The caller holds
 // the lock, and the table is there.
 func (t table) ensureNear(bridged []netip.Prefix) error {
 	for _, a := range bridged {
-		names, err := t.nearSets(a.Addr())
+		names, err := t.setNames()
 		if err != nil {
 			return err
 		}

@@ -89,11 +89,7 @@ func (c *config) prepare(addrs []netip.Prefix) ([]netip.Prefix, error) {
 // mapTo maps the ports to a container's addresses, or none of them.
 func (c *config) mapTo(ctx context.Context, addrs, bridged []netip.Prefix, o plugin.Owner) error {
 	if c.backend == backendNFTables {
-		all := desired(c, addrs, o)
-		for _, a := range bridged {
-			all = append(all, nearEntries(c, a, o)...)
-		}
-		return apply(ctx, c.table(), all, bridged, o.String())
+		return apply(ctx, c.table(), desired(c, addrs, bridged, o), bridged, o.String())
 	}
 	for i, a := range addrs {
 		if err := applyChains(ctx, c, o, a); err != nil {
@@ -116,10 +112,14 @@ func (c *config) unmap(ctx context.Context, o plugin.Owner) error {
 	return errors.Join(err, removeChains(ctx, o))
 }
 
-func desired(c *config, addrs []netip.Prefix, o plugin.Owner) []entry {
+// desired is what nftables holds of a container, of whose addresses some are reached over a bridge.
+func desired(c *config, addrs, bridged []netip.Prefix, o plugin.Owner) []entry {
 	var all []entry
 	for _, a := range addrs {
 		all = append(all, entries(c, a.Addr(), o.String())...)
+	}
+	for _, a := range bridged {
+		all = append(all, nearEntries(c, a, o)...)
 	}
 	return all
 }
@@ -136,7 +136,7 @@ func (*Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 	}
 	addrs, owner := containerAddrs(prev, args.IfName), ownerOf(c, args)
 	if c.backend == backendNFTables {
-		return check(desired(c, addrs, owner), owner.String())
+		return check(desired(c, addrs, nil, owner), owner.String())
 	}
 	for _, a := range addrs {
 		err = errors.Join(err, checkChains(ctx, c, owner, a))

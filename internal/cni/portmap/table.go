@@ -42,7 +42,8 @@ type table struct {
 	conditions [2][]string // of IPv4 and IPv6
 }
 
-const tableName = "eastwest_hostport"
+// TableName is the name of the table; those of networks with conditions have more behind it.
+const TableName = "eastwest_hostport"
 
 const (
 	priorityDNAT = -95
@@ -147,6 +148,7 @@ func (b *builder) dataMap(name string, key, data nftables.SetDatatype) *nftables
 
 func (b *builder) add(s *nftables.Set) *nftables.Set {
 	s.Table, s.KeyByteOrder = b.table, binaryutil.BigEndian
+	s.HasTimeout = true // elements stay, but go sooner when they can expire
 	if err := b.conn.AddSet(s, nil); err != nil && b.err == nil {
 		b.err = err
 	}

@@ -44,16 +44,20 @@ func TestKilledPluginsLeaveNothing(t *testing.T) {
 	const result = `"prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.244.1.2/24", "interface": 0}]}`
 	ports := result + `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}, {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]}`
 	for name, keys := range map[string]string{
-		"ptp":      `"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
-		"bridge":   `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
-		"portmap":  ports,
-		"firewall": `"backend": "iptables", ` + result,
+		"ptp":                   `"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
+		"bridge":                `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
+		"macvlan":               `"master": "lan", "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}]]}`,
+		"portmap":               ports,
+		"portmap with iptables": `"backend": "iptables", ` + ports,
+		"firewall":              `"backend": "iptables", ` + result,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "firewall" {
+			if strings.Contains(keys, "iptables") {
 				needIPTables(t)
 			}
+			name, _, _ := strings.Cut(name, " ")
 			node := cnitest.NewNode(t)
+			node.Run("ip", "link", "add", "lan", "type", "bridge") // for macvlan
 			dir := filepath.Join(t.TempDir(), "leases")
 			if strings.Contains(keys, "%q") {
 				keys = fmt.Sprintf(keys, dir)
@@ -73,14 +77,16 @@ func TestKilledPluginsLeaveNothing(t *testing.T) {
 				if out, err := callPlugin(t, node, name, pod.NetNS, verb, conf, 0); err != nil {
 					t.Fatalf("%s after a kill at step %d: %v\n%s", verb, n, err, out)
 				}
-				if links := node.Run("ip", "-o", "link", "show", "type", "veth"); links != "" && !strings.Contains(links, "alias") {
-					// Killed before the pair had its alias: nobody's to GC, which leaves it to its namespace's end, but DEL's.
+				links := node.Run("ip", "-o", "link", "show", "type", "veth")
+				inside := cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "macvlan")
+				if links != "" && !strings.Contains(links, "alias") || inside != "" {
+					// Killed before the pair had its alias, or inside: nobody's to GC, which leaves it to its namespace's end, but DEL's.
 					_, _ = callPlugin(t, node, name, pod.NetNS, "DEL", conf, 0)
 				}
 				left := node.Run("ip", "-o", "link", "show", "type", "veth") + cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "veth") +
-					strings.Join(leases(t, dir), " ")
+					cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "macvlan") + strings.Join(leases(t, dir), " ")
 				rules := node.Run("nft", "list", "ruleset")
-				if left != "" || strings.Contains(rules, "killed") || strings.Contains(rules, "8080") {
+				if left != "" || strings.Contains(rules, "killed") || strings.Contains(rules, "8080") || strings.Contains(rules, "CNI-DN-") {
 					t.Fatalf("after a kill at step %d and %s there is still: %s\n%s", n, verb, left, rules)
 				}
 			}

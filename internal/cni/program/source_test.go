@@ -16,7 +16,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 
 	"eastwest/internal/cni/cnitest"
-	"eastwest/internal/cni/reguard"
+	"eastwest/internal/cni/restore"
 	"eastwest/internal/cni/sweep"
 	"eastwest/internal/kernel/netns"
 )
@@ -169,9 +169,10 @@ func TestGuardsComeBack(t *testing.T) {
 				node.Add(list, p)
 			}
 			cnitest.RunIn(t, gone.NetNS, "ip", "link", "del", "eth0") // and nobody tells the runtime
+			keeper := restore.New(restore.Config{CacheDirs: []string{node.Cache, filepath.Join(node.Cache, "none")}, NetNS: node.NS})
 			restore := func() string {
 				t.Helper()
-				owners, err := reguard.Restore(reguard.Config{CacheDirs: []string{node.Cache, filepath.Join(node.Cache, "none")}, NetNS: node.NS})
+				owners, err := keeper.Restore(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -77,7 +77,7 @@ func ensureBridgeTable() error {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	t := c.AddTable(&nftables.Table{Name: TableName, Family: nftables.TableFamilyBridge})
-	ports := &nftables.Set{Table: t, Name: setPorts, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
+	ports := &nftables.Set{Table: t, Name: setPorts, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian, HasTimeout: true}
 	v4, v6 := sourceSet(t, setV4, nftables.TypeIPAddr), sourceSet(t, setV6, nftables.TypeIP6Addr)
 	for _, s := range []*nftables.Set{ports, v4, v6} {
 		if err := c.AddSet(s, nil); err != nil {
@@ -99,7 +99,7 @@ func ensureBridgeTable() error {
 
 func sourceSet(t *nftables.Table, name string, address nftables.SetDatatype) *nftables.Set {
 	key := nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr, address)
-	return &nftables.Set{Table: t, Name: name, KeyType: key, Concatenation: true, KeyByteOrder: binaryutil.BigEndian}
+	return &nftables.Set{Table: t, Name: name, KeyType: key, Concatenation: true, KeyByteOrder: binaryutil.BigEndian, HasTimeout: true}
 }
 
 func bridgeRules(ports, v4, v6 *nftables.Set) [][]expr.Any {

@@ -108,7 +108,7 @@ func ensureRouted(set nftset.Set) error {
 	t := c.AddTable(&nftables.Table{Name: TableName, Family: nftables.TableFamily(set.Family)})
 	from := &nftables.Set{
 		Table: t, Name: set.Name, KeyType: nftables.MustConcatSetType(nftables.TypeIFName, f.Address),
-		Concatenation: true, KeyByteOrder: binaryutil.BigEndian,
+		Concatenation: true, KeyByteOrder: binaryutil.BigEndian, HasTimeout: true, // which elements have for their end
 	}
 	if err := c.AddSet(from, nil); err != nil {
 		return fmt.Errorf("make nftables set %s: %w", set.Name, err)

@@ -104,21 +104,23 @@ func Sweep(alive func(plugin.Owner) bool) error {
 }
 
 func removeIf(unwanted func(comment string) bool) error {
+	var infos []nftset.Info
 	var sets []nftset.Set
 	for _, family := range []byte{unix.NFPROTO_BRIDGE, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		names, err := nftset.Names(family, TableName)
+		some, err := nftset.Infos(family, TableName)
 		if err != nil {
 			return err
 		}
-		for _, name := range names {
-			sets = append(sets, setOf(family, name))
+		for _, i := range some {
+			sets = append(sets, setOf(family, i.Name))
 		}
+		infos = append(infos, some...)
 	}
 	if len(sets) == 0 {
 		return nil
 	}
-	return nftset.Locked(func() error {
-		var b nftset.Batch
+	var gone []nftset.In
+	err := nftset.Locked(func() error {
 		for _, set := range sets {
 			all, err := nftset.List(set)
 			if err != nil {
@@ -126,12 +128,16 @@ func removeIf(unwanted func(comment string) bool) error {
 			}
 			for _, e := range all {
 				if unwanted(e.Comment) {
-					b.Delete(set, e)
+					gone = append(gone, nftset.In{Set: set, Element: e})
 				}
 			}
 		}
-		return b.Commit()
+		return nftset.Expire(infos, gone)
 	})
+	if err != nil {
+		return err
+	}
+	return nftset.Expired(gone)
 }
 
 // linkKey is a link's name as the kernel compares it.

@@ -31,40 +31,40 @@ func Mount(target string, lower []string, dir string) error {
 	return overlay(target, lower, upper, work)
 }
 
-// overlay uses the mount calls that take one layer at a time: mount(2) has room for a page of options only, which many
-// layers with long names exceed.
+// overlay mounts layer by layer ("lowerdir+", Linux 6.8): one string of options has room for few layers with long names. Older
+// kernels, which say so as late as in the end, get them in one string, which may be a page long.
 func overlay(target string, lower []string, upper, work string) error {
+	err := stacked(target, lower, upper, work)
+	if errors.Is(err, unix.EINVAL) {
+		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile", strings.Join(lower, ":"), upper, work)
+		err = unix.Mount("overlay", target, "overlay", 0, options)
+	}
+	if err != nil {
+		return fmt.Errorf("mount overlay of %d layers at %s: %w", len(lower), target, err)
+	}
+	return nil
+}
+
+func stacked(target string, lower []string, upper, work string) error {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("open overlay file system: %w (the kernel needs overlayfs)", err)
 	}
 	defer unix.Close(fs)
 	if err := configure(fs, lower, upper, work); err != nil {
-		return fmt.Errorf("mount overlay at %s: %w", target, err)
+		return err
 	}
 	mnt, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("mount overlay at %s: %w", target, err)
+		return err
 	}
 	defer unix.Close(mnt)
-	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("mount overlay at %s: %w", target, err)
-	}
-	return nil
+	return unix.MoveMount(mnt, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// configure sets the layers one by one ("lowerdir+", Linux 6.7), or joined by colons where the kernel is older.
 func configure(fs int, lower []string, upper, work string) error {
-	for i, dir := range lower {
-		err := unix.FsconfigSetString(fs, "lowerdir+", dir)
-		if i == 0 && errors.Is(err, unix.EINVAL) {
-			err = unix.FsconfigSetString(fs, "lowerdir", strings.Join(lower, ":"))
-			if err != nil {
-				return fmt.Errorf("set layers: %w", err)
-			}
-			break
-		}
-		if err != nil {
+	for _, dir := range lower {
+		if err := unix.FsconfigSetString(fs, "lowerdir+", dir); err != nil {
 			return fmt.Errorf("add layer %s: %w", dir, err)
 		}
 	}

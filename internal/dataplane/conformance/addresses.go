@@ -8,6 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/table"
 )
@@ -166,9 +167,9 @@ func neighbourOfLoopback(s *scene, h host) {
 	})
 }
 
-func onLoopback(c *Config) { c.NodePortAddresses = prefixes("127.0.0.0/8") }
+func onLoopback(c *dataplane.Node) { c.NodePortAddresses = prefixes("127.0.0.0/8") }
 
-func onlySecond(c *Config) { c.NodePortAddresses = prefixes("172.18.0.96/29") }
+func onlySecond(c *dataplane.Node) { c.NodePortAddresses = prefixes("172.18.0.96/29") }
 
 // Where pods cannot be told from others, nobody is masqueraded for the place that they come from.
 func undetected(s *scene) {
@@ -177,7 +178,7 @@ func undetected(s *scene) {
 	s.expect(s.lab.other, "tcp", vip, "b "+outsideIP)
 }
 
-func noDetection(c *Config) { c.Local.CIDRs = nil }
+func noDetection(c *dataplane.Node) { c.Local.CIDRs = nil }
 
 // Pods may be known by the interface that their packets come in through.
 func detectedByInterface(s *scene) {
@@ -190,5 +191,5 @@ func detectedByInterface(s *scene) {
 	s.silent(s.lab.other, "tcp", nodeIP+":31000")
 }
 
-func byBridge(c *Config) { c.Local.CIDRs, c.Local.Bridge = nil, "vclient" }
-func byPrefix(c *Config) { c.Local.CIDRs, c.Local.InterfacePrefix = nil, "vcli" }
+func byBridge(c *dataplane.Node) { c.Local.CIDRs, c.Local.Bridge = nil, "vclient" }
+func byPrefix(c *dataplane.Node) { c.Local.CIDRs, c.Local.InterfacePrefix = nil, "vcli" }

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"net/netip"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/table"
 )
 
 type testCase struct {
 	name      string
 	play      func(*scene)
-	configure func(*Config) // nil leaves the standard
+	configure func(*dataplane.Node) // nil leaves the standard
 }
 
 var cases = []testCase{
@@ -26,6 +27,7 @@ var cases = []testCase{
 	{name: "hairpin", play: hairpin},
 	{name: "udp-endpoint-removed", play: udpEndpointRemoved},
 	{name: "scale", play: scale},
+	{name: "many-endpoints", play: manyEndpoints},
 	{name: "two-services-share-an-endpoint", play: sharedEndpoint},
 	{name: "local-socket", play: localSocket},
 	{name: "session-affinity", play: sessionAffinity},

@@ -14,21 +14,14 @@ import (
 	"eastwest/internal/table"
 )
 
-// Config is what a case wants the backend to know of the cluster.
-type Config struct {
-	Local             dataplane.Local
-	ServiceCIDRs      []netip.Prefix
-	NodePortAddresses []netip.Prefix
-}
-
 // Maker makes the backend under test for the node whose network namespace is at path.
-type Maker func(t *testing.T, path string, config Config) dataplane.Dataplane[table.Service]
+type Maker func(t *testing.T, path string, node dataplane.Node) dataplane.Dataplane[table.Service]
 
 // Exception is a case that a backend cannot pass.
 type Exception struct{ Case, Reason string }
 
-func standard() Config {
-	return Config{
+func standard() dataplane.Node {
+	return dataplane.Node{
 		Local:        dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "fd00:10::/32")},
 		ServiceCIDRs: prefixes("10.96.0.0/12", "fd00:96::/108"),
 	}
@@ -36,7 +29,10 @@ func standard() Config {
 
 // Services runs the suite. As in a node, connections follow what the backend does. Cases that a backend cannot pass are named
 // with the reason.
-func Services(t *testing.T, make Maker, except ...Exception) {
+func Services(t *testing.T, make Maker, except ...Exception) { Explained(t, make, nil, except...) }
+
+// Explained is the suite, and wants an explanation of every question that agrees with what became of it.
+func Explained(t *testing.T, make Maker, explain Explain, except ...Exception) {
 	l := newLab(t)
 	for _, pod := range []host{l.a, l.b, l.c} {
 		serve(t, pod, 80)
@@ -52,7 +48,7 @@ func Services(t *testing.T, make Maker, except ...Exception) {
 			if c.configure != nil {
 				c.configure(&config)
 			}
-			s := &scene{t: t, lab: l}
+			s := &scene{t: t, lab: l, explain: explain}
 			s.restart = func() {
 				s.dataplane = connections.After(make(t, l.node.netns, config), connections.Config{
 					Kernel: conntrack.New(l.node.netns), ServiceCIDRs: config.ServiceCIDRs,
@@ -74,6 +70,7 @@ type scene struct {
 	rows      table.Table[table.Service]
 	started   bool
 	restart   func() // a new process takes over from the last one
+	explain   Explain
 }
 
 // apply replaces the services and tells the dataplane which changed.
@@ -99,11 +96,14 @@ func (s *scene) expect(from host, network, to, want string) {
 	if have := ask(from, network, to); have != want {
 		s.t.Errorf("%s asks %s %s: %s, want %s", from.name, network, to, have, want)
 	}
+	name, _, _ := strings.Cut(want, " ")
+	s.explained(from, network, to, name)
 }
 
 // silent wants no answer at all.
 func (s *scene) silent(from host, network, to string) {
 	s.t.Helper()
+	defer s.explained(from, network, to, "silence")
 	if conn, err := dial(from, network, to, silence); err == nil {
 		conn.Close()
 		s.t.Errorf("%s reaches %s %s, want silence", from.name, network, to)
@@ -126,6 +126,7 @@ func (s *scene) spread(from host, network, to string, names ...string) {
 	if len(counts) > 0 {
 		s.t.Errorf("%s asks %s %s: also %v answered, want only %v", from.name, network, to, counts, names)
 	}
+	s.explained(from, network, to, names...)
 }
 
 func (s *scene) cleanUp() {

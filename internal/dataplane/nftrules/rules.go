@@ -58,11 +58,6 @@ func PrefixSet(list []netip.Prefix) string {
 	return "{ " + strings.Join(texts, ", ") + " }"
 }
 
-// PrefixesOf returns the prefixes of a family.
-func PrefixesOf(list []netip.Prefix, family nft.Family) []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return p.Addr().Is4() != (family == nft.IPv4) })
-}
-
 // Refuse writes the chain that rejects at once.
 func Refuse(w *Writer) {
 	w.Open("chain refuse")

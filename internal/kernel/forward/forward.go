@@ -83,6 +83,16 @@ func (r *Reader) Route(to netip.Addr, from From) (Route, error) {
 	return r.routeOf(to, routes[0])
 }
 
+// Source returns the address that the namespace's own packets get; invalid where none leads there.
+func (r *Reader) Source(to netip.Addr) netip.Addr {
+	routes, err := r.handle.RouteGetWithOptions(net.IP(to.AsSlice()), &netlink.RouteGetOptions{})
+	if err != nil || len(routes) == 0 {
+		return netip.Addr{}
+	}
+	source, _ := netip.AddrFromSlice(routes[0].Src)
+	return source.Unmap()
+}
+
 func (r *Reader) routeOf(to netip.Addr, found netlink.Route) (Route, error) {
 	if found.Type != unix.RTN_UNICAST && found.Type != unix.RTN_LOCAL {
 		return Route{}, fmt.Errorf("look up route to %s: the routing table says to discard it: %w", to, ErrUnreachable)

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"eastwest/internal/kernel/link"
 	"eastwest/internal/kernel/netns"
 )
 
@@ -65,18 +66,23 @@ type Addresses struct {
 func (d *Device) Addresses(context.Context) (Addresses, error) {
 	out := Addresses{On: map[netip.Addr]bool{}, Elsewhere: map[netip.Addr]bool{}}
 	err := d.inside(func() error {
-		link, err := d.link()
+		own, err := d.link()
 		if err != nil {
 			return err
 		}
-		out.Shared = link.Attrs().Name == loopback
-		list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		out.Shared = own.Attrs().Name == loopback
+		handle, err := link.Open() // asks again when addresses change meanwhile
+		if err != nil {
+			return err
+		}
+		defer handle.Close()
+		list, err := handle.AddrList(nil, netlink.FAMILY_ALL)
 		for _, a := range list {
 			addr, ok := netip.AddrFromSlice(a.IP)
 			if !ok {
 				continue
 			}
-			on := a.LinkIndex == link.Attrs().Index
+			on := a.LinkIndex == own.Attrs().Index
 			if on {
 				out.On[addr.Unmap()] = true
 			}

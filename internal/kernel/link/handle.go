@@ -33,6 +33,9 @@ func Open() (*Handle, error) {
 	return &Handle{h}, nil
 }
 
+// ErrNotNamespace is that a file is no namespace, such as a pin whose mount is gone.
+var ErrNotNamespace = errors.New("not a network namespace")
+
 // OpenAt opens a handle in the namespace at path.
 func OpenAt(path string) (*Handle, error) {
 	f, err := os.Open(path)
@@ -46,10 +49,18 @@ func OpenAt(path string) (*Handle, error) {
 // OpenIn opens a handle in the namespace that f refers to; f stays the caller's.
 func OpenIn(f *os.File) (*Handle, error) {
 	h, err := netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
+	if err != nil && !isNamespace(f) {
+		return nil, fmt.Errorf("open route netlink in %s: %w", f.Name(), ErrNotNamespace)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open route netlink in %s: %w", f.Name(), err)
 	}
 	return &Handle{h}, nil
+}
+
+func isNamespace(f *os.File) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(int(f.Fd()), &fs) != nil || fs.Type == unix.NSFS_MAGIC
 }
 
 // Do opens a handle in the namespace at path, or in the calling thread's own when path is empty, for the time of fn, whose

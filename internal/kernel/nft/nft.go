@@ -24,6 +24,9 @@ var ErrNotExist = errors.New("no such nftables table")
 // ErrExist is returned for a script that defines something that exists otherwise, such as a map of another type.
 var ErrExist = errors.New("exists otherwise in nftables")
 
+// ErrMissing says that the program is not installed.
+var ErrMissing = errors.New("the program nft is missing: install the package nftables")
+
 // Family is an nftables family.
 type Family string
 
@@ -74,7 +77,7 @@ func (c *Conn) nft(ctx context.Context, stdin string, args ...string) (string, e
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	if err := c.do(cmd.Run); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return "", errors.New("the program nft is missing: install the package nftables")
+			return "", ErrMissing
 		}
 		return "", fmt.Errorf("nft %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}

@@ -20,12 +20,19 @@ const (
 	messageGen   = 15
 	familyBytes  = 4 // struct nfgenmsg
 	attrTable    = 1 // the table's name, in messages about tables, chains, rules, sets and elements alike
+	attrProcess  = 3 // the name of the process, in the message that ends a transaction
 	socketsKnown = 4096
 )
 
 // Watch calls changed soon after another program changed a table of this name, until ctx ends. What this Conn changes does
 // not count, but for what it has the nft program do. When the kernel tells more than can be read, that counts as well.
 func (c *Conn) Watch(ctx context.Context, table string, changed func()) error {
+	return c.WatchTables(ctx, func(name, _ string) bool { return name == table }, changed)
+}
+
+// WatchTables is Watch for all tables that about says yes to. It is asked with the name of the process that made the change
+// as well, as the kernel knows it: 15 bytes at most.
+func (c *Conn) WatchTables(ctx context.Context, about func(table, process string) bool, changed func()) error {
 	var conn *netlink.Conn
 	err := c.do(func() (err error) {
 		conn, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (newsGroup - 1)})
@@ -37,7 +44,7 @@ func (c *Conn) Watch(ctx context.Context, table string, changed func()) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	touched := false
+	touched := map[string]bool{}
 	for {
 		messages, err := conn.Receive()
 		switch {
@@ -50,26 +57,32 @@ func (c *Conn) Watch(ctx context.Context, table string, changed func()) error {
 			return fmt.Errorf("listen to changes of nftables: %w", err)
 		}
 		for _, m := range messages {
-			if uint16(m.Header.Type)&0xff == messageGen { // ends a transaction
-				if touched {
-					changed()
+			if uint16(m.Header.Type)&0xff != messageGen {
+				if name := textOf(m.Data, attrTable); name != "" && !c.own.has(m.Header.PID) {
+					touched[name] = true
 				}
-				touched = false
 				continue
 			}
-			touched = touched || tableOf(m.Data) == table && !c.own.has(m.Header.PID)
+			process := textOf(m.Data, attrProcess) // this message ends a transaction
+			for name := range touched {
+				if about(name, process) {
+					changed()
+					break
+				}
+			}
+			clear(touched)
 		}
 	}
 }
 
-// tableOf returns the table that a message is about.
-func tableOf(data []byte) string {
+// textOf returns an attribute of a message.
+func textOf(data []byte, attribute uint16) string {
 	for data = data[min(familyBytes, len(data)):]; len(data) >= 4; {
 		length, kind := int(binary.NativeEndian.Uint16(data)), binary.NativeEndian.Uint16(data[2:])&^unix.NLA_F_NESTED
 		if length < 4 || length > len(data) {
 			return ""
 		}
-		if kind == attrTable {
+		if kind == attribute {
 			return strings.TrimRight(string(data[4:length]), "\x00")
 		}
 		data = data[min((length+3)&^3, len(data)):]

@@ -37,7 +37,7 @@ func main() {
 
 // run returns the code of the first test that failed.
 func run() (int, error) {
-	if err := mount(); err != nil {
+	if err := errors.Join(settle(), mount()); err != nil {
 		return 1, err
 	}
 	out, err := line(outputLine)
@@ -81,10 +81,29 @@ func run() (int, error) {
 	return 0, nil
 }
 
-// mount makes what programs expect of a file system.
+// settle mounts the root on top of itself: what runs containers changes its root, and the kernel lets nobody leave its first one.
+func settle() error {
+	const over = "/mnt"
+	if err := unix.Mount("/", over, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount the root again: %w", err)
+	}
+	if err := os.Chdir(over); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the root: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("change the root: %w", err)
+	}
+	return os.Chdir("/")
+}
+
+// mount makes what programs expect of a file system. State has one of its own, for what is mounted there is seen elsewhere.
 func mount() error {
 	for _, m := range []struct{ kind, at string }{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}, {"tmpfs", "/run"},
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"cgroup2", "/sys/fs/cgroup"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}, {"tmpfs", "/run"},
+		{"tmpfs", "/var/lib"},
 	} {
 		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil {
 			return fmt.Errorf("mount %s: %w", m.at, err)

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -31,13 +30,9 @@ type Kernel interface {
 
 // Config is what a Backend needs.
 type Config struct {
-	Kernel       Kernel
-	Local        dataplane.Local // how pods are told from clients outside
-	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
-	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's,
-	// which have to be named; then the sysctl route_localnet is needed, too.
-	NodePortAddresses []netip.Prefix
-	Log               *slog.Logger
+	dataplane.Node
+	Kernel Kernel
+	Log    *slog.Logger
 	// Rules is told, after each write, how many rules a table has and how many of them were written. May be nil.
 	Rules func(family iptables.Family, table string, total, written int)
 }
@@ -59,13 +54,9 @@ func New(config Config) (*Backend, error) {
 		return nil, errors.New("make the iptables backend: Kernel and Log are required")
 	}
 	b := &Backend{config: config, counts: map[counted]int{}}
-	others, loopback := dataplane.NodePortAddresses(config.NodePortAddresses)
 	for i, family := range families {
-		nodes := prefixesOf(others, family)
-		b.programs[i] = program{
-			family: family, pods: matchOf(config.Local.Of(family == iptables.IPv6)), services: prefixesOf(config.ServiceCIDRs, family),
-			nodes: nodes, noNodes: len(config.NodePortAddresses) > 0 && len(nodes) == 0, loopback: prefixesOf(loopback, family),
-		}
+		view := config.View(family == iptables.IPv6)
+		b.programs[i] = program{NodeView: view, family: family, pods: matchOf(view.Local)}
 	}
 	return b, nil
 }
@@ -73,7 +64,7 @@ func New(config Config) (*Backend, error) {
 var families = [2]iptables.Family{iptables.IPv4, iptables.IPv6}
 
 func (p program) renderer() renderer {
-	return renderer{family: p.family, pods: p.pods, services: p.services}
+	return renderer{family: p.family, pods: p.pods, services: p.Services}
 }
 
 // Apply makes the kernel match want. Only changed rows are looked at, unless changed.All says to compare everything.

@@ -16,10 +16,10 @@ import (
 
 func TestConformance(t *testing.T) {
 	netnstest.RequireProgram(t, "iptables-restore")
-	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
+	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		backend, err := services.New(services.Config{
 			Kernel: iptables.New(path), Log: slog.New(slog.DiscardHandler),
-			Local: config.Local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses,
+			Node: config,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -33,9 +33,10 @@ func (c *counting) Restore(ctx context.Context, family iptables.Family, input st
 func newBackend(t *testing.T, kernel services.Kernel) *services.Backend {
 	t.Helper()
 	backend, err := services.New(services.Config{
-		Kernel: kernel, Log: slog.New(slog.DiscardHandler),
-		Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
-		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+		Kernel: kernel, Log: slog.New(slog.DiscardHandler), Node: dataplane.Node{
+			Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
+			ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -52,12 +52,9 @@ func (m podMatch) outside(to string) string {
 
 // program is what does not depend on services.
 type program struct {
-	family   iptables.Family
-	pods     podMatch
-	services []netip.Prefix // virtual addresses
-	nodes    []netip.Prefix // addresses that serve node ports; empty is all
-	noNodes  bool           // no address of this family serves node ports
-	loopback []netip.Prefix // addresses of the loopback that serve node ports as well
+	dataplane.NodeView
+	family iptables.Family
+	pods   podMatch
 }
 
 // head returns the rules that stand before those of services, in every chain.
@@ -70,7 +67,7 @@ func (p program) head() chains {
 	if p.family == iptables.IPv6 {
 		loopback = "::1/128"
 	}
-	if len(p.loopback) == 0 {
+	if len(p.Loopback) == 0 {
 		// An answer could not leave the loopback interface.
 		out.add(nat, chainNodePorts, "-d "+loopback+" "+comment("loopback serves no node ports")+" -j RETURN")
 	} else {
@@ -100,11 +97,11 @@ func (p program) head() chains {
 func (p program) tail() chains {
 	out := chains{}
 	note := comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain")
-	nodes := p.nodes
-	if len(nodes) == 0 && !p.noNodes {
+	nodes := p.Nodes
+	if len(nodes) == 0 && !p.NoNodes {
 		nodes = []netip.Prefix{{}}
 	}
-	for _, prefix := range slices.Concat(p.loopback, nodes) {
+	for _, prefix := range slices.Concat(p.Loopback, nodes) {
 		to := ""
 		if prefix.Bits() > 0 {
 			to = "-d " + prefix.Masked().String() + " "
@@ -112,7 +109,7 @@ func (p program) tail() chains {
 		out.add(nat, chainServices, to+note+" -m addrtype --dst-type LOCAL -j "+chainNodePorts)
 	}
 	r := renderer{family: p.family}
-	for _, prefix := range p.services {
+	for _, prefix := range p.Services {
 		for _, rule := range r.refuse(prefix.Masked(), "no service has this address and port") {
 			out.add(filter, chainServices, rule)
 		}
@@ -147,17 +144,13 @@ func (p program) jumps(sockets bool) []jump {
 		{place{nat, "PREROUTING"}, portals},
 		{place{nat, "POSTROUTING"}, comment("kubernetes postrouting rules") + " -j " + chainPostrouting},
 	}
-	if len(p.loopback) > 0 {
+	if len(p.Loopback) > 0 {
 		out = append(out, jump{place{raw, "PREROUTING"}, "-j " + chainGuard})
 	}
 	if sockets {
 		out = append(out, jump{place{raw, "PREROUTING"}, "-j " + chainSockets}, jump{place{raw, "OUTPUT"}, "-j " + chainAnswers})
 	}
 	return out
-}
-
-func prefixesOf(list []netip.Prefix, family iptables.Family) []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return p.Addr().Is4() != (family == iptables.IPv4) })
 }
 
 // String names the program in log lines.

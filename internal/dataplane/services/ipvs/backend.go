@@ -23,7 +23,6 @@ import (
 	"slices"
 
 	"eastwest/internal/dataplane"
-	"eastwest/internal/dataplane/nftrules"
 	"eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
@@ -59,17 +58,13 @@ type Rules interface {
 
 // Config is what a Backend needs.
 type Config struct {
-	Servers      Servers
-	Device       Device
-	Rules        Rules
-	Scheduler    string // how a destination is chosen; empty is rr, in turn
-	Settings     ipvs.Settings
-	Local        dataplane.Local // how pods are told from clients outside
-	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
-	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's,
-	// which have to be named.
-	NodePortAddresses []netip.Prefix
-	Log               *slog.Logger
+	dataplane.Node
+	Servers   Servers
+	Device    Device
+	Rules     Rules
+	Scheduler string // how a destination is chosen; empty is rr, in turn
+	Settings  ipvs.Settings
+	Log       *slog.Logger
 }
 
 // Backend is the services dataplane on IPVS, IPv4 and IPv6. It is not safe for concurrent use.
@@ -104,10 +99,7 @@ func New(config Config) (*Backend, error) {
 	b := &Backend{config: config, made: map[ipvs.Key]bool{}, leaving: map[ipvs.Key]leaver{}}
 	b.render = renderer{scheduler: config.Scheduler, nodeports: nodePortsOf(config.NodePortAddresses)}
 	for i, family := range families {
-		b.programs[i] = program{family: family, local: config.Local.Of(family == nft.IPv6), services: nftrules.PrefixesOf(config.ServiceCIDRs, family)}
-		if family == nft.IPv4 {
-			b.programs[i].loopback = b.render.nodeports.loopback
-		}
+		b.programs[i] = program{NodeView: config.View(family == nft.IPv6), family: family}
 	}
 	return b, nil
 }

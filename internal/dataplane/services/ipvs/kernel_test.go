@@ -24,19 +24,99 @@ import (
 
 func TestConformance(t *testing.T) {
 	requireIPVS(t)
-	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
+	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		return onKernel(t, path, kernel.NewDevice(path), config)
 	}, lingering)
 }
 
 // lingering is the one case that IPVS cannot pass: it remembers a client's endpoint for as long as it remembers one of the
-// client's connections, which is two minutes after a connection of TCP was closed.
+// client's connections, and one of TCP that was closed for 120 s, which nothing can set (tcp_timeouts in the kernel's
+// ip_vs_proto_tcp.c). TestAffinityEnds has what can be set.
 var lingering = conformance.Exception{Case: "affinity-ends", Reason: "IPVS remembers clients while it remembers one of their connections"}
+
+// A client is remembered as long as its Service says where IPVS forgets its connections sooner.
+func TestAffinityEnds(t *testing.T) {
+	requireIPVS(t)
+	ns := netnstest.New(t)
+	netnstest.In(t, ns, func() error {
+		return exec.Command("sh", "-c", "ip link set lo up && ip addr add 172.18.0.2/32 dev lo").Run()
+	})
+	row := nginx(0)
+	row.Frontends = row.Frontends[:1]
+	row.Frontends[0].Protocol, row.Frontends[0].Action, row.Frontends[0].AffinitySeconds = table.UDP, table.Forward, 4
+	for _, name := range []string{"172.18.0.2:8081", "172.18.0.2:8082", "172.18.0.2:8083"} {
+		row.Frontends[0].Endpoints = append(row.Frontends[0].Endpoints, netip.MustParseAddrPort(name))
+		answerWith(t, ns, name)
+	}
+	servers := kernel.New(ns)
+	t.Cleanup(servers.Close)
+	backend, err := ipvs.New(ipvs.Config{
+		Servers: servers, Device: kernel.NewDevice(ns), Rules: nft.New(ns), Log: slog.New(slog.DiscardHandler),
+		Settings: kernel.Settings{UDP: time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := backend.Apply(t.Context(), tableOf(row), table.Keys{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for range 4 {
+		first := askOnce(t, ns, "10.96.0.7:80")
+		if again := askOnce(t, ns, "10.96.0.7:80"); again != first {
+			t.Errorf("%s answered, and then %s", first, again)
+		}
+		seen[first] = true
+		time.Sleep(6 * time.Second) // that the kernel counts
+	}
+	if len(seen) < 2 {
+		t.Errorf("always %v, although each time was forgotten", seen)
+	}
+}
+
+// answerWith answers datagrams at an address with it.
+func answerWith(t *testing.T, ns, addr string) {
+	t.Helper()
+	var socket net.PacketConn
+	netnstest.In(t, ns, func() (err error) {
+		socket, err = net.ListenPacket("udp", addr)
+		return err
+	})
+	t.Cleanup(func() { socket.Close() })
+	go func() {
+		buffer := make([]byte, 16)
+		for {
+			_, from, err := socket.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			_, _ = socket.WriteTo([]byte(addr), from)
+		}
+	}()
+}
+
+func askOnce(t *testing.T, ns, addr string) string {
+	t.Helper()
+	buffer, n := make([]byte, 64), 0
+	netnstest.In(t, ns, func() error {
+		conn, err := net.Dial("udp", addr)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err = conn.Write([]byte("?")); err == nil {
+			n, err = conn.Read(buffer)
+		}
+		return err
+	})
+	return string(buffer[:n])
+}
 
 // Kernels without dummy devices have the addresses on the loopback.
 func TestConformanceWithoutDummies(t *testing.T) {
 	requireIPVS(t)
-	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
+	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		return onKernel(t, path, kernel.WithoutDummies(path), config)
 	}, lingering)
 }
@@ -112,7 +192,7 @@ func TestListings(t *testing.T) {
 	netnstest.In(t, ns, func() error {
 		return exec.Command("sh", "-c", "ip link set lo up && ip addr add 172.18.0.2/32 dev lo").Run()
 	})
-	backend := onKernel(t, ns, kernel.NewDevice(ns), conformance.Config{})
+	backend := onKernel(t, ns, kernel.NewDevice(ns), dataplane.Node{})
 	if err := backend.Apply(t.Context(), tableOf(nginx(2)), table.Keys{All: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +221,7 @@ func TestEmptiedIPVSIsMended(t *testing.T) {
 	netnstest.In(t, ns, func() error { return exec.Command("ip", "link", "set", "lo", "up").Run() })
 	servers := kernel.New(ns)
 	t.Cleanup(servers.Close)
-	backend := onKernel(t, ns, kernel.NewDevice(ns), conformance.Config{})
+	backend := onKernel(t, ns, kernel.NewDevice(ns), dataplane.Node{})
 	apply := func() string {
 		t.Helper()
 		if err := backend.Apply(t.Context(), tableOf(nginx(2)), table.Keys{All: true}); err != nil {

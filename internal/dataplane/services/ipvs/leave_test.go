@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"eastwest/internal/dataplane/conformance"
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/ipvs/ipvstest"
 	"eastwest/internal/kernel/nft/nfttest"
@@ -18,7 +18,7 @@ import (
 func TestDestinationsLeaveWhenTheirConnectionsEnd(t *testing.T) {
 	busy := map[netip.AddrPort]int{netip.MustParseAddrPort("10.244.1.2:80"): 1}
 	servers, rules := &ipvstest.Fake{Connections: func(addr netip.AddrPort) int { return busy[addr] }}, &nfttest.Fake{}
-	backend := withRules(t, servers, rules, conformance.Config{})
+	backend := withRules(t, servers, rules, dataplane.Node{})
 	vip := ipvs.Key{Addr: netip.MustParseAddr("10.96.0.7"), Port: 80, Protocol: uint8(table.TCP)}
 	apply := func(all bool, rows ...table.Service) {
 		t.Helper()
@@ -61,7 +61,7 @@ func TestDestinationsLeaveWhenTheirConnectionsEnd(t *testing.T) {
 	if text, err := backend.Dump(t.Context()); err != nil || text != "" {
 		t.Errorf("what leaves is still a service: %v\n%s", err, text)
 	}
-	backend = withRules(t, servers, rules, conformance.Config{})
+	backend = withRules(t, servers, rules, dataplane.Node{})
 	apply(true)
 	wants("after a restart", map[string]int{first: 0})
 	there("after a restart", true)
@@ -79,7 +79,7 @@ func TestOthersServersAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		backend := withRules(t, servers, rules, conformance.Config{})
+		backend := withRules(t, servers, rules, dataplane.Node{})
 		if err := backend.Apply(t.Context(), tableOf(nginx(1)), table.Keys{All: true}); err != nil {
 			t.Fatal(err)
 		}

@@ -126,7 +126,7 @@ func (b *Backend) establish(ctx context.Context, family int, listing string) err
 		return nil
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
-	err := b.config.Rules.Run(ctx, p.script())
+	err := b.config.Rules.Run(ctx, p.script(listing))
 	if errors.Is(err, nft.ErrExist) {
 		b.config.Log.Warn("replace the table of another version", "family", p.family, "err", err)
 		err = b.config.Rules.Run(ctx, p.replacement())

@@ -13,15 +13,16 @@ import (
 // program is the constant part of the table in one family: chains, rules and empty sets. It depends on the configuration,
 // never on which services there are.
 type program struct {
-	family   nft.Family
-	local    dataplane.Local // how pods are known, in this family
-	services []netip.Prefix  // virtual addresses, in this family
-	loopback []netip.Prefix  // addresses of the loopback that serve node ports
-	own      netip.Addr      // what the node's connections to them get as their source; invalid serves none
+	dataplane.NodeView
+	family nft.Family
+	own    netip.Addr // what the node's connections to them get as their source; invalid serves none
 }
 
-// script returns the transaction that makes the kernel's table equal to the program and keeps the elements of its sets.
-func (p program) script() string { return nftrules.Script(p.family, TableName, p.text()) }
+// script returns the transaction that makes the kernel's table, which nft lists so, equal to the program and keeps the elements
+// of its sets.
+func (p program) script(listing string) string {
+	return nftrules.Script(p.family, TableName, p.text(), listing)
+}
 
 // replacement returns the transaction that writes the table anew, without elements.
 func (p program) replacement() string { return nftrules.Replacement(p.family, TableName, p.text()) }
@@ -82,7 +83,7 @@ func (p program) sets(w *nftrules.Writer) {
 // decide writes the chains that say what becomes of a new connection that is delivered here, before IPVS sees it.
 func (p program) decide(w *nftrules.Writer) {
 	match, _ := nftrules.Family(p.family)
-	key, outside := p.key(), nftrules.Outside(p.local, match)
+	key, outside := p.key(), nftrules.Outside(p.Local, match)
 	nftrules.Refuse(w)
 
 	nftrules.SourceRanges(w, match, setAllowed)
@@ -97,7 +98,7 @@ func (p program) decide(w *nftrules.Writer) {
 	w.Line("%s @%s goto refuse", key, setRefused)
 	w.Line("%s @%s accept", key, setForward)
 	w.Line("%s @%s meta mark set meta mark | %s accept", key, setMasquerade, nftrules.MarkBit)
-	if p.local.Known() {
+	if p.Local.Known() {
 		w.Line("%s%s @%s meta mark set meta mark | %s accept", outside, key, setMasqOutside, nftrules.MarkBit)
 	}
 	w.Line("%s @%s accept", key, setMasqOutside)
@@ -122,7 +123,7 @@ func (p program) translate(w *nftrules.Writer) {
 	w.Close()
 	w.Open("chain prerouting")
 	w.Line("type nat hook prerouting priority dstnat; policy accept;")
-	w.Line("%sdnat %s to %s map @%s", nftrules.Outside(p.local, match), p.family, key, mapOutside)
+	w.Line("%sdnat %s to %s map @%s", nftrules.Outside(p.Local, match), p.family, key, mapOutside)
 	w.Line("dnat %s to %s map @%s", p.family, key, mapSocket)
 	w.Close()
 }
@@ -138,7 +139,7 @@ func (p program) hooks(w *nftrules.Writer) {
 	w.Line("type filter hook input priority filter; policy accept;")
 	w.Line("ct state != new accept")
 	w.Line("%s daddr %s goto alias", match, alias)
-	w.Line("%sjump from-outside", nftrules.Outside(p.local, match))
+	w.Line("%sjump from-outside", nftrules.Outside(p.Local, match))
 	w.Line("goto services")
 	w.Close()
 
@@ -165,18 +166,18 @@ func (p program) hooks(w *nftrules.Writer) {
 
 // unused refuses virtual addresses that no service has.
 func (p program) unused(w *nftrules.Writer) {
-	if match, _ := nftrules.Family(p.family); len(p.services) > 0 {
-		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.services))
+	if match, _ := nftrules.Family(p.family); len(p.Services) > 0 {
+		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.Services))
 	}
 }
 
 // loop has the node's connections to the loopback come from another address of its own: IPVS sends nothing that comes from the
 // loopback to other machines. It comes before connection tracking, and after IPVS for answers, so that neither knows of it.
 func (p program) loop(w *nftrules.Writer) {
-	if len(p.loopback) == 0 || !p.own.IsValid() {
+	if len(p.Loopback) == 0 || !p.own.IsValid() {
 		return
 	}
-	to := nftrules.PrefixSet(p.loopback)
+	to := nftrules.PrefixSet(p.Loopback)
 	nftrules.LoopbackGuard(w)
 	w.Open("chain loopback-output")
 	w.Line("type filter hook output priority raw; policy accept;")

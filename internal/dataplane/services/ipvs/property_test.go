@@ -26,31 +26,31 @@ func TestHistories(t *testing.T) {
 		if rapid.Bool().Draw(t, "flush IPVS") {
 			flush = servers.Flush
 		}
-		return withRules(t, servers, rules, conformance.Config{}), flush
+		return withRules(t, servers, rules, dataplane.Node{}), flush
 	})
 }
 
 func TestRefusals(t *testing.T) {
 	conformance.Refusals(t, func(t *rapid.T, refuse func(string) error) conformance.Probed {
-		return withRules(t, &ipvstest.Fake{}, &nfttest.Fake{Refuse: refuse}, conformance.Config{})
+		return withRules(t, &ipvstest.Fake{}, &nfttest.Fake{Refuse: refuse}, dataplane.Node{})
 	})
 }
 
 func TestHistoriesOnTheKernel(t *testing.T) {
 	requireIPVS(t)
 	conformance.KernelHistories(t, func(t *testing.T, ns string) dataplane.Dataplane[table.Service] {
-		return onKernel(t, ns, kernel.NewDevice(ns), conformance.Config{})
+		return onKernel(t, ns, kernel.NewDevice(ns), dataplane.Node{})
 	})
 }
 
 // onKernel makes a backend on the kernel of a network namespace.
-func onKernel(t testing.TB, ns string, device ipvs.Device, config conformance.Config) *ipvs.Backend {
+func onKernel(t testing.TB, ns string, device ipvs.Device, config dataplane.Node) *ipvs.Backend {
 	t.Helper()
 	servers := kernel.New(ns)
 	t.Cleanup(servers.Close)
 	backend, err := ipvs.New(ipvs.Config{
 		Servers: servers, Device: device, Rules: nft.New(ns), Log: slog.New(slog.DiscardHandler),
-		Local: config.Local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses,
+		Node: config,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -73,16 +73,16 @@ func TestHistoriesOfRulesOnTheKernel(t *testing.T) {
 		if fakes[ns] == nil {
 			fakes[ns] = &ipvstest.Fake{}
 		}
-		return withRules(t, fakes[ns], nft.New(ns), conformance.Config{})
+		return withRules(t, fakes[ns], nft.New(ns), dataplane.Node{})
 	})
 }
 
 // withRules makes a backend with IPVS in memory.
-func withRules(t interface{ Fatal(args ...any) }, servers *ipvstest.Fake, rules ipvs.Rules, config conformance.Config) *ipvs.Backend {
+func withRules(t interface{ Fatal(args ...any) }, servers *ipvstest.Fake, rules ipvs.Rules, config dataplane.Node) *ipvs.Backend {
 	servers.Elsewhere = []netip.Addr{netip.MustParseAddr("172.18.0.2"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("fd00:172::2")}
 	backend, err := ipvs.New(ipvs.Config{
 		Servers: servers, Device: servers.Device(), Rules: rules, Log: slog.New(slog.DiscardHandler),
-		Local: config.Local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses,
+		Node: config,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"eastwest/internal/dataplane"
-	"eastwest/internal/dataplane/conformance"
 	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/kernel/ipvs/ipvstest"
 	"eastwest/internal/kernel/netns/netnstest"
@@ -26,7 +25,7 @@ func TestRestartRewritesNothing(t *testing.T) {
 		}
 		return out
 	}
-	for _, config := range []conformance.Config{
+	for _, config := range []dataplane.Node{
 		{},
 		{Local: dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "fd00:10::/48")}, ServiceCIDRs: prefixes("10.96.0.0/12", "fd00:96::/108")},
 		{Local: dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "10.10.0.0/16")}, NodePortAddresses: prefixes("0.0.0.0/0", "127.0.0.0/8")},
@@ -87,7 +86,7 @@ func TestRefusedByTheKernel(t *testing.T) {
 	ns := netnstest.New(t)
 	for _, first := range []table.Table[table.Service]{tableOf(nginx(1)), tableOf(nginx(1), bad)} {
 		servers := &ipvstest.Fake{}
-		inner := withRules(t, servers, nft.New(ns), conformance.Config{})
+		inner := withRules(t, servers, nft.New(ns), dataplane.Node{})
 		var reported []string
 		backend := quarantine.Around(inner, quarantine.Config{Prober: inner, Report: func(row table.Service, _ error) { reported = append(reported, row.Key()) }})
 		changed := table.Keys{All: true}
@@ -138,7 +137,7 @@ func (s *spelling) List(ctx context.Context, family nft.Family, name string) (st
 // Rules that nft lists otherwise than they were written are not written again and again.
 func TestOtherSpellingsAreNoChange(t *testing.T) {
 	rules := &spelling{Fake: &nfttest.Fake{}}
-	backend := withRules(t, &ipvstest.Fake{}, rules, conformance.Config{})
+	backend := withRules(t, &ipvstest.Fake{}, rules, dataplane.Node{})
 	for range 3 {
 		if err := backend.Apply(t.Context(), tableOf(nginx(1)), table.Keys{All: true}); err != nil {
 			t.Fatal(err)

@@ -23,7 +23,7 @@ import (
 // maxClients bounds what clients can make the kernel remember, for each group and family.
 const maxClients = 1 << 18
 
-// affinity writes the maps behind session affinity. Recalling jumps, so that a slot that is gone is drawn anew.
+// affinity writes the map behind session affinity.
 func (p program) affinity(w *nftrules.Writer, g group) {
 	_, kind := p.key(g)
 	_, addr := nftrules.Family(p.family)
@@ -37,17 +37,9 @@ func (p program) affinity(w *nftrules.Writer, g group) {
 	w.Line("flags dynamic,timeout")
 	w.Line("comment \"frontend . client %s slot\"", joint)
 	w.Close()
-	w.Open("map %s-recall", g)
-	w.Line("type classid : verdict")
-	var elements []string
-	for slot := range p.size.slots[g] {
-		elements = append(elements, fmt.Sprintf("%s : jump %s", classID(uint32(slot)), slotChain(g, slot)))
-	}
-	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
-	w.Close()
 }
 
-// sticky writes the chains that choose a slot for a client once and then recall it.
+// sticky writes the chains that draw a slot for a client once and then recall it. One that is empty by now is drawn anew.
 func (p program) sticky(w *nftrules.Writer) {
 	match, _ := nftrules.Family(p.family)
 	for g := range groups {
@@ -55,17 +47,18 @@ func (p program) sticky(w *nftrules.Writer) {
 		client := fmt.Sprintf("%s . %s saddr", key, match)
 		for _, seconds := range p.size.timeouts[g] {
 			update := fmt.Sprintf("update @%s { %s timeout %s : meta priority }", affinityMap(g), client, duration(seconds))
-			recall := fmt.Sprintf("meta priority set %s map @%s %s meta priority vmap @%s-recall", client, affinityMap(g), update, g)
+			recall := fmt.Sprintf("meta priority set %s map @%s %s %s", client, affinityMap(g), update, p.translate(g))
 			if p.family == nft.IPv6 {
 				update = fmt.Sprintf("update @%s { %s . meta priority timeout %s }", affinityMap(g), client, duration(seconds))
 				recall = p.recall(w, g, seconds, client, update)
 			}
-			for n := 1; n <= p.size.slots[g]; n++ {
-				w.Open("chain %s", stickyChain(g, n, seconds))
+			for d := range p.size.draws(g) {
+				w.Open("chain %s", stickyChain(g, d.slots(), seconds))
 				w.Line("%s", recall)
-				w.Line("meta priority set numgen random mod %d", n)
-				w.Line("%s", update)
-				w.Line("meta priority vmap @%s-recall", g)
+				for _, slot := range d.tries() {
+					w.Line("meta priority set %s %s %s", slot, update, p.translate(g))
+				}
+				nowhere(w)
 				w.Close()
 			}
 		}
@@ -78,7 +71,7 @@ func (p program) recall(w *nftrules.Writer, g group, seconds uint32, client, upd
 	w.Open("chain %s", name)
 	for slot := range p.size.slots[g] {
 		w.Line("meta priority set %s", classID(uint32(slot)))
-		w.Line("%s . meta priority @%s %s jump %s", client, affinityMap(g), update, slotChain(g, slot))
+		w.Line("%s . meta priority @%s %s %s", client, affinityMap(g), update, p.translate(g))
 	}
 	w.Close()
 	return "jump " + name
@@ -163,7 +156,7 @@ func recalled(family nft.Family, e nft.Element) (frontend string, slot uint32) {
 
 // moveTo returns a client's element with another slot.
 func moveTo(family nft.Family, e nft.Element, slot uint32) nft.Element {
-	data := string(binary.NativeEndian.AppendUint32(nil, slot))
+	data := register(slot)
 	if family == nft.IPv6 {
 		e.Key = e.Key[:len(e.Key)-slotBytes] + data
 		return e
@@ -181,7 +174,7 @@ func movedSlots(g group, have, want map[place]value) map[string]moves {
 		}
 		now := map[string]uint32{}
 		for slot := uint32(0); ; slot++ {
-			e, ok := want[place{endpointMap(g, int(slot)), p.key}]
+			e, ok := want[slotPlace(g, p.key, slot)]
 			if !ok {
 				break
 			}
@@ -189,7 +182,7 @@ func movedSlots(g group, have, want map[place]value) map[string]moves {
 		}
 		slots, changed := moves{}, false
 		for slot := uint32(0); ; slot++ {
-			e, ok := have[place{endpointMap(g, int(slot)), p.key}]
+			e, ok := have[slotPlace(g, p.key, slot)]
 			if !ok {
 				break
 			}
@@ -206,7 +199,7 @@ func movedSlots(g group, have, want map[place]value) map[string]moves {
 	return moved
 }
 
-func isSticky(data string) bool { return binary.NativeEndian.Uint32([]byte(data))>>countBits > 0 }
+func isSticky(data string) bool { return binary.NativeEndian.Uint32([]byte(data))>>drawBits > 0 }
 
 func frontendMapOf(set string) *frontendMap {
 	for i := range frontendMaps {

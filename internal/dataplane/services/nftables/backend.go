@@ -2,12 +2,13 @@
 
 // Package nftables carries Services by nftables.
 //
-// The rules are constant. A packet's destination is looked up in one map that says how many endpoints its Service has;
-// the number chooses a constant chain, which draws a random slot; and the map of that slot says the endpoint. Services
-// and endpoints are only ever elements of those maps, so a change costs the same with ten services and with ten thousand.
+// The rules are constant. A packet's destination is looked up in one map that says how to draw one of its Service's
+// endpoints; the number chooses a constant chain, which draws a random slot; and another map has the endpoint in that slot.
+// Services and endpoints are only ever elements of those maps, so a change costs the same with ten services and with ten
+// thousand.
 //
 //	row ─render─▶ elements ─diff─▶ operations ─apply─▶ netlink
-//	configuration ─program─▶ text ─▶ nft -f      (at start, and when a Service has more endpoints than any before)
+//	configuration ─program─▶ text ─▶ nft -f      (at start, and when a Service has twice the endpoints of any before)
 package nftables
 
 import (
@@ -15,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 
 	"eastwest/internal/dataplane"
@@ -34,13 +34,9 @@ type Kernel interface {
 
 // Config is what a Backend needs.
 type Config struct {
-	Kernel       Kernel
-	Local        dataplane.Local // how pods are told from clients outside
-	ServiceCIDRs []netip.Prefix  // addresses in them that no Service has are refused
-	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's,
-	// which have to be named; then the sysctl route_localnet is needed, too.
-	NodePortAddresses []netip.Prefix
-	Log               *slog.Logger
+	dataplane.Node
+	Kernel Kernel
+	Log    *slog.Logger
 }
 
 // Backend is the services dataplane on nftables, IPv4 and IPv6. It is not safe for concurrent use.
@@ -60,16 +56,8 @@ func New(config Config) (*Backend, error) {
 		return nil, errors.New("make the nftables backend: Kernel and Log are required")
 	}
 	b := &Backend{config: config}
-	others, loopback := dataplane.NodePortAddresses(config.NodePortAddresses)
 	for i, family := range families {
-		b.programs[i] = program{
-			family:   family,
-			local:    config.Local.Of(family == nft.IPv6),
-			services: nftrules.PrefixesOf(config.ServiceCIDRs, family),
-			nodes:    nftrules.PrefixesOf(others, family),
-			noNodes:  len(config.NodePortAddresses) > 0 && len(nftrules.PrefixesOf(others, family)) == 0,
-			loopback: nftrules.PrefixesOf(loopback, family),
-		}
+		b.programs[i] = program{NodeView: config.View(family == nft.IPv6), family: family}
 	}
 	return b, nil
 }
@@ -106,9 +94,6 @@ func (b *Backend) change(ctx context.Context, want table.Table[table.Service], n
 				render(old, family, have)
 			}
 			if row, ok := want.Get(name); ok {
-				if err := check(row); err != nil {
-					return fmt.Errorf("apply services: %w", err)
-				}
 				render(row, family, wanted)
 				need.include(row, family)
 			}
@@ -169,16 +154,11 @@ func (b *Backend) share(family nft.Family, old, now []table.Service, have, want 
 // sync compares everything with the kernel.
 func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) error {
 	var ops []nft.Op
-	var large []error
 	b.hairpins = map[place]int{}
 	for i, family := range families {
 		wanted := make(map[place]value, 4*want.Len())
 		var need size
 		for _, row := range want.All() {
-			if err := check(row); err != nil {
-				large = append(large, err)
-				continue // the others do not wait for this one
-			}
 			render(row, family, wanted)
 			need.include(row, family)
 			for at := range hairpins(row, family) {
@@ -199,10 +179,7 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 		ops = append(ops, diff(family, have, wanted)...)
 		ops = append(ops, clients...)
 	}
-	if err := b.write(ctx, ops); err != nil {
-		return err
-	}
-	return errors.Join(large...)
+	return b.write(ctx, ops)
 }
 
 func (b *Backend) write(ctx context.Context, ops []nft.Op) error {
@@ -229,13 +206,13 @@ func (b *Backend) establish(ctx context.Context, i int, need size) error {
 		return nil
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
-	return b.rewrite(ctx, p)
+	return b.rewrite(ctx, p, listing)
 }
 
-// rewrite makes the kernel's table equal to the program and keeps its elements. Only a table of another version, whose
-// maps have other types, is replaced as a whole.
-func (b *Backend) rewrite(ctx context.Context, p *program) error {
-	err := b.config.Kernel.Run(ctx, p.script())
+// rewrite makes the kernel's table, as listed, equal to the program and keeps its elements. Only a table of another version,
+// whose maps have other types, is replaced as a whole.
+func (b *Backend) rewrite(ctx context.Context, p *program, listing string) error {
+	err := b.config.Kernel.Run(ctx, p.script(listing))
 	if errors.Is(err, nft.ErrExist) {
 		b.config.Log.Warn("replace the table of another version", "family", p.family, "err", err)
 		err = b.config.Kernel.Run(ctx, p.replacement())
@@ -254,7 +231,7 @@ func (b *Backend) grow(ctx context.Context, i int, need size) error {
 	if p.size.equal(b.programs[i].size) {
 		return nil
 	}
-	if err := b.rewrite(ctx, &p); err != nil {
+	if err := b.rewrite(ctx, &p, ""); err != nil {
 		return err
 	}
 	b.programs[i] = p
@@ -264,7 +241,7 @@ func (b *Backend) grow(ctx context.Context, i int, need size) error {
 // read returns the elements that the kernel has in one family.
 func (b *Backend) read(ctx context.Context, i int) (map[place]value, error) {
 	have := map[place]value{}
-	for _, set := range b.programs[i].dataSets() {
+	for _, set := range dataSets() {
 		elements, err := b.config.Kernel.Elements(ctx, families[i], TableName, set)
 		if err != nil {
 			return nil, fmt.Errorf("read services: %w", err)

@@ -31,13 +31,36 @@ func many(services, endpoints int) table.Table[table.Service] {
 }
 
 func BenchmarkFullSync(b *testing.B) {
-	want := many(10000, 10)
-	for b.Loop() {
-		b.StopTimer()
-		ns := netnstest.New(b)
-		backend, _ := newBackend(b, ns)
-		b.StartTimer()
-		if err := backend.Apply(b.Context(), want, table.Keys{All: true}); err != nil {
+	for _, size := range []struct{ services, endpoints int }{{10000, 10}, {44000, 1}, {5000, 50}, {1, 8000}, {1, 20000}} {
+		b.Run(fmt.Sprintf("%dx%d", size.services, size.endpoints), func(b *testing.B) {
+			want := many(size.services, size.endpoints)
+			for b.Loop() {
+				b.StopTimer()
+				ns := netnstest.New(b)
+				backend, _ := newBackend(b, ns)
+				b.StartTimer()
+				if err := backend.Apply(b.Context(), want, table.Keys{All: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// The first of many endpoints goes and comes back, which moves all others by a slot.
+func BenchmarkFirstOfManyEndpoints(b *testing.B) {
+	want := many(1, 10000)
+	backend, _ := newBackend(b, netnstest.New(b))
+	if err := backend.Apply(b.Context(), want, table.Keys{All: true}); err != nil {
+		b.Fatal(err)
+	}
+	all, _ := want.Get("default/s0")
+	for i := 0; b.Loop(); i++ {
+		row := all
+		row.Frontends = append([]table.Frontend(nil), row.Frontends...)
+		row.Frontends[0].Endpoints = row.Frontends[0].Endpoints[1-i%2:]
+		want = want.With(map[string]table.Service{"default/s0": row})
+		if err := backend.Apply(b.Context(), want, table.Keys{Names: []string{"default/s0"}}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -67,7 +67,7 @@ func diff(family nft.Family, have, want map[place]value) []nft.Op {
 // rank orders the sets for adding: what frontends refer to comes first.
 func rank(set string) int {
 	switch {
-	case strings.Contains(set, "-endpoint-"), set == setAllowed:
+	case strings.HasSuffix(set, endpointSuffix), set == setAllowed:
 		return 0
 	case set == setHairpin, set == setRanged:
 		return 1

@@ -21,14 +21,13 @@ import (
 func (b *Backend) Dump(ctx context.Context) (string, error) {
 	var lines []string
 	for i, family := range families {
-		listing, err := b.config.Kernel.List(ctx, family, TableName)
+		_, err := b.config.Kernel.List(ctx, family, TableName)
 		if errors.Is(err, nft.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return "", fmt.Errorf("dump services: %w", err)
 		}
-		b.programs[i].size = sizeOf(listing)
 		have, err := b.read(ctx, i)
 		if err != nil {
 			return "", err
@@ -52,19 +51,21 @@ func describe(family nft.Family, p place, v value) string {
 	case setSocket, setRanged:
 		return fmt.Sprintf("%s %s %s %s\n", family, p.set, frontendText(family, byAddress.String(), p.key), v.comment)
 	}
-	if group, _, ok := strings.Cut(p.set, "-endpoint-"); ok {
-		return fmt.Sprintf("%s %s %s → %s %s\n", family, p.set, frontendText(family, group, p.key), addrPort(family, v.data), v.comment)
+	if group, ok := strings.CutSuffix(p.set, endpointSuffix); ok {
+		frontend, slot := p.key[:len(p.key)-slotBytes], p.key[len(p.key)-slotBytes:]
+		return fmt.Sprintf("%s %s %s slot %d → %s %s\n", family, p.set, frontendText(family, group, frontend),
+			binary.NativeEndian.Uint32([]byte(slot)), addrPort(family, v.data), v.comment)
 	}
 	group := byAddress.String()
 	if strings.HasPrefix(p.set, "node-port") {
 		group = byNodePort.String()
 	}
 	number := binary.NativeEndian.Uint32([]byte(v.data))
-	text := strconv.Itoa(int(number & dropped))
+	text := "of " + strconv.Itoa(draw(number&dropped).slots())
 	if number&dropped == dropped {
 		text = "drop"
 	}
-	if seconds := number >> countBits; seconds > 0 {
+	if seconds := number >> drawBits; seconds > 0 {
 		text += " sticky " + duration(seconds)
 	}
 	return fmt.Sprintf("%s %s %s = %s %s\n", family, p.set, frontendText(family, group, p.key), text, v.comment)
@@ -82,15 +83,13 @@ func sortedPlaces(have map[place]value) []place {
 }
 
 // dataSets names the sets and maps whose elements come from services.
-func (p program) dataSets() []string {
+func dataSets() []string {
 	names := []string{setAddress, setHairpin, setSocket, setRanged, setAllowed}
 	for _, m := range frontendMaps {
 		names = append(names, m.name)
 	}
 	for g := range groups {
-		for slot := range p.size.slots[g] {
-			names = append(names, endpointMap(g, slot))
-		}
+		names = append(names, endpointMap(g))
 	}
 	return names
 }

@@ -22,10 +22,11 @@ func newBackend(t testing.TB, ns string, nodePorts ...netip.Prefix) (*nftables.B
 	t.Helper()
 	kernel := &nfttest.Counting{Conn: nft.New(ns)}
 	backend, err := nftables.New(nftables.Config{
-		Kernel: kernel, Log: slog.New(slog.DiscardHandler),
-		Local:             dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
-		ServiceCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
-		NodePortAddresses: nodePorts,
+		Kernel: kernel, Log: slog.New(slog.DiscardHandler), Node: dataplane.Node{
+			Local:             dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
+			ServiceCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+			NodePortAddresses: nodePorts,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +79,53 @@ func TestRestartRewritesNothing(t *testing.T) {
 	}
 }
 
+// A Service that grows and shrinks has all of its endpoints and no other after each step, whatever their number, and a second
+// process finds the rules that were added for it in place.
+func TestServiceOfAnySize(t *testing.T) {
+	ns := netnstest.New(t)
+	backend, _ := newBackend(t, ns)
+	for i, n := range []int{3, 10000, 9999, 129, 20001, 0, 7} {
+		row, _ := many(1, n).Get("default/s0")
+		if n == 0 {
+			row.Frontends[0].Action = table.Reject
+		}
+		want := tableOf(row, nginx("10.244.0.2:80"))
+		if err := backend.Apply(t.Context(), want, table.Keys{All: i == 0, Names: []string{"default/s0", "default/nginx"}}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := backend.Dump(t.Context())
+		if found := strings.Count(text, " → ") - 2; err != nil || found != n { // nginx has two frontends
+			t.Errorf("%v, the kernel has %d endpoints, want %d", err, found, n)
+		}
+		other, kernel := newBackend(t, ns)
+		if err := other.Apply(t.Context(), want, table.Keys{All: true}); err != nil || kernel.Scripts+kernel.Changes != 0 {
+			t.Errorf("%d endpoints, %v: a second start ran %d scripts and %d changes", n, err, kernel.Scripts, kernel.Changes)
+		}
+	}
+}
+
+// What a table of another version has beside ours goes, and nothing is written again at the next start.
+func TestLeftoversOfAnotherVersion(t *testing.T) {
+	ns := netnstest.New(t)
+	old := "table ip eastwest {\n map old-slots { type classid : verdict; elements = { 0:1 : goto old-chain }; }\n" +
+		" chain old-chain { ip daddr @old-set drop; }\n set old-set { type ipv4_addr; }\n}\n"
+	for start := range 2 {
+		backend, kernel := newBackend(t, ns)
+		if start == 0 {
+			if err := kernel.Run(t.Context(), old); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kernel.Scripts = 0
+		if err := backend.Apply(t.Context(), tableOf(nginx("10.244.0.2:80")), table.Keys{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		if listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest"); strings.Contains(listing, "old-") || start == 1 && kernel.Scripts > 0 {
+			t.Errorf("start %d ran %d scripts, and the table is\n%s", start, kernel.Scripts, listing)
+		}
+	}
+}
+
 // A table that an incompatible version left is replaced.
 func TestTableOfAnotherVersion(t *testing.T) {
 	ns := netnstest.New(t)
@@ -114,10 +162,10 @@ func TestRemoveLeavesNothing(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	conformance.Services(t, func(t *testing.T, path string, config conformance.Config) dataplane.Dataplane[table.Service] {
+	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		backend, err := nftables.New(nftables.Config{
 			Kernel: nft.New(path), Log: slog.New(slog.DiscardHandler),
-			Local: config.Local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses,
+			Node: config,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -39,32 +39,30 @@ func (g group) String() string {
 // byPort says that the key is protocol and port, without an address.
 func (g group) byPort() bool { return g == byNodePort || g == outsideByNodePort }
 
-func endpointMap(g group, slot int) string { return fmt.Sprintf("%s-endpoint-%d", g, slot) }
-func slotChain(g group, slot int) string   { return fmt.Sprintf("%s-slot-%d", g, slot) }
+const endpointSuffix = "-endpoint"
 
+func endpointMap(g group) string { return g.String() + endpointSuffix }
 func affinityMap(g group) string { return g.String() + "-affinity" }
 
-// pickChain names the chain that chooses among n slots; with one slot there is nothing to choose.
-func pickChain(g group, n int) string {
-	if n == 1 {
-		return slotChain(g, 0)
-	}
-	return fmt.Sprintf("%s-of-%d", g, n)
-}
+// drawMap names the constant map from a frontend's number to the chain that draws one of its endpoints.
+func drawMap(g group) string { return g.String() + "-draw" }
+
+// drawChain names the chain that draws one of so many slots.
+func drawChain(g group, slots int) string { return fmt.Sprintf("%s-of-%d", g, slots) }
 
 // stickyChain names the chain that sends a client where it went in the last seconds.
-func stickyChain(g group, n int, seconds uint32) string {
-	return fmt.Sprintf("%s-of-%d-sticky-%d", g, n, seconds)
+func stickyChain(g group, slots int, seconds uint32) string {
+	return fmt.Sprintf("%s-of-%d-sticky-%d", g, slots, seconds)
 }
 
-// frontendMap is a map from a frontend's key to its number of endpoints.
+// frontendMap is a map from a frontend's key to its number.
 type frontendMap struct {
 	name, comment string
 	group         group
 }
 
 var (
-	serviceIP       = frontendMap{"service-ip", "frontend : number of endpoints; masquerades clients outside the cluster", byAddress}
+	serviceIP       = frontendMap{"service-ip", "frontend : number of the draw; masquerades clients outside the cluster", byAddress}
 	externalIP      = frontendMap{"external-ip", "the same; always masquerades", byAddress}
 	externalOutside = frontendMap{"external-ip-outside", "policy Local, for clients outside the cluster; never masquerades", outsideByAddress}
 	nodePort        = frontendMap{"node-port", "as external-ip", byNodePort}

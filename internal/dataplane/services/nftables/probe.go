@@ -33,9 +33,6 @@ func (b *Backend) Probe(ctx context.Context) (func(context.Context, []table.Serv
 			wanted[i] = map[place]value{}
 			var need size
 			for _, row := range rows {
-				if err := check(row); err != nil {
-					return err
-				}
 				render(row, family, wanted[i])
 				need.include(row, family)
 			}
@@ -73,8 +70,8 @@ func belonging(have, want map[place]value) map[place]value {
 		if m == nil {
 			continue
 		}
-		for slot := 0; ; slot++ {
-			at := place{endpointMap(m.group, slot), p.key}
+		for slot := uint32(0); ; slot++ {
+			at := slotPlace(m.group, p.key, slot)
 			v, ok := have[at]
 			if !ok {
 				break

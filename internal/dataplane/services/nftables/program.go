@@ -4,7 +4,6 @@ package nftables
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"eastwest/internal/dataplane"
@@ -13,15 +12,11 @@ import (
 )
 
 // program is the constant part of the table in one family: chains, rules and empty maps. It depends on the
-// configuration and on how many endpoints a Service has at most, never on which services there are.
+// configuration and on about how many endpoints a Service has at most, never on which services there are.
 type program struct {
-	family   nft.Family
-	local    dataplane.Local // how pods are known, in this family
-	services []netip.Prefix  // virtual addresses, in this family
-	nodes    []netip.Prefix  // addresses that serve node ports, in this family; empty is all
-	noNodes  bool            // no address of this family serves node ports
-	loopback []netip.Prefix  // addresses of the loopback that serve node ports as well
-	size     size
+	dataplane.NodeView
+	family nft.Family
+	size   size
 	// written is how nft listed the table right after it was written: versions of nft spell some rules differently.
 	written string
 }
@@ -29,8 +24,11 @@ type program struct {
 // loopback6 serves no node ports: an answer could not leave the loopback interface.
 const loopback6 = "::1"
 
-// script returns the transaction that makes the kernel's table equal to the program and keeps the elements of its maps.
-func (p program) script() string { return nftrules.Script(p.family, TableName, p.text()) }
+// script returns the transaction that makes the kernel's table, which nft lists so, equal to the program and keeps the elements
+// of its maps.
+func (p program) script(listing string) string {
+	return nftrules.Script(p.family, TableName, p.text(), listing)
+}
 
 // replacement returns the transaction that writes the table anew, without elements.
 func (p program) replacement() string { return nftrules.Replacement(p.family, TableName, p.text()) }
@@ -68,11 +66,10 @@ func (p program) sets(w *nftrules.Writer) {
 	}
 	for g := range groups {
 		_, kind := p.key(g)
-		for slot := range p.size.slots[g] {
-			w.Open("map %s", endpointMap(g, slot))
-			w.Line("type %s : %s . inet_service", kind, addr)
-			w.Close()
-		}
+		w.Open("map %s", endpointMap(g))
+		w.Line("type %s . classid : %s . inet_service", kind, addr)
+		w.Line("comment \"frontend . slot : endpoint\"")
+		w.Close()
 		p.verdicts(w, g)
 		if len(p.size.timeouts[g]) > 0 {
 			p.affinity(w, g)
@@ -100,56 +97,53 @@ func (p program) sets(w *nftrules.Writer) {
 	w.Close()
 }
 
-// verdicts writes the constant maps from a number of endpoints, and from a random slot, to its chain.
+// verdicts writes the constant map from a frontend's number to the chain that draws.
 func (p program) verdicts(w *nftrules.Writer, g group) {
-	w.Open("map %s-pick", g)
+	w.Open("map %s", drawMap(g))
 	w.Line("type classid : verdict")
-	w.Line("comment \"number of endpoints : how to choose one\"")
+	w.Line("comment \"number of the draw : chain that draws an endpoint\"")
 	elements := []string{"none : goto refuse", classID(dropped) + " : drop"}
-	for n := 1; n <= p.size.slots[g]; n++ {
-		elements = append(elements, fmt.Sprintf("%s : goto %s", classID(uint32(n)), pickChain(g, n)))
+	for d := range p.size.draws(g) {
+		elements = append(elements, fmt.Sprintf("%s : goto %s", classID(uint32(d)), drawChain(g, d.slots())))
 		for _, seconds := range p.size.timeouts[g] {
-			elements = append(elements, fmt.Sprintf("%s : goto %s", classID(seconds<<countBits|uint32(n)), stickyChain(g, n, seconds)))
+			elements = append(elements, fmt.Sprintf("%s : goto %s", classID(seconds<<drawBits|uint32(d)), stickyChain(g, d.slots(), seconds)))
 		}
-	}
-	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
-	w.Close()
-	if p.size.slots[g] == 0 {
-		return
-	}
-	w.Open("map %s-slot", g)
-	w.Line("typeof numgen random mod 2 : verdict")
-	elements = nil
-	for slot := range p.size.slots[g] {
-		elements = append(elements, fmt.Sprintf("%d : goto %s", slot, slotChain(g, slot)))
 	}
 	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
 	w.Close()
 }
 
-// slots writes the chains that choose a slot and that translate to the endpoint in it.
+// slots writes the chains that draw a slot and translate to the endpoint in it.
 func (p program) slots(w *nftrules.Writer) {
 	nftrules.Refuse(w)
 	for g := range groups {
-		key, _ := p.key(g)
-		for slot := range p.size.slots[g] {
-			w.Open("chain %s", slotChain(g, slot))
-			w.Line("dnat %s to %s map @%s", p.family, key, endpointMap(g, slot))
-			w.Close()
-		}
-		for n := 2; n <= p.size.slots[g]; n++ {
-			w.Open("chain %s", pickChain(g, n))
-			w.Line("numgen random mod %d vmap @%s-slot", n, g)
+		for d := range p.size.draws(g) {
+			w.Open("chain %s", drawChain(g, d.slots()))
+			for _, slot := range d.tries() {
+				w.Line("meta priority set %s %s", slot, p.translate(g))
+			}
+			nowhere(w)
 			w.Close()
 		}
 	}
 }
 
-// lookup writes the rule that finds a frontend. The number goes through the packet's priority because no other
-// register can be named between two lookups; only packets to services have it changed, and forwarding sets it anew.
+// nowhere writes the rule behind all draws: while a table is filled its slots are empty, and a connection that passed
+// untranslated would stay so; one that is dropped is tried again by its client.
+func nowhere(w *nftrules.Writer) { w.Line("drop") }
+
+// translate returns the statement that sends a packet to the endpoint in the slot that its priority names. In an empty slot
+// the rule ends without effect.
+func (p program) translate(g group) string {
+	key, _ := p.key(g)
+	return fmt.Sprintf("dnat %s to %s . meta priority map @%s", p.family, key, endpointMap(g))
+}
+
+// lookup writes the rule that finds a frontend. The number, and then the slot, go through the packet's priority because no
+// other register can be named between two lookups; only packets to services have it changed, and forwarding sets it anew.
 func (p program) lookup(w *nftrules.Writer, m frontendMap) {
 	key, _ := p.key(m.group)
-	w.Line("meta priority set %s map @%s meta priority vmap @%s-pick", key, m.name, m.group)
+	w.Line("meta priority set %s map @%s meta priority vmap @%s", key, m.name, drawMap(m.group))
 }
 
 // dispatch writes the chains that look frontends up, in the order in which masquerading widens: never, from outside the
@@ -179,14 +173,14 @@ func (p program) dispatch(w *nftrules.Writer) {
 	w.Line("meta mark set meta mark | %s", nftrules.MarkBit)
 	p.lookup(w, externalIP)
 	w.Line("%s daddr @%s goto refuse", match, setAddress)
-	if len(p.services) > 0 {
-		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.services))
+	if len(p.Services) > 0 {
+		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.Services))
 	}
 	if local != "" {
 		w.Line("%s goto node-ports", local)
 	}
-	if len(p.loopback) > 0 {
-		w.Line("%s daddr %s fib daddr type local goto node-ports", match, nftrules.PrefixSet(p.loopback))
+	if len(p.Loopback) > 0 {
+		w.Line("%s daddr %s fib daddr type local goto node-ports", match, nftrules.PrefixSet(p.Loopback))
 	}
 	w.Line("meta mark set meta mark & %s", nftrules.MarkRest)
 	w.Close()
@@ -201,18 +195,18 @@ func (p program) nodePortAddresses() string {
 	}
 	text := fmt.Sprintf("%s daddr != %s fib daddr type local", match, loopback)
 	switch {
-	case p.noNodes:
+	case p.NoNodes:
 		return ""
-	case len(p.nodes) > 0:
-		return fmt.Sprintf("%s daddr %s %s", match, nftrules.PrefixSet(p.nodes), text)
+	case len(p.Nodes) > 0:
+		return fmt.Sprintf("%s daddr %s %s", match, nftrules.PrefixSet(p.Nodes), text)
 	}
 	return text
 }
 
 func (p program) markOutside(w *nftrules.Writer) {
-	if p.local.Known() {
+	if p.Local.Known() {
 		match, _ := nftrules.Family(p.family)
-		w.Line("%smeta mark set meta mark | %s", nftrules.Outside(p.local, match), nftrules.MarkBit)
+		w.Line("%smeta mark set meta mark | %s", nftrules.Outside(p.Local, match), nftrules.MarkBit)
 	}
 }
 
@@ -228,7 +222,7 @@ func (p program) hooks(w *nftrules.Writer) {
 	w.Open("chain prerouting")
 	w.Line("type nat hook prerouting priority dstnat; policy accept;")
 	w.Line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
-	w.Line("%sjump from-outside", nftrules.Outside(p.local, match))
+	w.Line("%sjump from-outside", nftrules.Outside(p.Local, match))
 	w.Line("goto services")
 	w.Close()
 	w.Open("chain output")
@@ -243,7 +237,7 @@ func (p program) hooks(w *nftrules.Writer) {
 	w.Open("chain postrouting")
 	w.Line("type nat hook postrouting priority srcnat; policy accept;")
 	nftrules.Masquerade(w, match, setHairpin)
-	if len(p.loopback) > 0 {
+	if len(p.Loopback) > 0 {
 		w.Line("%s saddr %s oifname != \"lo\" masquerade fully-random", match, dataplane.Loopback)
 	}
 	w.Close()
@@ -253,7 +247,7 @@ func (p program) hooks(w *nftrules.Writer) {
 // guard keeps the loopback's addresses from neighbours, as the kernel does while route_localnet is off. It is the last chain:
 // nft lists one that is added to a table at the end.
 func (p program) guard(w *nftrules.Writer) {
-	if len(p.loopback) == 0 {
+	if len(p.Loopback) == 0 {
 		return
 	}
 	nftrules.LoopbackGuard(w)

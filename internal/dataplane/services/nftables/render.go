@@ -19,10 +19,10 @@ type value struct {
 	end           string // last key of a range
 }
 
-// A frontend's number is its count of endpoints in the low countBits and the seconds of affinity above them.
+// A frontend's number is that of its draw in the low drawBits and the seconds of affinity above them.
 const (
-	countBits = 15
-	dropped   = 1<<countBits - 1 // stands for the action Drop; no Service has so many endpoints
+	drawBits = 15
+	dropped  = 1<<drawBits - 1 // stands for the action Drop; no draw has this number
 )
 
 // render writes the elements of one service in one family into out.
@@ -35,7 +35,7 @@ func render(s table.Service, family nft.Family, out map[place]value) {
 		m, key := mapOf(f), frontendKey(f)
 		out[place{m.name, key}] = value{data: number(f), comment: label}
 		for slot, endpoint := range f.Endpoints {
-			out[place{endpointMap(m.group, slot), key}] = value{data: endpointData(endpoint), comment: label}
+			out[slotPlace(m.group, key, uint32(slot))] = value{data: endpointData(endpoint), comment: label}
 		}
 		if f.LocalSocket {
 			out[place{setSocket, key}] = value{comment: label}
@@ -73,16 +73,24 @@ func renderRanges(f table.Frontend, key, label string, out map[place]value) {
 
 func of(family nft.Family, addr netip.Addr) bool { return addr.Is4() == (family == nft.IPv4) }
 
-// number returns the count of endpoints as the kernel keeps it in a register, in the byte order of this machine.
+// slotPlace names the element that has the endpoint of a frontend in a slot.
+func slotPlace(g group, frontend string, slot uint32) place {
+	return place{endpointMap(g), frontend + register(slot)}
+}
+
+// register returns a number as the kernel keeps it in a register, in the byte order of this machine.
+func register(n uint32) string { return string(binary.NativeEndian.AppendUint32(nil, n)) }
+
+// number returns how a frontend's endpoint is drawn.
 func number(f table.Frontend) string {
-	n := uint32(len(f.Endpoints))
+	n := uint32(drawAmong(len(f.Endpoints)))
 	if n > 0 {
-		n |= f.AffinitySeconds << countBits
+		n |= f.AffinitySeconds << drawBits
 	}
 	if f.Action == table.Drop {
 		n = dropped
 	}
-	return string(binary.NativeEndian.AppendUint32(nil, n))
+	return register(n)
 }
 
 func frontendKey(f table.Frontend) string {

@@ -3,13 +3,11 @@
 package nftables
 
 import (
-	"fmt"
-	"maps"
+	"iter"
 	"math/bits"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
@@ -22,18 +20,15 @@ type size struct {
 	timeouts [groups][]uint32 // in seconds, sorted
 }
 
-// maxEndpoints is how many endpoints a Service may have. Each has chains and a map, and nft and the kernel take time that
-// grows with the square of these: 2 s for 1,000 endpoints of one Service, 17 s for 4,000, a minute for 8,000.
-const maxEndpoints = 8192
-
-// check refuses a service that is too large to be written in good time, so that it holds up no other.
-func check(row table.Service) error {
-	for _, f := range row.Frontends {
-		if n := len(f.Endpoints); n > maxEndpoints {
-			return fmt.Errorf("service %s has %d endpoints, and nftables serves at most %d: use --backend ipvs, or split the Service", row.Key(), n, maxEndpoints)
+// draws returns the draws that a group needs, the smallest first.
+func (s size) draws(g group) iter.Seq[draw] {
+	return func(yield func(draw) bool) {
+		for d := draw(1); d <= drawAmong(s.slots[g]); d++ {
+			if !yield(d) {
+				return
+			}
 		}
 	}
-	return nil
 }
 
 // include raises the size to what a service needs.
@@ -72,20 +67,26 @@ func (s size) equal(t size) bool {
 	return true
 }
 
+var (
+	drawLine   = regexp.MustCompile(`\tchain (\S+)-of-(\d+) \{`)
+	stickyLine = regexp.MustCompile(`\tchain (\S+)-of-1-sticky-(\d+) \{`)
+)
+
 // sizeOf reads the size out of a listing.
 func sizeOf(listing string) size {
 	var s size
-	for g := range groups {
-		s.slots[g] = strings.Count(listing, "\tmap "+g.String()+"-endpoint-")
-		found := map[uint32]bool{}
-		pattern := regexp.MustCompile(`\tchain ` + g.String() + `-of-1-sticky-(\d+) `)
+	each := func(pattern *regexp.Regexp, do func(g group, n uint32)) {
 		for _, match := range pattern.FindAllStringSubmatch(listing, -1) {
-			if seconds, err := strconv.ParseUint(match[1], 10, 32); err == nil {
-				found[uint32(seconds)] = true
+			n, err := strconv.ParseUint(match[2], 10, 32)
+			for g := range groups {
+				if err == nil && g.String() == match[1] {
+					do(g, uint32(n))
+				}
 			}
 		}
-		s.timeouts[g] = slices.Sorted(maps.Keys(found))
 	}
+	each(drawLine, func(g group, n uint32) { s.slots[g] = max(s.slots[g], int(n)) })
+	each(stickyLine, func(g group, n uint32) { s.timeouts[g] = with(s.timeouts[g], n) })
 	return s
 }
 

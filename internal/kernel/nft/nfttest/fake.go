@@ -37,7 +37,8 @@ var (
 	tableLine = regexp.MustCompile(`^table (\S+) (\S+) \{`)
 )
 
-// Run executes the commands that the dataplanes write: add, flush and delete table, and a table in braces.
+// Run executes the commands that the dataplanes write: add, flush and delete table, delete of a set, map or chain, and a table
+// in braces.
 func (f *Fake) Run(_ context.Context, script string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -65,6 +66,8 @@ func (f *Fake) Run(_ context.Context, script string) error {
 			if err := command(next, words[0], words[2]+" "+words[3]); err != nil {
 				return err
 			}
+		} else if len(words) == 5 && words[0] == "delete" && next[words[2]+" "+words[3]] != nil {
+			delete(next[words[2]+" "+words[3]].sets, words[4]) // of chains nothing is kept but the text
 		} else if line != "" {
 			return fmt.Errorf("unknown command %q", line)
 		}
