@@ -15,10 +15,11 @@ import (
 
 // A process that waits at the pipe goes on; one that has ended without having been there has not started.
 func TestReleaseAnswersToTheProcess(t *testing.T) {
-	for name, test := range map[string]struct{ script, fails string }{
-		"waits at the pipe":       {"echo -n 0 >$0; exec sleep 60", ""},
-		"ends after it went on":   {"echo -n 0 >$0", ""},
-		"ends before it is there": {"exit 1", "its process has ended"},
+	for name, test := range map[string]struct{ script, file, fails string }{
+		"waits at the pipe":        {"echo -n 0 >$0; exec sleep 60", "", ""},
+		"is another program later": {"exec 3>$0; echo -n 0 >&3; sleep 0.1; : >$0.ready; exec sleep 60 3>&-", ".ready", ""},
+		"ends after it went on":    {"echo -n 0 >$0", "", ""},
+		"ends before it is there":  {"exit 1", "", "its process has ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), execFIFO)
@@ -39,6 +40,9 @@ func TestReleaseAnswersToTheProcess(t *testing.T) {
 			}
 			if err != nil {
 				t.Error(err)
+			}
+			if _, err := os.Stat(path + test.file); test.file != "" && err != nil {
+				t.Errorf("what the process does before it is its program is not waited for: %v", err)
 			}
 			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the pipe of a container that runs is still there: %v", err)
