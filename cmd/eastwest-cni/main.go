@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command eastwest-cni is the CNI plugins of eastwest, chosen by the name that it is run under.
-package main
-
 // A plugin runs for milliseconds: it asks nobody how many processors it may use.
 //
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
+
+// Command eastwest-cni is the CNI plugins of eastwest, chosen by the name that it is run under.
+package main
 
 import (
 	"context"
