@@ -5,6 +5,7 @@ package explain
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"eastwest/internal/kernel/ipvs"
 )
@@ -88,6 +89,8 @@ func (e *Explainer) destinations(ctx context.Context, s *Service, key ipvs.Key, 
 	if err != nil {
 		return err
 	}
+	// The kernel has its own order, which changes with every destination.
+	slices.SortFunc(list, func(a, b ipvs.Destination) int { return a.Addr.Compare(b.Addr) })
 	for _, d := range list {
 		if d.Weight == 0 {
 			s.VirtualServer.Leaving++
