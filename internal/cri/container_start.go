@@ -121,6 +121,10 @@ func (s *Server) finish(c *container, exit runner.Exit) {
 	reason, message := exitReason(exit)
 	err := s.changeContainer(c, func(r *containerRecord) {
 		r.State, r.Finished, r.ExitCode, r.Reason, r.Message = stateExited, exit.At, exit.Code, reason, message
+		// The times of files, of which the end is one, are some milliseconds behind the clock.
+		if r.Finished.Before(r.Started) {
+			r.Finished = r.Started
+		}
 	})
 	if err != nil {
 		s.log.Error("record end of container", "container", rec.ID, "err", err)
