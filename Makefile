@@ -121,6 +121,7 @@ clients-test: build packages
 qemu-test: build
 	@scripts/require.sh qemu
 	$(GO) test -vet=off -count=1 -parallel 2 -timeout 60m $(if $(PACKAGES),-v) ./test/qemu -args -bin $(CURDIR)/bin -packages '$(PACKAGES)' -tests '$(or $(TESTS),.)' -modules '$(MODULES)'
+
 # A cluster on containerd and one on Docker behind cri-dockerd.
 runtimes-test: build packages
 	@scripts/require.sh test
