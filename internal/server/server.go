@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"eastwest/internal/addressplan"
 	"eastwest/internal/apiserver"
@@ -133,8 +134,32 @@ func checkPort(address netip.Addr, port uint16) error {
 	return listener.Close()
 }
 
-// Run runs the control plane until ctx ends or a part of it fails.
+// stopPatience is how long a server that is told to stop waits for what still goes on.
+const stopPatience = 20 * time.Second
+
+// Run runs the control plane until ctx ends or a part of it fails. It returns at the latest stopPatience after ctx ended, with
+// an error when something still goes on by then: requests wait for an etcd that is away, and would for minutes.
 func (s *Server) Run(ctx context.Context) error {
+	return within(ctx, stopPatience, s.run)
+}
+
+func within(ctx context.Context, patience time.Duration, run func(context.Context) error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(patience):
+		return fmt.Errorf("stop the server: requests still go on after %s, as they do while etcd is away", patience)
+	}
+}
+
+func (s *Server) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	config, stop, err := s.storage(ctx, cancel)
