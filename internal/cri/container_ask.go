@@ -18,6 +18,9 @@ const (
 	lastLook  = 250 * time.Millisecond
 )
 
+// becoming is how long after a start its process may still be about to become the container's program.
+const becoming = 500 * time.Millisecond
+
 // ask sends a container the signal to end and waits for that, for the grace at most. The kernel drops signals to the
 // first process of a process namespace that has no handler for them. One that is stopped right after its start may be
 // about to install one, and would be left to run for all of the grace: it is asked again when it can hear.
@@ -28,6 +31,13 @@ func ask(ctx context.Context, c *container, rec containerRecord, grace time.Dura
 		return false, err
 	}
 	limit := time.Now().Add(grace)
+	// The handlers that a look saw may have been those of the program before, runc, which go a moment after its files are closed.
+	for heard && !rec.SharedPID && time.Since(rec.Started) < becoming && time.Until(limit) > firstLook {
+		if ended, err := waitEnded(ctx, c, firstLook); ended || err != nil {
+			return ended, err
+		}
+		heard = hears(rec.PID, sig)
+	}
 	for look := firstLook; !heard && time.Until(limit) > look; look = min(2*look, lastLook) {
 		if ended, err := waitEnded(ctx, c, look); ended || err != nil {
 			return ended, err
