@@ -152,6 +152,16 @@ func ours(l netlink.Link, o plugin.Owner) bool {
 	return l.Type() == "veth" && (alias == "" || alias == Alias(o))
 }
 
+// HostEnd is Find where nothing else is asked of the kernel.
+func HostEnd(o plugin.Owner) (netlink.Link, error) {
+	host, err := link.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	return Find(host, o)
+}
+
 // Find returns the host's end of an owner's pair, by name and alias; nil if there is none.
 func Find(host *link.Handle, o plugin.Owner) (netlink.Link, error) {
 	for n := range nameAttempts {

@@ -14,7 +14,6 @@ import (
 	"eastwest/internal/cni/masquerade"
 	"eastwest/internal/cni/plugin"
 	"eastwest/internal/cni/sourceguard"
-	"eastwest/internal/kernel/link"
 )
 
 var _ plugin.Restorer = (*Plugin)(nil)
@@ -30,12 +29,7 @@ func (*Plugin) Restore(ctx context.Context, args *skel.CmdArgs) (bool, error) {
 		return false, err
 	}
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	host, err := link.Open()
-	if err != nil {
-		return false, err
-	}
-	defer host.Close()
-	l, err := attach.Find(host, owner)
+	l, err := attach.HostEnd(owner)
 	if err != nil || l == nil {
 		return false, err
 	}
