@@ -172,25 +172,20 @@ func movedSlots(g group, have, want map[place]value) map[string]moves {
 		if m := frontendMapOf(p.set); m == nil || m.group != g || !isSticky(v.data) {
 			continue
 		}
-		now := map[string]uint32{}
-		for slot := uint32(0); ; slot++ {
-			e, ok := want[slotPlace(g, p.key, slot)]
-			if !ok {
-				break
-			}
-			now[e.data] = slot
+		now, slot := map[string]uint32{}, uint32(0)
+		for e := range slotsOf(want, g, p.key) {
+			now[e] = slot
+			slot++
 		}
 		slots, changed := moves{}, false
-		for slot := uint32(0); ; slot++ {
-			e, ok := have[slotPlace(g, p.key, slot)]
-			if !ok {
-				break
-			}
-			at, still := now[e.data]
+		slot = 0
+		for e := range slotsOf(have, g, p.key) {
+			at, still := now[e]
 			changed = changed || !still || at != slot
 			if still {
 				slots[slot] = at
 			}
+			slot++
 		}
 		if changed {
 			moved[p.key] = slots

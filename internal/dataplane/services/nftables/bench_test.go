@@ -47,7 +47,7 @@ func BenchmarkFullSync(b *testing.B) {
 	}
 }
 
-// The first of many endpoints goes and comes back, which moves all others by a slot.
+// The first of many endpoints goes and comes back.
 func BenchmarkFirstOfManyEndpoints(b *testing.B) {
 	want := many(1, 10000)
 	backend, _ := newBackend(b, netnstest.New(b))
