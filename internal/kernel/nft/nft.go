@@ -14,6 +14,9 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync"
+
+	"github.com/google/nftables"
 
 	"eastwest/internal/kernel/netns"
 )
@@ -41,6 +44,9 @@ const (
 type Conn struct {
 	netns string
 	own   sockets
+
+	mu   sync.Mutex
+	idle *nftables.Conn // nil when there is none or somebody has it
 }
 
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
