@@ -162,7 +162,9 @@ func (l *Loop[R]) take() (table.Table[R], table.Keys, bool) {
 		}
 	}
 	l.all, l.working, l.oldest = false, l.oldest, time.Time{}
-	clear(l.changed)
+	if len(l.changed) > 0 {
+		l.changed = map[string]bool{} // one that once held everything stays large, and slow to go through
+	}
 	return l.want, keys, true
 }
 
