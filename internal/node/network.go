@@ -135,8 +135,11 @@ func (n *Network) addDataplanes() error {
 }
 
 func newLoop[R any](n *Network, name string, target reconcile.Applier[R]) *reconcile.Loop[R] {
-	return reconcile.NewLoop(reconcile.Config{Name: name, Log: n.config.Log}, target)
+	return reconcile.NewLoop(reconcile.Config{Name: name, Pace: pace, Log: n.config.Log}, target)
 }
+
+// pace lets a rolling restart's changes, a thousand a second, be applied a few at a time.
+const pace = 4 * time.Millisecond
 
 // Tables returns what was compiled last, for explanations and listings.
 func (n *Network) Tables() compile.Tables {

@@ -82,3 +82,18 @@ func BenchmarkOneEndpoint(b *testing.B) {
 		}
 	}
 }
+
+// A new process finds everything in place.
+func BenchmarkRestart(b *testing.B) {
+	want, ns := many(10000, 10), netnstest.New(b)
+	first, _ := newBackend(b, ns)
+	if err := first.Apply(b.Context(), want, table.Keys{All: true}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		backend, kernel := newBackend(b, ns)
+		if err := backend.Apply(b.Context(), want, table.Keys{All: true}); err != nil || kernel.Scripts+kernel.Changes > 0 {
+			b.Fatal(err, kernel.Scripts, kernel.Changes)
+		}
+	}
+}
