@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/table"
 )
 
@@ -29,7 +30,7 @@ type services struct {
 	rows      table.Table[table.Service]
 	frontends map[spot][]owned
 	addresses map[netip.Addr]bool // virtual ones
-	ranges    []netip.Prefix      // of virtual addresses
+	node      dataplane.Node
 	own       map[netip.Addr]bool // the node's, which serve node ports
 }
 
@@ -44,8 +45,8 @@ type owned struct {
 	service table.Service
 }
 
-func newServices(rows table.Table[table.Service], ranges []netip.Prefix, own ...string) *services {
-	s := &services{rows: rows, frontends: map[spot][]owned{}, addresses: map[netip.Addr]bool{}, ranges: ranges, own: map[netip.Addr]bool{}}
+func newServices(rows table.Table[table.Service], node dataplane.Node, own ...string) *services {
+	s := &services{rows: rows, frontends: map[spot][]owned{}, addresses: map[netip.Addr]bool{}, node: node, own: map[netip.Addr]bool{}}
 	for _, row := range rows.All() {
 		for _, f := range row.Frontends {
 			at := spot{netip.AddrPortFrom(f.Addr, f.Port), f.Protocol}
@@ -73,22 +74,23 @@ func (s *services) of(p packet) (fate, bool) {
 	}
 	seen := func(view table.View) int { return slices.IndexFunc(list, func(f owned) bool { return f.View == view }) }
 	at := seen(table.Everyone)
-	if outside := seen(table.Outside); outside >= 0 && p.from.IsValid() && !p.pod {
+	told := s.node.Local.Known() // pods from others
+	if outside := seen(table.Outside); outside >= 0 && p.from.IsValid() && (!p.pod || !told) {
 		at = outside
 	}
 	if at >= 0 {
-		return list[at].fate(p), true
+		return list[at].fate(p, told), true
 	}
-	virtual := s.addresses[p.to.Addr()] || slices.ContainsFunc(s.ranges, func(r netip.Prefix) bool { return r.Contains(p.to.Addr()) })
+	virtual := s.addresses[p.to.Addr()] || slices.ContainsFunc(s.node.ServiceCIDRs, func(r netip.Prefix) bool { return r.Contains(p.to.Addr()) })
 	return fate{action: table.Reject}, virtual
 }
 
-func (f owned) fate(p packet) fate {
+func (f owned) fate(p packet, told bool) fate {
 	if f.SourceRanges != nil && !slices.ContainsFunc(f.SourceRanges, func(r netip.Prefix) bool { return r.Contains(p.from) }) {
 		return fate{action: table.Drop}
 	}
 	return fate{f.Action, f.Endpoints, func(endpoint netip.AddrPort) bool {
 		itself := endpoint.Addr() == p.from && slices.Contains(f.service.Hairpin, p.from)
-		return itself || f.Masquerade == table.Always || f.Masquerade == table.FromOutside && !p.pod
+		return itself || f.Masquerade == table.Always || f.Masquerade == table.FromOutside && told && !p.pod
 	}}
 }
