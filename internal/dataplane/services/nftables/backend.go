@@ -215,10 +215,26 @@ func (b *Backend) establish(ctx context.Context, i int, need size) error {
 	p.size = found.union(need)
 	asWritten := listing != "" && listing == p.written && p.size.equal(found)
 	if asWritten || nftrules.Canonical(listing) == nftrules.Canonical(p.text()) {
-		return nil
+		if whole, err := b.whole(ctx, p); whole || err != nil {
+			return err
+		}
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
 	return b.rewrite(ctx, p, listing)
+}
+
+// whole reports whether the constant maps have their elements, which a listing is silent of: somebody may have flushed them.
+func (b *Backend) whole(ctx context.Context, p *program) (bool, error) {
+	for g := range groups {
+		elements, err := b.config.Kernel.Elements(ctx, p.family, TableName, drawMap(g))
+		if err != nil {
+			return false, fmt.Errorf("read services: %w", err)
+		}
+		if len(elements) != len(p.draws(g)) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // rewrite makes the kernel's table, as listed, equal to the program and keeps its elements. Only a table of another version,

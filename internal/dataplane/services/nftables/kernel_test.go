@@ -4,6 +4,8 @@ package nftables_test
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/conformance"
+	"eastwest/internal/dataplane/nftrules"
 	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/kernel/netns/netnstest"
@@ -195,6 +198,44 @@ func TestLeftoversOfAnotherVersion(t *testing.T) {
 		}
 		if listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest"); strings.Contains(listing, "old-") || start == 1 && kernel.Scripts > 0 {
 			t.Errorf("start %d ran %d scripts, and the table is\n%s", start, kernel.Scripts, listing)
+		}
+	}
+}
+
+// What another program did to the constant part is mended, and nothing else is written.
+func TestConstantsAreMended(t *testing.T) {
+	ns := netnstest.New(t)
+	want := tableOf(nginx("10.244.0.2:80", "10.244.0.3:80"))
+	backend, kernel := newBackend(t, ns)
+	state := func() string {
+		text, err := backend.Dump(t.Context())
+		listing, listErr := kernel.List(t.Context(), nft.IPv4, "eastwest")
+		draws, drawErr := kernel.Conn.Elements(t.Context(), nft.IPv4, "eastwest", "address-draw")
+		if err := errors.Join(err, listErr, drawErr); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(text, listing, len(draws))
+	}
+	if err := backend.Apply(t.Context(), want, table.Keys{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	before := state()
+	for _, damage := range []string{
+		"flush map ip eastwest address-draw", "flush chain ip eastwest services", "add rule ip eastwest services drop",
+		"flush map ip eastwest service-ip", "flush table ip eastwest", "delete table ip eastwest",
+	} {
+		if err := nft.New(ns).Run(t.Context(), damage+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		kernel.Written = 0
+		if err := backend.Apply(t.Context(), want, table.Keys{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		if after := state(); nftrules.Canonical(after) != nftrules.Canonical(before) {
+			t.Errorf("%s: %s\nis now\n%s", damage, before, after)
+		}
+		if strings.Contains(damage, "chain") && kernel.Written > 0 {
+			t.Errorf("%s: %d elements were written", damage, kernel.Written)
 		}
 	}
 }
