@@ -74,7 +74,7 @@ type Network struct {
 	mend     func(context.Context) error // notices that others changed what services wrote
 	events   *events.Recorder
 	checks   *healthcheck.Backend
-	checking *reconcile.Loop[table.Service]
+	checking []*reconcile.Loop[table.Service]
 	names    *reconcile.Loop[table.Name]
 	routes   *reconcile.Loop[table.Route]
 	tunnels  *reconcile.Loop[table.Tunnel] // nil without an overlay
@@ -280,8 +280,8 @@ func (n *Network) offer(tables compile.Tables, keys compile.Keys) {
 	for _, loop := range n.services {
 		loop.Offer(tables.Services, keys.Services)
 	}
-	if n.checking != nil {
-		n.checking.Offer(tables.Services, keys.Services)
+	for _, loop := range n.checking {
+		loop.Offer(tables.Services, keys.Services)
 	}
 	if n.config.Metrics != nil && (keys.Services.All || len(keys.Services.Names) > 0) {
 		n.config.Metrics.Queued()

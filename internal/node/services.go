@@ -23,12 +23,14 @@ import (
 	"eastwest/internal/dataplane/services/ipvs"
 	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
 	"eastwest/internal/dataplane/services/nftables"
+	"eastwest/internal/dataplane/takenports"
 	"eastwest/internal/kernel/conntrack"
 	ipt "eastwest/internal/kernel/iptables"
 	ipvskernel "eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/loopback"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/socketowner"
 	"eastwest/internal/kubelet/events"
 	"eastwest/internal/reconcile"
 	"eastwest/internal/snapshot"
@@ -146,9 +148,11 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	n.services = append(n.services, loop)
 	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, loop) }
 	n.checks = healthcheck.New(healthcheck.Config{
-		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Log: n.config.Log,
+		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Failed: n.uncheckable, Log: n.config.Log,
 	})
-	n.checking = newLoop(n, "health checks", n.checks)
+	n.checking = append(n.checking, newLoop(n, "health checks", n.checks), newLoop(n, "taken ports", takenports.New(takenports.Config{
+		Listening: n.listening, Report: n.taken,
+	})))
 	if n.config.DNSService != "" {
 		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
 			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
@@ -186,14 +190,28 @@ func (n *Network) watchIPVS(ctx context.Context, tables *nft.Conn, again func())
 	return watching.Wait()
 }
 
-// check serves health check ports until ctx ends. They are no part of readiness: another program may have one of them.
+// listening returns the ports at which processes of this node listen.
+func (n *Network) listening(network string) (ports map[uint16]bool, err error) {
+	err = inNetns(n.config.Netns, func() error {
+		ports = socketowner.Listening(network)
+		return nil
+	})
+	return ports, err
+}
+
+// check serves health check ports, and looks for node ports that others have, until ctx ends. They are no part of readiness:
+// another program may have one of them.
 func (n *Network) check(ctx context.Context) error {
 	defer func() {
 		if err := n.checks.Remove(context.WithoutCancel(ctx)); err != nil {
 			n.config.Log.Warn("close health check ports", "err", err)
 		}
 	}()
-	return n.checking.Run(ctx)
+	checking, ctx := errgroup.WithContext(ctx)
+	for _, loop := range n.checking {
+		checking.Go(func() error { return loop.Run(ctx) })
+	}
+	return checking.Wait()
 }
 
 // removeOthers takes away what other backends than this network's left, once this one is in place.

@@ -58,6 +58,9 @@ func (p program) sticky(w *nftrules.Writer) {
 				for _, slot := range d.tries() {
 					w.Line("meta priority set %s %s %s", slot, update, p.translate(g))
 				}
+				for _, slot := range d.tries() { // when no more clients can be remembered, a rule ends at its update
+					w.Line("meta priority set %s %s", slot, p.translate(g))
+				}
 				nowhere(w)
 				w.Close()
 			}
