@@ -276,8 +276,9 @@ func kernelText(t *testing.T, ns string) string {
 
 const nftTable = "eastwest"
 
-// A node port at which a process listens, and a health check port that one has, are told of in events; both Services are served.
+// A node port at which a process listens, and a health check port that one has, are told of in events; the Services are carried.
 func TestTakenPorts(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
 	ns, api := netnstest.New(t), newCluster(t)
 	netnstest.In(t, ns, func() error {
 		for _, port := range []string{":31010", ":31015", "127.0.0.1:31011"} {
@@ -303,7 +304,7 @@ func TestTakenPorts(t *testing.T) {
 	service("loopback", 31011, 0)
 	service("unchecked", 31012, 31015)
 	config := ProxyConfig{Detect: DetectNodeCIDR, NetworkConfig: NetworkConfig{
-		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "nftables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "iptables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -312,8 +313,8 @@ func TestTakenPorts(t *testing.T) {
 	eventually(t, "an event of the node port", func() bool { return len(api.Events("taken")[takenReason]) > 0 })
 	eventually(t, "an event of the health check port", func() bool { return len(api.Events("unchecked")[uncheckableReason]) > 0 })
 	eventually(t, "the services", func() bool {
-		text := kernelText(t, ns)
-		return strings.Contains(text, "default/taken") && strings.Contains(text, "default/unchecked")
+		text, err := iptables.New(ns).Save(t.Context(), iptables.IPv4, "filter")
+		return err == nil && strings.Contains(text, "default/taken") && strings.Contains(text, "default/unchecked")
 	})
 	if events := api.Events("loopback"); len(events) > 0 {
 		t.Errorf("a port of the loopback alone is told of: %v", events)
