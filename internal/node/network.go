@@ -75,6 +75,7 @@ type Network struct {
 	events   *events.Recorder
 	checks   *healthcheck.Backend
 	checking []*reconcile.Loop[table.Service]
+	keptOut  func() []string // Services that the kernel refuses
 	names    *reconcile.Loop[table.Name]
 	routes   *reconcile.Loop[table.Route]
 	tunnels  *reconcile.Loop[table.Tunnel] // nil without an overlay

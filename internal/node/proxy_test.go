@@ -335,6 +335,10 @@ func TestRefusedService(t *testing.T) {
 		Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
 	}})
 	scrape := freePort(t)
+	status := func() string {
+		_, body := request("", scrape, "/healthz")
+		return body
+	}
 	config := ProxyConfig{Detect: DetectNodeCIDR, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
 		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "iptables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -353,8 +357,14 @@ func TestRefusedService(t *testing.T) {
 	if !metric("eastwest_proxy_refused_services 1") {
 		t.Error("the refused service is not counted")
 	}
+	if text := status(); !strings.Contains(text, `"refusedServices":["default/bad\"name"]`) {
+		t.Errorf("the status does not name it: %s", text)
+	}
 	api.Drop("services", "default", `bad"name`)
 	eventually(t, "it is not counted any more", func() bool { return metric("eastwest_proxy_refused_services 0") })
+	if text := status(); strings.Contains(text, "refused") {
+		t.Errorf("the status still has it: %s", text)
+	}
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("the proxy ended with %v", err)

@@ -144,6 +144,7 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	if n.config.Metrics != nil {
 		n.config.Metrics.KeptOut(kept.Out)
 	}
+	n.keptOut = kept.Out
 	loop := newLoop(n, "services", dataplane.Dataplane[table.Service](kept))
 	n.services = append(n.services, loop)
 	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, loop) }
@@ -174,7 +175,7 @@ func (n *Network) watchKernel(ctx context.Context, tables *nft.Conn, loop *recon
 	}
 	switch n.config.Backend {
 	case "iptables":
-		return ipt.New(n.config.Netns).Watch(ctx, iptables.Canary, again)
+		return ipt.New(n.config.Netns).Watch(ctx, iptables.Canaries(), again)
 	case backendIPVS:
 		return n.watchIPVS(ctx, tables, again)
 	}
@@ -303,6 +304,7 @@ type Progress struct {
 	Applied  time.Time // when everything known was applied last; zero before the first time
 	Waiting  time.Time // since when a change waits; zero when none does
 	Eligible bool      // load balancers may send to this node: it exists and is not leaving
+	Refused  []string  // Services that the kernel refuses, which are not served
 }
 
 // healthTimeout is how long a change may wait before a proxy counts as stuck, as kube-proxy has it.
@@ -318,6 +320,7 @@ func (n *Network) Progress() Progress {
 	n.mu.Unlock()
 	if len(n.services) > 0 {
 		p.Applied, p.Waiting = n.services[0].Progress()
+		p.Refused = n.keptOut()
 	}
 	return p
 }
