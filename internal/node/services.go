@@ -145,7 +145,7 @@ func (n *Network) addServices(tables *nft.Conn) error {
 		n.config.Metrics.KeptOut(kept.Out)
 	}
 	n.keptOut = kept.Out
-	loop := newLoop(n, "services", dataplane.Dataplane[table.Service](kept))
+	loop := reconcile.NewLoop(reconcile.Config{Name: "services", Pace: pace, Resync: resyncOf(n.config.Backend), Log: n.config.Log}, dataplane.Dataplane[table.Service](kept))
 	n.services = append(n.services, loop)
 	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, loop) }
 	n.checks = healthcheck.New(healthcheck.Config{
@@ -160,6 +160,15 @@ func (n *Network) addServices(tables *nft.Conn) error {
 		})))
 	}
 	return nil
+}
+
+// resyncOf returns how often everything is compared. The kernel tells of every change that another program makes of nftables, and
+// reading 100,000 elements back takes a second of a processor.
+func resyncOf(backend string) time.Duration {
+	if backend == Backends()[0] || backend == "" {
+		return 30 * time.Minute
+	}
+	return 5 * time.Minute
 }
 
 // watchKernel has everything compared when another program changed what services wrote.
