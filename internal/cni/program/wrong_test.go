@@ -63,7 +63,7 @@ func TestWrongCallsFailWithTheSpecificationsCodes(t *testing.T) {
 			if c.netns != "" {
 				ns = strings.Replace(c.netns, "host", node.NS, 1)
 			}
-			out, err := callPlugin(t, node, c.plugin, ns, c.verb, strings.ReplaceAll(c.conf, "DIR", dir), 0)
+			out, err := callPlugin(t, node, c.plugin, ns, c.verb, strings.ReplaceAll(c.conf, "DIR", dir))
 			got := failure(t, out, err)
 			if got.Code != c.code || !strings.Contains(got.Msg, c.says) {
 				t.Errorf("code %d, %q; want %d and %q", got.Code, got.Msg, c.code, c.says)
@@ -194,7 +194,7 @@ func TestDelWithoutAdd(t *testing.T) {
 				"ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}}`, plugin, dir)
 			for _, ns := range []string{pod.NetNS, "/run/netns/not-there", file, ""} {
 				for range 2 {
-					if out, err := callPlugin(t, node, plugin, ns, "DEL", conf, 0); err != nil {
+					if out, err := callPlugin(t, node, plugin, ns, "DEL", conf); err != nil {
 						t.Errorf("DEL in namespace %q: %v\n%s", ns, err, out)
 					}
 				}
