@@ -75,7 +75,7 @@ func TestBridge(t *testing.T) {
 			t.Errorf("DEL: %v", err)
 		}
 	}
-	if got := node.Run("ip", "-o", "link", "show", "type", "veth") + node.Run("nft", "list", "ruleset"); strings.Contains(got, "podman/") || strings.Contains(got, "master") {
+	if got := node.Run("ip", "-o", "link", "show", "type", "veth") + node.Rules(); strings.Contains(got, "podman/") || strings.Contains(got, "master") {
 		t.Errorf("after GC and DEL the node still has\n%s", got)
 	}
 }

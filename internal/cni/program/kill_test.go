@@ -13,10 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"eastwest/internal/cni/cnitest"
-	"eastwest/internal/cni/nftset"
 	"eastwest/internal/cni/sweep"
 	"eastwest/internal/kernel/netns"
 )
@@ -112,15 +110,10 @@ func (v *victim) killedAt(verb, call string, n int) bool {
 }
 
 // left is what the node has of the container: links and leases, and all rules.
-func (v *victim) left() (left, rules string) {
-	const links = "ip -o link show type veth; ip -o link show type macvlan"
-	left = v.node.Run("sh", "-c", links) + cnitest.RunIn(v.T, v.sandbox, "sh", "-c", links) + strings.Join(leases(v.T, v.leases), " ")
-	for end := time.Now().Add(nftset.Tick); ; {
-		rules = v.node.Run("nft", "list", "ruleset")
-		if !strings.Contains(rules, "expires") || time.Now().After(end) {
-			return left, rules
-		}
-	}
+func (v *victim) left() (links, rules string) {
+	const list = "ip -o link show type veth; ip -o link show type macvlan"
+	links = v.node.Run("sh", "-c", list) + cnitest.RunIn(v.T, v.sandbox, "sh", "-c", list) + strings.Join(leases(v.T, v.leases), " ")
+	return links, v.node.Rules()
 }
 
 func (v *victim) must(verb string) {

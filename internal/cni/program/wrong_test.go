@@ -80,7 +80,7 @@ func TestWrongCallsFailWithTheSpecificationsCodes(t *testing.T) {
 func nothingLeft(t *testing.T, node *cnitest.Node, dir string) {
 	t.Helper()
 	left := node.Run("ip", "-o", "link", "show", "type", "veth") + node.Run("ip", "route") + strings.Join(leases(t, dir), " ")
-	if rules := node.Run("nft", "list", "ruleset"); left != "" || strings.Contains(rules, "/eth0") {
+	if rules := node.Rules(); left != "" || strings.Contains(rules, "/eth0") {
 		t.Errorf("this is left: %s\n%s", left, rules)
 	}
 }
