@@ -85,6 +85,20 @@ func (s *server) stop() error {
 	return nil
 }
 
+// processorTime is what all threads of a server have used of the processors: unlike the time that a client waits, it depends
+// little on what else the machine does.
+func (s *server) processorTime() (sum time.Duration) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", s.cmd.Process.Pid))
+	for _, path := range threads {
+		var running int64
+		if text, err := os.ReadFile(path); err == nil {
+			_, _ = fmt.Sscan(string(text), &running)
+		}
+		sum += time.Duration(running)
+	}
+	return sum
+}
+
 func printMemory(servers []*server, all *summaries) error {
 	fmt.Fprintln(os.Stdout, "resident memory afterwards, and from start to the first right answer")
 	for _, s := range servers {

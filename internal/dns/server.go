@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"eastwest/internal/dns/cache"
 	"eastwest/internal/dns/forward"
 	"eastwest/internal/dns/wire"
@@ -73,7 +71,7 @@ type Server struct {
 	rules      atomic.Pointer[rules] // nil until Configure
 	cache      *cache.Cache
 	paths      *cache.Cache // answers from outside to look-ups through a search path
-	flights    singleflight.Group
+	flights    flights
 	slow       *quota
 	conns      *quota
 	jobs       sync.WaitGroup // what waits for upstreams
@@ -103,6 +101,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		slow:  newQuota(maxSlow, maxSlowOne),
 		conns: newQuota(maxConns, maxConnsOne),
 
+		flights: flights{all: map[string][]func(*cache.Entry, error){}},
 		workers: newWorkers(),
 
 		counters: []*counters{new(counters)},
