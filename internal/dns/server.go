@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ type ServerConfig struct {
 	ListenTLS  []string         // address:port, each over TLS; needs Certificate
 	Upstreams  []forward.Server // servers for all other names; they come before those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
+	Inherited  []*os.File       // sockets of another process; those of Listen are used, the others closed
 	// SecureAt is where a configuration has DNS served over TLS unless it says where itself; default the addresses of Listen.
 	SecureAt []netip.Addr
 
@@ -74,6 +76,7 @@ type Server struct {
 	flights    flights
 	slow       *quota
 	conns      *quota
+	kept       atomic.Bool    // the sockets, for another process
 	jobs       sync.WaitGroup // what waits for upstreams
 	workers    workers        // for them
 
@@ -107,8 +110,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		counters: []*counters{new(counters)},
 	}
 	s.asking, s.stop = context.WithCancel(context.Background())
+	before := inherit(cfg.Inherited)
+	defer before.close()
 	for _, address := range cfg.Listen {
-		opened, err := listen(context.Background(), address, cfg.Workers)
+		opened, err := listen(context.Background(), address, cfg.Workers, before)
 		if err != nil {
 			s.Close()
 			return nil, err

@@ -75,7 +75,7 @@ it only forwards. The agent of a node runs the same server.`,
 	flags.IntVar(&f.server.Cache, "cache", 10000, "entries of the cache for names outside the cluster")
 	flags.DurationVar(&f.server.StaleFor, "serve-stale", time.Hour, "how long an expired entry helps out while no resolver answers")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
-	cmd.AddCommand(newDNSQuery(s), newDNSConvert(s))
+	cmd.AddCommand(newDNSQuery(s), newDNSConvert(s), newDNSKeep())
 	return cmd
 }
 
