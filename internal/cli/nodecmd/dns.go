@@ -23,6 +23,7 @@ import (
 	"eastwest/internal/dns"
 	"eastwest/internal/dns/config"
 	"eastwest/internal/dns/forward"
+	"eastwest/internal/kernel/memory"
 	"eastwest/internal/kernel/socketowner"
 	"eastwest/internal/node"
 )
@@ -195,6 +196,9 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	group.Go(func() error {
 		if names.WaitReady(ctx) == nil {
 			keepMemorySmall()
+			if _, err := memory.ForgetProgram(); err != nil {
+				f.server.Log.Warn("more memory is used than need be", "err", err)
+			}
 		}
 		return nil
 	})
