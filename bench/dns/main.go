@@ -71,13 +71,16 @@ func (o *options) run(ctx context.Context) (err error) {
 	}
 	all := &summaries{}
 	for _, size := range o.sizes {
+		if o.only.String() == inTurn {
+			break
+		}
 		o.services, o.endpoints = size.services, size.endpoints
 		if err := o.runSize(ctx, all); err != nil {
 			return err
 		}
 	}
 	all.print(o.sizes)
-	return nil
+	return o.compareSizes(ctx)
 }
 
 // runSize measures one cluster.

@@ -45,7 +45,7 @@ func (o *options) start(api string) ([]*server, error) {
 			return started, err
 		}
 		s.cmd.Stdout, s.cmd.Stderr = log, log
-		s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a benchmark that is killed leaves nobody at the ports
+		s.cmd.SysProcAttr = dieWithUs()
 		begin := time.Now()
 		if err := s.cmd.Start(); err != nil {
 			return started, fmt.Errorf("start %s: %w", s.name, err)
@@ -59,6 +59,9 @@ func (o *options) start(api string) ([]*server, error) {
 	}
 	return []*server{ours, core, knot}, nil
 }
+
+// dieWithUs has a benchmark that is killed leave nobody at the ports.
+func dieWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // await returns when the server answers about a service.
 func (s *server) await(service int) error {

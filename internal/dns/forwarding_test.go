@@ -266,6 +266,7 @@ func FuzzFast(f *testing.F) {
 		f.Add(packet)
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
+		z.serviceKey(packet)
 		c := &session{count: new(counters)}
 		out, v := s.fast(c, packet, nil, netip.MustParseAddr("127.0.0.1"), true, time.Now())
 		if v != reply {

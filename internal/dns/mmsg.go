@@ -48,10 +48,12 @@ type batch struct {
 	queue             [batchSize]queued
 	received, replied int
 	trains            trains
+	warmth            warmth
 
 	errno        syscall.Errno
 	sent, sends  int                   // of out
 	receive, put func(fd uintptr) bool // made once: a closure per call would be garbage
+	get          func(i int) []byte    // packet
 }
 
 func newBatch(raw syscall.RawConn) *batch {
@@ -65,7 +67,7 @@ func newBatch(raw syscall.RawConn) *batch {
 		h.Control = &b.control[i][0]
 		b.reset(i)
 	}
-	b.receive, b.put = b.recvmmsg, b.sendmmsg
+	b.receive, b.put, b.get = b.recvmmsg, b.sendmmsg, b.packet
 	return b
 }
 

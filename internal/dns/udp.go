@@ -43,6 +43,9 @@ func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn, count *counter
 
 func (s *Server) answerBatch(ctx context.Context, b *batch, c *session) error {
 	now := time.Now()
+	if s.cfg.Zone != nil {
+		s.cfg.Zone.warm(&b.warmth, b.get, b.received)
+	}
 	heavy, share := c.fair.look(b.received, func(i int) netip.Addr { return b.client(i).Addr() })
 	for i := range b.received {
 		if heavy.IsValid() && b.client(i).Addr() == heavy {
