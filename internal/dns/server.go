@@ -26,7 +26,7 @@ type ServerConfig struct {
 	Feed       Feed             // what keeps the zone; only metrics ask it. May be nil
 	Listen     []string         // address:port, each over UDP and TCP; required. The node need not have the address yet
 	ListenTLS  []string         // address:port, each over TLS; needs Certificate
-	Upstreams  []forward.Server // servers for all other names; they come before those of ResolvConf
+	Upstreams  []forward.Server // servers for all other names; where there are none, those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
 	Inherited  []*os.File       // sockets of another process; those of Listen are used, the others closed
 	// SecureAt is where a configuration has DNS served over TLS unless it says where itself; default the addresses of Listen.

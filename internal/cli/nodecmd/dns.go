@@ -64,7 +64,7 @@ it only forwards. The agent of a node runs the same server.`,
 	flags.StringVar(&f.certificate, "tls-cert", "", "certificate for --listen-tls, PEM; read again when it changes")
 	flags.StringVar(&f.key, "tls-key", "", "key of that certificate")
 	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
-	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME) that are asked before those of --resolv-conf")
+	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME) that are asked in place of those of --resolv-conf")
 	flags.StringVar(&f.config, "config", "", "file with upstreams, stub zones, hosts and rewrites; taken over when it changes")
 	flags.StringVar(&f.metrics, "metrics", "", "address:port of /metrics, /health and /ready (default: none)")
 	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure, or verified with the pods that there are")

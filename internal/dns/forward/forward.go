@@ -26,8 +26,8 @@ var ErrNoUpstream = errors.New("no upstream dns server: name one in resolv.conf"
 
 // Config says which servers to ask. The zero value of a field means its default.
 type Config struct {
-	Upstreams  []Server                // given servers; they come before those of ResolvConf
-	ResolvConf string                  // path of a resolv.conf, read again when it changes; empty for none
+	Upstreams  []Server                // given servers; where there are none, those of ResolvConf
+	ResolvConf string                  // path of a resolv.conf, whose search path counts in any case; read again when it changes; empty for none
 	Self       func() []netip.AddrPort // addresses that we serve on ourselves: never asked
 	Policy     Policy                  // in which order they are asked; default Fastest
 	Roots      *x509.CertPool          // who may vouch for servers that are asked over TLS; nil for those that the machine trusts

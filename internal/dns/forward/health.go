@@ -78,7 +78,9 @@ func (f *Forwarder) reload() (changed bool) {
 			f.cfg.Log.Warn("resolv.conf cannot be read, last servers stay", "path", f.cfg.ResolvConf, "err", err)
 		}
 		f.seen = now
-		addrs = append(addrs, Plain(more...)...)
+		if len(addrs) == 0 {
+			addrs = Plain(more...)
+		}
 	}
 	old := *f.upstreams.Load()
 	if len(addrs) == 0 && len(old) > 0 {
