@@ -114,6 +114,7 @@ func summary(all, ours []result) string {
 	_, own, _ := median(ours, rate)
 	_, latency, _ := median(all, func(r result) float64 { return r.latency })
 	_, lost, _ := median(all, func(r result) float64 { return r.lost })
-	_, late, _ := median(all, func(r result) float64 { return r.late })
-	return fmt.Sprintf("%7.0f q/s (%.0f–%.0f), eastwest is %.2f×, %.2f ms, %.3f %% lost; p99 %.2f ms at %d q/s", middle, least, most, own/middle, latency, lost, late, steady)
+	early, late, latest := median(all, func(r result) float64 { return r.late })
+	return fmt.Sprintf("%7.0f q/s (%.0f–%.0f), eastwest is %.2f×, %.2f ms, %.3f %% lost; p99 %.2f ms (%.2f–%.2f) at %d q/s", middle, least, most, own/middle, latency, lost,
+		late, early, latest, steady)
 }

@@ -102,8 +102,24 @@ func (s *server) processorTime() (sum time.Duration) {
 	return sum
 }
 
-func printMemory(servers []*server, all *summaries) error {
-	fmt.Fprintln(os.Stdout, "resident memory afterwards, and from start to the first right answer")
+func readiness(servers []*server) map[string]time.Duration {
+	ready := map[string]time.Duration{}
+	for _, s := range servers {
+		ready[s.name] = s.ready
+	}
+	return ready
+}
+
+func stopAll(servers []*server) (err error) {
+	for _, s := range servers {
+		err = errors.Join(err, s.stop())
+	}
+	return err
+}
+
+// printMemory prints what servers have resident in the end, and how long each start took.
+func printMemory(servers []*server, starts []map[string]time.Duration, all *summaries) error {
+	fmt.Fprintln(os.Stdout, "resident memory afterwards, and from start to the first right answer, median of", len(starts))
 	for _, s := range servers {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 		if err != nil {
@@ -114,9 +130,14 @@ func printMemory(servers []*server, all *summaries) error {
 		if _, err := fmt.Sscan(rest, &kb); err != nil {
 			return fmt.Errorf("read memory of %s: %w", s.name, err)
 		}
-		fmt.Fprintf(os.Stdout, "  %-9s %4d MB  %5d ms\n", s.name, kb/1024, s.ready.Milliseconds())
+		took := make([]time.Duration, 0, len(starts))
+		for _, start := range starts {
+			took = append(took, start[s.name])
+		}
+		ready := middle(took) // sorts them
+		fmt.Fprintf(os.Stdout, "  %-9s %4d MB  %5d ms (%d–%d)\n", s.name, kb/1024, ready.Milliseconds(), took[0].Milliseconds(), took[len(took)-1].Milliseconds())
 		all.add("memory, MB", s.name, float64(kb)/1024)
-		all.add("start, ms", s.name, float64(s.ready.Milliseconds()))
+		all.add("start, ms", s.name, float64(ready.Milliseconds()))
 	}
 	return nil
 }

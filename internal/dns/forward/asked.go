@@ -131,7 +131,9 @@ func (w *watch) look() {
 			continue
 		case !a.missed && time.Since(a.began) >= a.limit:
 			a.missed = true
-			a.u.late(time.Since(a.began))
+			if !a.probe {
+				a.u.late(time.Since(a.began))
+			}
 			if a.late != nil {
 				go a.late()
 			}
