@@ -60,8 +60,9 @@ type Config struct {
 	Eviction      kubelet.EvictionConfig
 	UnsafeSysctls []string // that pods may set beside the safe ones
 	Labels        map[string]string
-	Healthz       string // where the service proxy serves /healthz and /livez; empty for nowhere
-	Metrics       string // the same of /metrics and /proxyMode
+	KeepDNS       func(socket *os.File) error // starts the process of dns/keeper; nil for none
+	Healthz       string                      // where the service proxy serves /healthz and /livez; empty for nowhere
+	Metrics       string                      // the same of /metrics and /proxyMode
 	Log           *slog.Logger
 }
 

@@ -45,7 +45,7 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 			if err := f.parse(); err != nil {
 				return usageError{err}
 			}
-			f.config.Log = logger(s, f.verbose)
+			f.config.Log, f.config.KeepDNS = logger(s, f.verbose), startDNSKeeper
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 			defer stop()
 			return node.Run(ctx, f.config)
