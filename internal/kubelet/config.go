@@ -22,6 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"eastwest/internal/client"
+	"eastwest/internal/kubelet/shutdown"
 )
 
 // Version is what the node says about its kubelet: the Kubernetes release whose behaviour this is.
@@ -49,7 +50,9 @@ type Config struct {
 	CgroupRoot         string            // pods' groups are made below <root>/kubepods; the hierarchy's root when empty
 	UnsafeSysctls      []string          // that pods may set beside the safe ones
 	Eviction           EvictionConfig
-	CgroupMount        string // /sys/fs/cgroup when empty
+	Shutdown           shutdown.Periods // how long pods may take to end before the machine does; none: they end with it
+	Logind             shutdown.Logind  // what is followed for that; the machine's own when empty
+	CgroupMount        string           // /sys/fs/cgroup when empty
 	Log                *slog.Logger
 }
 

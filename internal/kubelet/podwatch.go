@@ -40,6 +40,7 @@ func (k *Kubelet) watchPods(ctx context.Context) {
 	})
 	go func() {
 		if cache.WaitForCacheSync(ctx.Done(), controller.HasSynced) {
+			close(k.listed)
 			k.removeOrphans(ctx)
 		}
 	}()

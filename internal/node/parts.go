@@ -165,7 +165,7 @@ func (a *agent) startKubelet() error {
 		ClusterDNS: a.dnsAddresses(), ClusterDomain: a.Domain, ResolvConf: a.ResolvConf, Client: a.client,
 		Listen:             net.JoinHostPort(a.NodeIPs[0].String(), strconv.Itoa(kubeletPort)),
 		ServingCertificate: a.identity.serving.get, ClientCA: a.identity.pool, Labels: a.Labels,
-		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, Log: a.Log.With("part", "kubelet"),
+		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, Shutdown: a.Shutdown, Log: a.Log.With("part", "kubelet"),
 	})
 	if err != nil {
 		return err
@@ -174,6 +174,14 @@ func (a *agent) startKubelet() error {
 	a.pods.look.Store(&namespaces)
 	a.start("kubelet", k.Run)
 	a.start("serving certificate", a.keepServingCertificate)
+	a.running.Go(func() {
+		select {
+		case <-a.ctx.Done():
+		case <-a.PowerOff:
+			k.ShutDown(a.ctx)
+			a.fail(context.Canceled) // its work is done
+		}
+	})
 	return nil
 }
 

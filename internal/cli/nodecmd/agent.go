@@ -19,6 +19,7 @@ import (
 	"eastwest/internal/cri/images"
 	"eastwest/internal/join"
 	"eastwest/internal/kubelet"
+	"eastwest/internal/kubelet/shutdown"
 	"eastwest/internal/node"
 )
 
@@ -29,6 +30,8 @@ type agentFlags struct {
 	nodeIPs, clusterCIDRs, serviceCIDRs []string
 	images, mirrors                     []string
 	overlay                             string
+	shutdown, critical                  time.Duration
+	byPriority                          []string
 	verbose                             bool
 }
 
@@ -38,7 +41,10 @@ func newAgent(s Streams) *cobra.Command {
 		Use:   "agent --server URL --token-file FILE",
 		Short: "Run a node: kubelet, container runtime, service proxy, routes and DNS",
 		Long: `Run everything of one node in one process. The first time, the node joins with the token that the server wrote to
-its data folder and gets a certificate of its own; later it needs no token. Pods go on when the agent stops.`,
+its data folder and gets a certificate of its own; later it needs no token. Pods go on when the agent stops.
+
+With --shutdown-grace-period, pods end before the machine does: systemd-logind says when, and waits. Where there is no logind, SIGPWR makes
+the agent end the pods, and then itself.`,
 		Example: `  eastwest agent --server https://192.0.2.10:6443 --token-file token --node-ip 192.0.2.11`,
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,6 +54,10 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 			f.config.Log = logger(s, f.verbose)
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 			defer stop()
+			power := make(chan os.Signal, 1)
+			signal.Notify(power, unix.SIGPWR)
+			defer signal.Stop(power)
+			f.config.PowerOff = power
 			return node.Run(ctx, f.config)
 		},
 	}
@@ -84,6 +94,9 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringVar(&c.Eviction.SoftGrace, "eviction-soft-grace-period", "", "for how long each signal of --eviction-soft may be short, SIGNAL=DURATION")
 	flags.Int32Var(&c.Eviction.MaxPod, "eviction-max-pod-grace-period", 0, "how many seconds pods may take to end that are evicted by --eviction-soft, if they have no less")
 	flags.DurationVar(&c.Eviction.Transition, "eviction-pressure-transition-period", 5*time.Minute, "for how long the node says that it is under pressure after it was")
+	flags.DurationVar(&f.shutdown, "shutdown-grace-period", 0, "how long pods may take to end before the machine goes down; 0s: they end with it")
+	flags.DurationVar(&f.critical, "shutdown-grace-period-critical-pods", 0, "the last part of --shutdown-grace-period, which is left to critical pods")
+	flags.StringSliceVar(&f.byPriority, "shutdown-grace-period-by-pod-priority", nil, "instead of those two: how long pods of a priority, and those up to the next one's, may take, PRIORITY=DURATION")
 	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which pods get theirs (default: the root)")
 	flags.StringToStringVar(&c.Labels, "node-labels", nil, "labels of the Node when it is registered, KEY=VALUE")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
@@ -118,6 +131,9 @@ func (f *agentFlags) parse() error {
 	}
 	if f.config.Mirrors, err = images.ParseMirrors(f.mirrors); err != nil {
 		return fmt.Errorf("--registry-mirror: %w", err)
+	}
+	if f.config.Shutdown, err = shutdown.ParsePeriods(f.shutdown, f.critical, f.byPriority); err != nil {
+		return fmt.Errorf("--shutdown-grace-period: %w", err)
 	}
 	f.config.Images = map[string]string{}
 	for _, image := range f.images {

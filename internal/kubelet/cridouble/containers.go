@@ -49,9 +49,13 @@ func (r runtimeService) StopContainer(_ context.Context, q *runtimeapi.StopConta
 	r.mu.Lock()
 	c := r.containers[q.GetContainerId()]
 	r.grace = q.GetTimeout()
+	stopping := r.OnStop
 	r.mu.Unlock()
 	if c == nil {
 		return nil, notFound("container", q.GetContainerId())
+	}
+	if stopping != nil {
+		stopping(c.config.GetLabels()["io.kubernetes.pod.name"], q.GetTimeout())
 	}
 	r.end(c, 143, "Error")
 	return &runtimeapi.StopContainerResponse{}, nil

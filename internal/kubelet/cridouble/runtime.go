@@ -26,6 +26,8 @@ type Runtime struct {
 	OnExec func(container string, command []string) (output string, code int32)
 	// OnStart is called, without locks held, when a container of that name has started.
 	OnStart func(id, name string)
+	// OnStop is called, without locks held, when a container of that pod is to stop within seconds; it has when that returns.
+	OnStop func(pod string, seconds int64)
 
 	server     *grpc.Server
 	mu         sync.Mutex

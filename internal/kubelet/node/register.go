@@ -68,13 +68,13 @@ func (r *Reporter) watch(ctx context.Context) {
 			r.mu.Lock()
 			r.uid = ""
 			r.mu.Unlock()
-			r.look()
+			r.Look()
 		}
 	})
 }
 
-// look makes the status be examined now.
-func (r *Reporter) look() {
+// Look makes the status be examined now.
+func (r *Reporter) Look() {
 	select {
 	case r.again <- struct{}{}:
 	default:

@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"eastwest/internal/kubelet/eviction"
 	"eastwest/internal/kubelet/render"
 )
 
@@ -62,9 +61,7 @@ func (w *worker) admit() {
 	}
 	reason, message := refusal(w.pod, w.m.config.UnsafeSysctls)
 	if reason == "" && w.m.config.Refuse != nil {
-		if message = w.m.config.Refuse(w.pod, render.QOS(w.pod) == corev1.PodQOSBestEffort); message != "" {
-			reason = eviction.Reason
-		}
+		reason, message = w.m.config.Refuse(w.pod, render.QOS(w.pod) == corev1.PodQOSBestEffort)
 	}
 	if reason != "" {
 		w.reason, w.message = reason, message

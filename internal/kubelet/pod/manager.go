@@ -95,6 +95,25 @@ func (m *Manager) Evict(uid types.UID, reason, message string, grace int64) {
 	}
 }
 
+// Terminate ends a pod because the node does, within the grace period in seconds and its own. The channel is closed when nothing of it runs
+// and its last status was handed on.
+func (m *Manager) Terminate(uid types.UID, reason, message string, grace int64) <-chan struct{} {
+	m.mu.Lock()
+	w := m.workers[uid]
+	m.mu.Unlock()
+	if w == nil {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
+	return w.terminate(reason, message, grace)
+}
+
+// Store returns when the pod's last status is stored, or ctx ends.
+func (m *Manager) Store(ctx context.Context, uid types.UID) error {
+	return m.config.Status.Flush(ctx, uid)
+}
+
 // Wake makes a pod's worker look again; an empty UID wakes all.
 func (m *Manager) Wake(uid string) {
 	m.mu.Lock()

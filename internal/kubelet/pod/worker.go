@@ -11,7 +11,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"eastwest/internal/kubelet/eviction"
 	"eastwest/internal/kubelet/podstate"
+	"eastwest/internal/kubelet/shutdown"
 	"eastwest/internal/kubelet/status"
 )
 
@@ -54,7 +56,8 @@ type worker struct {
 	messages map[string]string // last words by container id
 	hurried  bool              // it ends within allowed seconds, whatever its grace period
 	allowed  int64
-	stale    bool // an object that the volumes show may have changed
+	stale    bool          // an object that the volumes show may have changed
+	down     chan struct{} // closed when nothing runs any more, and that is reported
 }
 
 // operation is what the worker's second goroutine is doing.
@@ -65,10 +68,12 @@ type operation struct {
 }
 
 func newWorker(m *Manager, pod *corev1.Pod) *worker {
-	return &worker{m: m, pod: pod, wake: make(chan struct{}, 1), state: &podstate.State{UID: string(pod.UID)},
+	w := &worker{m: m, pod: pod, wake: make(chan struct{}, 1), state: &podstate.State{UID: string(pod.UID)},
 		log:     m.config.Log.With("pod", pod.Namespace+"/"+pod.Name),
 		waiting: map[string]status.Waiting{}, starting: map[string]bool{}, notYet: map[string]time.Time{},
-		last: *pod.Status.DeepCopy(), messages: map[string]string{}}
+		last: *pod.Status.DeepCopy(), messages: map[string]string{}, down: make(chan struct{})}
+	w.resume()
+	return w
 }
 
 func (w *worker) poke() {
@@ -114,6 +119,38 @@ func (w *worker) evict(reason, message string, grace int64) {
 	}
 	w.mu.Unlock()
 	w.poke()
+}
+
+// terminate is evict for a node that ends: it also hurries a pod that is ending already.
+func (w *worker) terminate(reason, message string, grace int64) <-chan struct{} {
+	w.mu.Lock()
+	if w.reason == "" && !w.leaving() && !w.terminal() {
+		w.reason, w.message = reason, message
+	}
+	if !w.hurried || grace < w.allowed {
+		w.hurried, w.allowed = true, grace
+	}
+	w.mu.Unlock()
+	w.poke()
+	return w.down
+}
+
+// resume takes up what the node decided before this agent started: a pod that was told to end does not go on.
+func (w *worker) resume() {
+	if s := &w.pod.Status; !final(s.Phase) && (s.Reason == eviction.Reason || s.Reason == shutdown.Reason) {
+		w.reason, w.message = s.Reason, s.Message
+	}
+}
+
+// tellDown says to those who wait that the pod has ended. The caller holds the lock.
+func (w *worker) tellDown() {
+	select {
+	case <-w.down:
+	default:
+		if w.stage >= stopped {
+			close(w.down)
+		}
+	}
 }
 
 func (w *worker) retry() {
@@ -183,6 +220,7 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 	w.expire(time.Now())
 	w.probes()
 	w.report()
+	w.tellDown()
 	if w.stage == removed {
 		w.forget()
 		return 0, true

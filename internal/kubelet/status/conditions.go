@@ -17,7 +17,7 @@ func (in *Input) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		in.sandboxReady(), in.initialized(s), in.ready(s), in.containersReady(s),
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
-	if in.Reason == "Evicted" {
+	if in.Reason == "Evicted" || in.Reason == "Terminated" {
 		own = append(own, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 			Reason: "TerminationByKubelet", Message: in.Message})
 	}
