@@ -47,7 +47,7 @@ func machine(t *testing.T, delay time.Duration) (*world, *loginddouble.Logind, *
 	t.Helper()
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		if os.Getenv("EASTWEST_REQUIRE_ROOT") != "" {
-			t.Fatal("needs dbus-daemon: apt-get install dbus")
+			t.Fatal("needs dbus-daemon: apt-get install dbus-daemon")
 		}
 		t.Skip("needs dbus-daemon")
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/cli/flagvalue"
@@ -89,6 +90,16 @@ the agent end the pods, and then itself.`,
 	flags.StringVar(&c.ResolvConf, "resolv-conf", "/etc/resolv.conf", "the node's resolvers, for names outside the cluster")
 	flags.StringVar(&c.DNSConfig, "dns-config", "", "file with upstreams, stub zones, hosts and rewrites, taken over when it changes (default: dns.yaml in --state-dir, if there)")
 	flags.StringSliceVar(&c.UnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls that pods may set beside the safe ones; kernel.msg* stands for all that begin so")
+	f.endings(flags)
+	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which pods get theirs (default: the root)")
+	flags.StringToStringVar(&c.Labels, "node-labels", nil, "labels of the Node when it is registered, KEY=VALUE")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+	return cmd
+}
+
+// endings are the flags that say when pods end for the node's sake.
+func (f *agentFlags) endings(flags *pflag.FlagSet) {
+	c := &f.config
 	flags.StringVar(&c.Eviction.Hard, "eviction-hard", kubelet.DefaultEvictionHard, "what has to stay free on the node, SIGNAL<QUANTITY or SIGNAL<PERCENT; else pods are evicted")
 	flags.StringVar(&c.Eviction.Soft, "eviction-soft", "", "what should stay free on the node, as --eviction-hard says it; pods are evicted when it was not for --eviction-soft-grace-period")
 	flags.StringVar(&c.Eviction.SoftGrace, "eviction-soft-grace-period", "", "for how long each signal of --eviction-soft may be short, SIGNAL=DURATION")
@@ -97,10 +108,6 @@ the agent end the pods, and then itself.`,
 	flags.DurationVar(&f.shutdown, "shutdown-grace-period", 0, "how long pods may take to end before the machine goes down; 0s: they end with it")
 	flags.DurationVar(&f.critical, "shutdown-grace-period-critical-pods", 0, "the last part of --shutdown-grace-period, which is left to critical pods")
 	flags.StringSliceVar(&f.byPriority, "shutdown-grace-period-by-pod-priority", nil, "instead of those two: how long pods of a priority, and those up to the next one's, may take, PRIORITY=DURATION")
-	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which pods get theirs (default: the root)")
-	flags.StringToStringVar(&c.Labels, "node-labels", nil, "labels of the Node when it is registered, KEY=VALUE")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
-	return cmd
 }
 
 func (f *agentFlags) parse() error {
