@@ -18,6 +18,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -180,10 +181,7 @@ func (n *node) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ctx, n.path("cri.sock")) }()
-	conn, err := grpc.NewClient("unix://"+n.path("cri.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	conn := n.dial("cri.sock")
 	n.server, n.runtime, n.images = server, runtimeapi.NewRuntimeServiceClient(conn), runtimeapi.NewImageServiceClient(conn)
 	if _, err := n.runtime.Version(n.t.Context(), &runtimeapi.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
 		n.t.Fatal(err)
@@ -195,6 +193,18 @@ func (n *node) start() {
 			n.t.Error(err)
 		}
 	}
+}
+
+// dial connects to a server that may not be there yet, and does not wait long between tries.
+func (n *node) dial(socket string) *grpc.ClientConn {
+	n.t.Helper()
+	const pause = 10 * time.Millisecond
+	conn, err := grpc.NewClient("unix://"+n.path(socket), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: pause, Multiplier: 1, MaxDelay: pause}}))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return conn
 }
 
 // cleanup removes what a test left and fails it when anything remains.

@@ -38,6 +38,7 @@ type Runtime struct {
 	listeners  map[chan *runtimeapi.ContainerEventResponse]bool
 	calls      map[string]int
 	network    bool
+	after      func(call string)
 	grace      int64
 }
 
@@ -95,7 +96,21 @@ func (r *Runtime) intercept(ctx context.Context, request any, info *grpc.UnarySe
 			return nil, err
 		}
 	}
-	return next(ctx, request)
+	answer, err := next(ctx, request)
+	r.mu.Lock()
+	after := r.after
+	r.mu.Unlock()
+	if after != nil {
+		after(call)
+	}
+	return answer, err
+}
+
+// SetAfter sets what is called after every call, before its answer goes out.
+func (r *Runtime) SetAfter(after func(call string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.after = after
 }
 
 func lastPart(method string) int {
