@@ -124,7 +124,7 @@ func (k *Kubelet) assemble(ctx context.Context) {
 		Resolver:  func() render.Resolver { return render.ParseResolver(text(c.ResolvConf)) },
 		NodeHosts: func() string { return text("/etc/hosts") },
 		Volumes:   k.volumes, Objects: cache, Services: k.services, Events: k.events, Client: c.Client, Cgroups: k.cgroups, Log: c.Log,
-		Images: image.New(k.cri.Images, k.events),
+		Images: image.New(k.cri.Images, k.events, c.ImageAccess, c.Log),
 		Probes: probe.New(ctx, k.cri.Exec, k.events, func(uid string) { k.pods.Wake(uid) }),
 		Status: status.NewPublisher(ctx, c.Client, c.Log), UnsafeSysctls: c.UnsafeSysctls, Refuse: k.refuse,
 	})

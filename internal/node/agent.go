@@ -31,6 +31,7 @@ import (
 	"eastwest/internal/cri/transfer"
 	"eastwest/internal/join"
 	"eastwest/internal/kubelet"
+	"eastwest/internal/kubelet/image"
 	"eastwest/internal/kubelet/shutdown"
 )
 
@@ -58,6 +59,7 @@ type Config struct {
 	ResolvConf    string            // /etc/resolv.conf
 	DNSConfig     string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot    string            // pods' cgroups are made below it
+	ImageAccess   image.Access      // whose images pods may use
 	Eviction      kubelet.EvictionConfig
 	Shutdown      shutdown.Periods // how long pods may take to end before the machine does
 	PowerOff      <-chan os.Signal // tells that the machine goes down; may be nil

@@ -165,7 +165,7 @@ func (a *agent) startKubelet() error {
 		ClusterDNS: a.dnsAddresses(), ClusterDomain: a.Domain, ResolvConf: a.ResolvConf, Client: a.client,
 		Listen:             net.JoinHostPort(a.NodeIPs[0].String(), strconv.Itoa(kubeletPort)),
 		ServingCertificate: a.identity.serving.get, ClientCA: a.identity.pool, Labels: a.Labels,
-		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, Shutdown: a.Shutdown, Log: a.Log.With("part", "kubelet"),
+		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, ImageAccess: a.ImageAccess, Shutdown: a.Shutdown, Log: a.Log.With("part", "kubelet"),
 	})
 	if err != nil {
 		return err

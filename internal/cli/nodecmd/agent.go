@@ -20,6 +20,7 @@ import (
 	"eastwest/internal/cri/images"
 	"eastwest/internal/join"
 	"eastwest/internal/kubelet"
+	"eastwest/internal/kubelet/image"
 	"eastwest/internal/kubelet/shutdown"
 	"eastwest/internal/node"
 )
@@ -33,6 +34,7 @@ type agentFlags struct {
 	overlay                             string
 	shutdown, critical                  time.Duration
 	byPriority                          []string
+	verification                        string
 	verbose                             bool
 }
 
@@ -76,9 +78,7 @@ the agent end the pods, and then itself.`,
 	flags.StringSliceVar(&f.serviceCIDRs, "service-cluster-ip-range", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack, as the server has them")
 	flags.StringVar(&c.Domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringVar(&c.Runtime, "cri", "", "socket of another container runtime, unix:///run/containerd/containerd.sock say (default: the built-in one)")
-	flags.StringVar(&c.PauseImage, "pause-image", "", "with --cri: the image that the runtime starts pods from, made by the agent; the runtime's configuration has to name it (default: none is made)")
-	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
-	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host that the built-in runtime asks for images before their registry, REGISTRY=URL; several are asked in turn")
+	f.imageFlags(flags)
 	flags.StringVar(&c.CNI, "cni", node.CNIPTP, "how pods are attached: ptp (a veth each, routed) or bridge (all on br0)")
 	flags.StringVar(&f.overlay, "overlay", string(compile.OverlayNone), "how other nodes' pods are reached: none (nodes share a network), vxlan, or auto (vxlan to nodes behind a router)")
 	flags.StringVar(&c.Backend, "backend", node.Backends()[0], "what carries the services: "+strings.Join(node.Backends(), " or ")+"; what another one left is taken away")
@@ -95,6 +95,16 @@ the agent end the pods, and then itself.`,
 	flags.StringToStringVar(&c.Labels, "node-labels", nil, "labels of the Node when it is registered, KEY=VALUE")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
 	return cmd
+}
+
+// imageFlags are the flags that say where images come from, and for whom they are.
+func (f *agentFlags) imageFlags(flags *pflag.FlagSet) {
+	c := &f.config
+	flags.StringVar(&c.PauseImage, "pause-image", "", "with --cri: the image that the runtime starts pods from, made by the agent; the runtime's configuration has to name it (default: none is made)")
+	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
+	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host that the built-in runtime asks for images before their registry, REGISTRY=URL; several are asked in turn")
+	flags.StringVar(&f.verification, "image-pull-credentials-verification-policy", string(image.NeverVerifyPreloadedImages), "which images that are on the node a pod needs credentials for: NeverVerify, NeverVerifyPreloadedImages (all but those that nobody pulled), NeverVerifyAllowlistedImages or AlwaysVerify")
+	flags.StringSliceVar(&c.ImageAccess.Allowlist, "preloaded-images-verification-allowlist", nil, "images of NeverVerifyAllowlistedImages, NAME or PREFIX/*")
 }
 
 // endings are the flags that say when pods end for the node's sake.
@@ -135,6 +145,10 @@ func (f *agentFlags) parse() error {
 	}
 	if err := checkListen("--metrics-bind-address", f.config.Metrics); err != nil {
 		return err
+	}
+	f.config.ImageAccess.Policy = image.Verification(f.verification)
+	if err := f.config.ImageAccess.Check(); err != nil {
+		return fmt.Errorf("--image-pull-credentials-verification-policy: %w", err)
 	}
 	if f.config.Mirrors, err = images.ParseMirrors(f.mirrors); err != nil {
 		return fmt.Errorf("--registry-mirror: %w", err)

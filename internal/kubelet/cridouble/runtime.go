@@ -35,6 +35,7 @@ type Runtime struct {
 	sandboxes  map[string]*sandbox
 	containers map[string]*container
 	images     map[string]bool
+	private    map[string]string // by image that a registry has: the password that it takes
 	listeners  map[chan *runtimeapi.ContainerEventResponse]bool
 	calls      map[string]int
 	network    bool
@@ -62,7 +63,7 @@ type container struct {
 // New makes a runtime that has these images and a network that is ready.
 func New(images ...string) *Runtime {
 	r := &Runtime{sandboxes: map[string]*sandbox{}, containers: map[string]*container{}, images: map[string]bool{},
-		listeners: map[chan *runtimeapi.ContainerEventResponse]bool{}, calls: map[string]int{}, network: true}
+		listeners: map[chan *runtimeapi.ContainerEventResponse]bool{}, calls: map[string]int{}, network: true, private: map[string]string{}}
 	for _, image := range images {
 		r.images[image] = true
 	}
@@ -148,6 +149,13 @@ func (r *Runtime) AddImage(image string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.images[image] = true
+}
+
+// AddPrivate has a registry with an image that takes a password; it is not here before it is pulled.
+func (r *Runtime) AddPrivate(image, password string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.private[image] = password
 }
 
 // SetNetwork says whether the network is ready.

@@ -197,6 +197,11 @@ func (m *Manager) Find(namespace, name, uid string) (View, bool) {
 func (m *Manager) Collect() {
 	m.backOff.GC()
 	m.config.Images.Forget()
+	ctx, cancel := context.WithTimeout(m.ctx, sandboxTimeout)
+	defer cancel()
+	if err := m.config.Images.Prune(ctx); err != nil && m.ctx.Err() == nil {
+		m.config.Log.Warn("who pulled images that are gone is not forgotten", "error", err)
+	}
 }
 
 // Wait returns when every worker has returned, after the manager's context ended.
