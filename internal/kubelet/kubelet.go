@@ -25,6 +25,7 @@ import (
 	"eastwest/internal/kubelet/render"
 	"eastwest/internal/kubelet/server"
 	"eastwest/internal/kubelet/shutdown"
+	"eastwest/internal/kubelet/static"
 	"eastwest/internal/kubelet/stats"
 	"eastwest/internal/kubelet/status"
 	"eastwest/internal/kubelet/volume"
@@ -42,6 +43,7 @@ type Kubelet struct {
 	services *objects.Services
 	node     *node.Reporter
 	pods     *pod.Manager
+	static   *static.Source
 	volumes  *volume.Manager
 	eviction *eviction.Manager
 	shutdown *shutdown.Manager
@@ -98,6 +100,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	group.Go(func() { k.services.Run(ctx) })
 	group.Go(func() { k.node.Run(ctx) })
 	group.Go(func() { k.watchPods(ctx) })
+	group.Go(func() { k.static.Run(ctx) })
 	group.Go(func() { k.watchRuntime(ctx) })
 	group.Go(func() { k.collect(ctx) })
 	group.Go(func() { k.eviction.Run(ctx) })
@@ -126,8 +129,10 @@ func (k *Kubelet) assemble(ctx context.Context) {
 		Volumes:   k.volumes, Objects: cache, Services: k.services, Events: k.events, Client: c.Client, Cgroups: k.cgroups, Log: c.Log,
 		Images: image.New(k.cri.Images, k.events, c.ImageAccess, c.Log),
 		Probes: probe.New(ctx, k.cri.Exec, k.events, func(uid string) { k.pods.Wake(uid) }),
-		Status: status.NewPublisher(ctx, c.Client, c.Log), UnsafeSysctls: c.UnsafeSysctls, Refuse: k.refuse,
+		Status: status.NewPublisher(ctx, c.Client, k.shownAs, c.Log), UnsafeSysctls: c.UnsafeSysctls, Refuse: k.refuse,
 	})
+	k.static = k.staticPods()
+	k.static.Start()
 }
 
 func (k *Kubelet) renderNode() render.Node {

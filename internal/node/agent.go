@@ -59,6 +59,7 @@ type Config struct {
 	ResolvConf    string            // /etc/resolv.conf
 	DNSConfig     string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot    string            // pods' cgroups are made below it
+	StaticPods    string            // folder of manifests; manifests in StateDir when empty
 	ImageAccess   image.Access      // whose images pods may use
 	Eviction      kubelet.EvictionConfig
 	Shutdown      shutdown.Periods // how long pods may take to end before the machine does

@@ -87,6 +87,7 @@ the agent end the pods, and then itself.`,
 	flags.StringVar(&c.Metrics, "metrics-bind-address", "127.0.0.1:10249", "where to serve the service proxy's /metrics and /proxyMode; empty for nowhere")
 	flags.StringVar(&c.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "folder of CNI configuration")
 	flags.StringSliceVar(&c.CNIBinDirs, "cni-bin-dir", []string{"/opt/cni/bin"}, "folder of CNI plugins")
+	flags.StringVar(&c.StaticPods, "pod-manifest-path", "", "folder of manifests of static pods, which this node runs by itself (default: manifests in --state-dir)")
 	flags.StringVar(&c.ResolvConf, "resolv-conf", "/etc/resolv.conf", "the node's resolvers, for names outside the cluster")
 	flags.StringVar(&c.DNSConfig, "dns-config", "", "file with upstreams, stub zones, hosts and rewrites, taken over when it changes (default: dns.yaml in --state-dir, if there)")
 	flags.StringSliceVar(&c.UnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls that pods may set beside the safe ones; kernel.msg* stands for all that begin so")

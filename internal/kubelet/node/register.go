@@ -81,6 +81,9 @@ func (r *Reporter) Look() {
 	}
 }
 
+// UID returns that of the Node's object, empty while it has none.
+func (r *Reporter) UID() types.UID { return r.identity() }
+
 func (r *Reporter) identity() types.UID {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -109,6 +109,9 @@ func (m *Manager) Terminate(uid types.UID, reason, message string, grace int64) 
 	return w.terminate(reason, message, grace)
 }
 
+// Shown tells what the API holds of a pod, where that is another object.
+func (m *Manager) Shown(pod *corev1.Pod) { m.config.Status.Refresh(pod) }
+
 // Store returns when the pod's last status is stored, or ctx ends.
 func (m *Manager) Store(ctx context.Context, uid types.UID) error {
 	return m.config.Status.Flush(ctx, uid)
