@@ -4,6 +4,8 @@ package pod
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +29,10 @@ type Manager struct {
 	backOff *flowcontrol.Backoff
 	turns   turns
 	group   sync.WaitGroup
-	mu      sync.Mutex
-	workers map[types.UID]*worker
+	// deciding is held while it is decided whether the node has room for something. No worker's lock is held when it is taken.
+	deciding sync.Mutex
+	mu       sync.Mutex
+	workers  map[types.UID]*worker
 }
 
 // NewManager makes a manager without pods. Its workers stop with ctx, and leave the pods running.
@@ -58,8 +62,19 @@ func (m *Manager) add(pod *corev1.Pod) *worker {
 		m.mu.Lock()
 		delete(m.workers, pod.UID)
 		m.mu.Unlock()
+		m.roomLeft()
 	})
 	return w
+}
+
+// roomLeft wakes the pods that wait for resources which another one may just have left.
+func (m *Manager) roomLeft() {
+	m.mu.Lock()
+	workers := slices.Collect(maps.Values(m.workers))
+	m.mu.Unlock()
+	for _, w := range workers {
+		w.pokeDeferred()
+	}
 }
 
 // Remove ends a pod whose object is gone.
@@ -151,8 +166,9 @@ func (m *Manager) Known(uid string) bool {
 
 // View is a pod as its worker sees it: the object with the status that was last worked out, and the runtime's state.
 type View struct {
-	Pod   *corev1.Pod
-	State *podstate.State
+	Pod      *corev1.Pod
+	State    *podstate.State
+	Admitted bool // it takes room on the node
 }
 
 // Views returns all pods. The values are shared: callers must not change them.

@@ -58,6 +58,7 @@ type worker struct {
 	allowed  int64
 	stale    bool          // an object that the volumes show may have changed
 	down     chan struct{} // closed when nothing runs any more, and that is reported
+	resizing resizing
 }
 
 // operation is what the worker's second goroutine is doing.
@@ -72,6 +73,9 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		log:     m.config.Log.With("pod", pod.Namespace+"/"+pod.Name),
 		waiting: map[string]status.Waiting{}, starting: map[string]bool{}, notYet: map[string]time.Time{},
 		last: *pod.Status.DeepCopy(), messages: map[string]string{}, down: make(chan struct{})}
+	w.resizing = resizing{granted: map[string]corev1.ResourceRequirements{}, applied: map[string]corev1.ResourceRequirements{}}
+	w.resizing.recall(pod)
+	w.pod = w.resizing.take(pod)
 	w.resume()
 	return w
 }
@@ -91,7 +95,7 @@ func (w *worker) update(pod *corev1.Pod) {
 		clear(w.notYet)
 	}
 	echo := !changed && status.Equal(&pod.Status, &w.last) // of what we wrote ourselves
-	w.pod = pod
+	w.pod = w.resizing.take(pod)
 	w.mu.Unlock()
 	if !echo {
 		w.poke()
@@ -166,7 +170,7 @@ func (w *worker) view() View {
 	defer w.mu.Unlock()
 	pod := *w.pod
 	pod.Status = w.last
-	return View{Pod: &pod, State: w.state}
+	return View{Pod: &pod, State: w.state, Admitted: w.admitted && w.reason == ""}
 }
 
 // run works until the pod is removed or ctx ends.
@@ -209,6 +213,8 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 		return errorPause, false
 	}
 	w.lastWords(state)
+	others, decided := w.others()
+	defer decided()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended != ended {
@@ -216,7 +222,9 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 		return errorPause, false
 	}
 	w.state = state
-	w.admit()
+	w.admit(others)
+	w.resize(others)
+	w.finishResize()
 	w.expire(time.Now())
 	w.probes()
 	w.report()
@@ -227,6 +235,24 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 	}
 	w.decide(ctx)
 	return w.nextLook(time.Now()), false
+}
+
+// others returns the node's other pods when it is to be decided whether it has room for what this one asks for. Until decided is called nobody else
+// decides, so that no two get the same room.
+func (w *worker) others() (others []View, decided func()) {
+	w.mu.Lock()
+	open, uid := !w.admitted || w.pod != w.resizing.asked, w.pod.UID
+	w.mu.Unlock()
+	if !open {
+		return nil, func() {}
+	}
+	w.m.deciding.Lock()
+	for _, v := range w.m.Views() {
+		if v.Pod.UID != uid {
+			others = append(others, v)
+		}
+	}
+	return others, w.m.deciding.Unlock
 }
 
 // identity returns whose worker this is, and how many operations have ended.
@@ -271,6 +297,12 @@ func (w *worker) nextLook(now time.Time) time.Duration {
 		}
 	}
 	sooner(w.m.config.Volumes.RefreshAt(w.pod))
+	if w.resizing.retryAt.After(now) {
+		sooner(w.resizing.retryAt)
+	}
+	if w.resizing.refused.Reason == corev1.PodReasonDeferred {
+		sooner(now.Add(resizePause))
+	}
 	if limit := w.pod.Spec.ActiveDeadlineSeconds; limit != nil && w.last.StartTime != nil && w.reason == "" {
 		sooner(w.last.StartTime.Add(time.Duration(*limit) * time.Second))
 	}

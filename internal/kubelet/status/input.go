@@ -32,6 +32,8 @@ type Input struct {
 	Ended    bool               // nothing of the pod will be started again
 	Reason   string             // why the pod was ended by the node (Evicted, Terminated, DeadlineExceeded), with Message
 	Message  string
+	Applied  map[string]corev1.ResourceRequirements // by container id: what it runs with, where that is not what its spec says
+	Resize   []corev1.PodCondition                  // of a change of resources that is not done
 	HostIPs  []string
 	Runtime  string // name of the runtime, the scheme of container ids
 	Now      time.Time
