@@ -58,6 +58,9 @@ func (w *worker) advance(ctx context.Context, steps plan.Steps) {
 		w.sandboxFailed(pod, err)
 		return
 	}
+	if err := w.widen(); err != nil {
+		w.log.Warn("the pod's group has no room for what it was granted", "error", err)
+	}
 	for _, name := range steps.Start {
 		if ctx.Err() != nil {
 			return

@@ -66,7 +66,7 @@ func (w *worker) proceed(ctx context.Context) {
 	}
 	inPlace := w.restartFor(&steps)
 	w.hold(&steps, now)
-	if len(inPlace) > 0 && !now.Before(w.resizing.retryAt) && len(steps.Kill)+len(steps.Start) == 0 {
+	if (len(inPlace) > 0 || w.resizing.group) && !now.Before(w.resizing.retryAt) && len(steps.Kill)+len(steps.Start) == 0 {
 		w.begin(ctx, "resize", false, func(ctx context.Context) { w.apply(ctx, inPlace) })
 		return
 	}

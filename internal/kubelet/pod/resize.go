@@ -39,6 +39,7 @@ type resizing struct {
 	failed   string                                 // why what was granted could not be applied
 	retryAt  time.Time
 	underway bool
+	group    bool // the pod's group has not been brought to what was granted
 }
 
 func eachContainer(pod *corev1.Pod, do func(c *corev1.Container)) {
@@ -97,6 +98,7 @@ func (w *worker) resize(others []View) {
 	}
 	eachContainer(asked, func(c *corev1.Container) { w.resizing.granted[c.Name] = c.Resources })
 	w.pod, w.resizing.refused, w.resizing.failed, w.resizing.underway, w.resizing.retryAt = asked, status.Waiting{}, "", true, time.Time{}
+	w.resizing.group = true
 	w.m.config.Events.Pod(w.pod, "", corev1.EventTypeNormal, resizeStarted, "Pod resize started: %s", summary(asked, ""))
 }
 
@@ -170,7 +172,7 @@ func (w *worker) unapplied() []podstate.Container {
 
 // finishResize says when all that was granted is applied. The caller holds the lock.
 func (w *worker) finishResize() {
-	if w.resizing.underway && len(w.unapplied()) == 0 {
+	if w.resizing.underway && !w.resizing.group && len(w.unapplied()) == 0 {
 		w.resizing.underway, w.resizing.failed = false, ""
 		w.m.config.Events.Pod(w.pod, "", corev1.EventTypeNormal, resizeCompleted, "Pod resize completed: %s", summary(w.pod, ""))
 	}
@@ -209,21 +211,14 @@ func restarts(spec *corev1.Container, has corev1.ResourceRequirements) bool {
 
 // apply changes the resources of containers that run, and of the pod's group around them, which is never narrower than what is in it.
 func (w *worker) apply(ctx context.Context, containers []podstate.Container) {
-	pod, _ := w.snapshot()
-	w.mu.Lock()
-	before := pod.DeepCopy()
-	for _, c := range containers {
-		if spec := podstate.FindSpec(before, c.Name); spec != nil {
-			spec.Resources = w.resizing.applied[c.ID]
-		}
-	}
-	w.mu.Unlock()
+	pod, before := w.asItRuns()
 	err := w.ensureGroup(pod, before)
 	for i := 0; i < len(containers) && err == nil; i++ {
 		err = w.applyTo(ctx, pod, before, containers[i])
 	}
 	if err == nil {
-		err = w.ensureGroup(pod, pod)
+		pod, before = w.asItRuns()
+		err = w.ensureGroup(pod, before) // as narrow as all of them allow by now
 	}
 	if ctx.Err() != nil {
 		return
@@ -232,6 +227,7 @@ func (w *worker) apply(ctx context.Context, containers []podstate.Container) {
 	defer w.mu.Unlock()
 	w.resizing.retryAt = time.Time{}
 	if err == nil {
+		w.resizing.group = len(w.unapplied()) > 0
 		return
 	}
 	w.resizing.retryAt = time.Now().Add(resizePause)
@@ -239,6 +235,30 @@ func (w *worker) apply(ctx context.Context, containers []podstate.Container) {
 		w.resizing.failed = err.Error()
 		w.m.config.Events.Pod(pod, "", corev1.EventTypeWarning, resizeError, "Pod resize error: %s", summary(pod, err.Error()))
 	}
+}
+
+// asItRuns returns the pod, and the pod with the resources that its running containers have.
+func (w *worker) asItRuns() (pod, runs *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	runs = w.pod.DeepCopy()
+	for _, c := range w.unapplied() {
+		if spec := podstate.FindSpec(runs, c.Name); spec != nil {
+			spec.Resources = w.resizing.applied[c.ID]
+		}
+	}
+	return w.pod, runs
+}
+
+// widen makes room in the pod's group for containers that are about to start with more than before.
+func (w *worker) widen() error {
+	w.mu.Lock()
+	needed := w.resizing.group
+	w.mu.Unlock()
+	if !needed {
+		return nil
+	}
+	return w.ensureGroup(w.asItRuns())
 }
 
 func (w *worker) ensureGroup(pod, before *corev1.Pod) error {
