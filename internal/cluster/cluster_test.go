@@ -202,7 +202,7 @@ func TestStopKeepsTheMachineAndStartStartsWhatIsMissing(t *testing.T) {
 	b := newBed(t, standins())
 	b.up(t, "t1")
 	b.sh(t, "t1", "worker", "echo kept >/etc/mine")
-	if err := b.Stop(t.Context(), "t1", "worker"); err != nil {
+	if err := b.Stop(t.Context(), "t1", "worker", false); err != nil {
 		t.Fatal(err)
 	}
 	m, err := b.Machine(t.Context(), "t1", "worker")

@@ -42,6 +42,8 @@ type Options struct {
 	// CRI and Mirrors are as in Record.
 	CRI     string
 	Mirrors []string
+	// ShutdownGracePeriod and ShutdownGracePeriodCriticalPods are as in Record.
+	ShutdownGracePeriod, ShutdownGracePeriodCriticalPods time.Duration
 	// Backend is as in Node, of all nodes.
 	Backend string
 	// ResolvConf is the host's file that names the resolvers to ask for names outside the cluster.
@@ -81,7 +83,20 @@ func (o Options) check() error {
 	if o.APIPort < 1 || o.APIPort > 65535 {
 		return fmt.Errorf("port %d for the API server: --api-port must be from 1 to 65535", o.APIPort)
 	}
-	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend), checkRuntime(o.CRI), checkMirrors(o.Mirrors))
+	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend), checkRuntime(o.CRI), checkMirrors(o.Mirrors), o.checkShutdown())
+}
+
+func (o Options) checkShutdown() error {
+	for _, d := range []time.Duration{o.ShutdownGracePeriod, o.ShutdownGracePeriodCriticalPods} {
+		if d != 0 && d < time.Second {
+			return fmt.Errorf("--shutdown-grace-period %s: expected 0s, or 1s and more", d)
+		}
+	}
+	if o.ShutdownGracePeriodCriticalPods > o.ShutdownGracePeriod {
+		return fmt.Errorf("--shutdown-grace-period-critical-pods %s is part of --shutdown-grace-period, and cannot be more than its %s",
+			o.ShutdownGracePeriodCriticalPods, o.ShutdownGracePeriod)
+	}
+	return nil
 }
 
 func oneOf(flag, value string, allowed ...string) error {
@@ -176,6 +191,7 @@ func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
 		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), IPFamily: options.IPFamily, Domain: options.Domain,
 		APIPort: options.APIPort, HostResolvConf: options.ResolvConf, CNI: options.CNI, Overlay: options.Overlay,
 		CRI: options.CRI, Mirrors: options.Mirrors,
+		ShutdownGracePeriod: options.ShutdownGracePeriod, ShutdownGracePeriodCriticalPods: options.ShutdownGracePeriodCriticalPods,
 	}
 	if record.RuntimePath, err = findRuntime(record); err != nil {
 		return nil, err

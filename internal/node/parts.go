@@ -4,8 +4,10 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -162,12 +164,19 @@ func (a *agent) startKubelet() error {
 	if endpoint == "" {
 		endpoint = "unix://" + a.criSocket()
 	}
+	manifests := a.StaticPods
+	if manifests == "" {
+		manifests = filepath.Join(a.StateDir, "manifests")
+		if err := os.MkdirAll(manifests, 0o700); err != nil {
+			return fmt.Errorf("make folder of static pods: %w", err)
+		}
+	}
 	k, err := kubelet.New(kubelet.Config{
 		NodeName: a.NodeName, NodeIPs: a.NodeIPs, RootDir: filepath.Join(a.StateDir, "kubelet"), RuntimeEndpoint: endpoint,
 		ClusterDNS: a.dnsAddresses(), ClusterDomain: a.Domain, ResolvConf: a.ResolvConf, Client: a.client,
 		Listen:             net.JoinHostPort(a.NodeIPs[0].String(), strconv.Itoa(kubeletPort)),
 		ServingCertificate: a.identity.serving.get, ClientCA: a.identity.pool, Labels: a.Labels,
-		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, Log: a.Log.With("part", "kubelet"),
+		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, StaticPodPath: manifests, ImageAccess: a.ImageAccess, Shutdown: a.Shutdown, Log: a.Log.With("part", "kubelet"),
 	})
 	if err != nil {
 		return err
@@ -176,6 +185,14 @@ func (a *agent) startKubelet() error {
 	a.pods.look.Store(&namespaces)
 	a.start("kubelet", k.Run)
 	a.start("serving certificate", a.keepServingCertificate)
+	a.running.Go(func() {
+		select {
+		case <-a.ctx.Done():
+		case <-a.PowerOff:
+			k.ShutDown(a.ctx)
+			a.fail(context.Canceled) // its work is done
+		}
+	})
 	return nil
 }
 
