@@ -28,10 +28,15 @@ type nodeChange struct {
 }
 
 func newNodeStop(s Streams) *cobra.Command {
+	var force bool
 	return nodeChange{
 		use: "stop NODE", short: "End every process of a node; its files and addresses stay", done: "is stopped",
+		long: `End every process of a node; its files and addresses stay. In a cluster with a --shutdown-grace-period this is the
+machine's shutdown as Kubernetes knows it: the node is not Ready and takes no pods, and its pods end first, plain ones before
+critical ones. Else, or with --force, they are killed.`,
+		flags: func(cmd *cobra.Command) { forceFlag(cmd, &force) },
 		do: func(ctx context.Context, c *cluster.Clusters, name, node string, _ time.Duration) error {
-			return c.Stop(ctx, name, node)
+			return c.Stop(ctx, name, node, force)
 		},
 	}.command(s)
 }
@@ -49,15 +54,21 @@ all nodes of the cluster are started. After a reboot of the machine this brings 
 
 func newNodeRestart(s Streams) *cobra.Command {
 	var backend string
+	var force bool
 	return nodeChange{
 		use: "restart NODE", short: "Stop a node and start it again", done: "runs again", waits: true,
 		flags: func(cmd *cobra.Command) {
+			forceFlag(cmd, &force)
 			cmd.Flags().StringVar(&backend, "backend", "", "what carries services on the node from now on: nftables, iptables or ipvs (default: as before)")
 		},
 		do: func(ctx context.Context, c *cluster.Clusters, name, node string, wait time.Duration) error {
-			return c.Restart(ctx, name, node, backend, wait)
+			return c.Restart(ctx, name, node, backend, force, wait)
 		},
 	}.command(s)
+}
+
+func forceFlag(cmd *cobra.Command, force *bool) {
+	cmd.Flags().BoolVar(force, "force", false, "kill pods at once, whatever the cluster's --shutdown-grace-period")
 }
 
 func (n nodeChange) command(s Streams) *cobra.Command {

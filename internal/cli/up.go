@@ -66,6 +66,8 @@ The context eastwest-NAME is merged into the usual kubeconfig, or written to the
 	flags.StringSliceVar(&options.Controllers, "controllers", nil, "controllers that the server runs: * for all, NAME for one, -NAME for all but one; eastwest server --help has the names (default *)")
 	flags.StringVar(&options.CRI, "cri", "", "container runtime of the nodes: containerd or docker, whose programs this host must have (default: the one that is built in)")
 	flags.StringArrayVar(&options.Mirrors, "registry-mirror", nil, "host that nodes ask for images before their registry, REGISTRY=URL; several are asked in turn")
+	flags.DurationVar(&options.ShutdownGracePeriod, "shutdown-grace-period", 0, "how long pods may take to end when their node is stopped or restarted; 0s: they end with it")
+	flags.DurationVar(&options.ShutdownGracePeriodCriticalPods, "shutdown-grace-period-critical-pods", 0, "the last part of --shutdown-grace-period, which is left to critical pods")
 	flags.StringVar(&options.ResolvConf, "resolv-conf", options.ResolvConf, "file that names the resolvers for names outside the cluster")
 	flags.DurationVar(&options.Wait, "wait", options.Wait, "how long the cluster may take to serve")
 	flags.BoolVar(&options.Retain, "retain", false, "keep a cluster that did not come up, to look at it")

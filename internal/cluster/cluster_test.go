@@ -184,11 +184,25 @@ func TestUpTwice(t *testing.T) {
 	}
 }
 
+func TestUpLeavesTheSameNameUnderOtherFoldersAlone(t *testing.T) {
+	b, other := newBed(t, standins()), newBed(t, standins())
+	b.up(t, "t1")
+	if _, err := other.Up(t.Context(), other.options("t1")); err == nil || !strings.Contains(err.Error(), "--run-dir") {
+		t.Errorf("error %v", err)
+	}
+	if exists(other.stateDir("t1")) {
+		t.Error("a folder is left")
+	}
+	if b.sh(t, "t1", "worker", "echo yes") != "yes" {
+		t.Error("the first cluster is harmed")
+	}
+}
+
 func TestStopKeepsTheMachineAndStartStartsWhatIsMissing(t *testing.T) {
 	b := newBed(t, standins())
 	b.up(t, "t1")
 	b.sh(t, "t1", "worker", "echo kept >/etc/mine")
-	if err := b.Stop(t.Context(), "t1", "worker"); err != nil {
+	if err := b.Stop(t.Context(), "t1", "worker", false); err != nil {
 		t.Fatal(err)
 	}
 	m, err := b.Machine(t.Context(), "t1", "worker")

@@ -84,23 +84,32 @@ func (c *Clusters) status(r *Record, node Node) (NodeStatus, error) {
 	return status, nil
 }
 
-// Stop ends every process of a node, its pods' included. Its file system and its addresses stay.
-func (c *Clusters) Stop(ctx context.Context, cluster, name string) error {
+// Stop ends every process of a node, its pods' included. Its file system and its addresses stay. Pods have the cluster's
+// ShutdownGracePeriod, unless the stop is by force.
+func (c *Clusters) Stop(ctx context.Context, cluster, name string, force bool) error {
 	return c.change(ctx, cluster, func(r *Record) error {
 		node, err := r.Node(name)
 		if err != nil {
 			return err
 		}
-		return c.stop(ctx, r, node)
+		return c.stop(ctx, r, node, force)
 	})
 }
 
-// stop lets the agent and the server end by themselves before all else is killed.
-func (c *Clusters) stop(ctx context.Context, r *Record, node Node) error {
+// stop lets pods, the agent and the server end by themselves before all else is killed.
+func (c *Clusters) stop(ctx context.Context, r *Record, node Node, force bool) error {
 	m := c.machine(r, node)
+	var err error
+	if r.ShutdownGracePeriod > 0 && !force {
+		c.config.Progress("ending the pods of " + node.Name)
+		err = m.PowerOff(ctx, processAgent, r.ShutdownGracePeriod+shutdownSlack)
+	}
 	c.config.Progress("stopping " + node.Name)
-	return errors.Join(m.Stop(ctx, processAgent), m.Stop(ctx, processServer), m.Kill(ctx))
+	return errors.Join(err, m.Stop(ctx, processAgent), m.Stop(ctx, processServer), m.Kill(ctx))
 }
+
+// shutdownSlack is what an agent may take beyond the period of its pods.
+const shutdownSlack = 10 * time.Second
 
 // Start starts whatever of a node is not running, and makes the node again when a reboot has taken it. It returns when
 // the cluster serves.
@@ -108,8 +117,9 @@ func (c *Clusters) Start(ctx context.Context, cluster, name string, wait time.Du
 	return c.change(ctx, cluster, func(r *Record) error { return c.start(ctx, r, name, wait) })
 }
 
-// Restart stops a node and starts it again. From then on services are carried by backend, unless that is empty.
-func (c *Clusters) Restart(ctx context.Context, cluster, name, backend string, wait time.Duration) error {
+// Restart stops a node and starts it again. From then on services are carried by backend, unless that is empty. Pods are
+// ended as by Stop.
+func (c *Clusters) Restart(ctx context.Context, cluster, name, backend string, force bool, wait time.Duration) error {
 	if err := checkBackend(backend); err != nil {
 		return err
 	}
@@ -123,7 +133,7 @@ func (c *Clusters) Restart(ctx context.Context, cluster, name, backend string, w
 				return err
 			}
 		}
-		if err := c.stop(ctx, r, node); err != nil {
+		if err := c.stop(ctx, r, node, force); err != nil {
 			return err
 		}
 		return c.start(ctx, r, name, wait)

@@ -104,6 +104,10 @@ func agentCommand(r *Record, node Node) []string {
 	if r.Overlay != "" {
 		command = append(command, "--overlay", r.Overlay)
 	}
+	if r.ShutdownGracePeriod > 0 {
+		command = append(command, "--shutdown-grace-period", r.ShutdownGracePeriod.String(),
+			"--shutdown-grace-period-critical-pods", r.ShutdownGracePeriodCriticalPods.String())
+	}
 	if node.Backend != "" {
 		command = append(command, "--backend", node.Backend)
 	}

@@ -44,6 +44,10 @@ type Record struct {
 	RuntimePath []string `json:"runtimePath,omitempty"`
 	// Mirrors are asked for images before their registries, REGISTRY=URL.
 	Mirrors []string `json:"mirrors,omitempty"`
+	// ShutdownGracePeriod is how long pods may take to end when their node is stopped; the last part of it, ShutdownGracePeriodCriticalPods, is
+	// for critical ones. 0: pods end with the node.
+	ShutdownGracePeriod             time.Duration `json:"shutdownGracePeriod,omitempty"`
+	ShutdownGracePeriodCriticalPods time.Duration `json:"shutdownGracePeriodCriticalPods,omitempty"`
 	// APIPort is the API server's port on the control plane's address.
 	APIPort int `json:"apiPort"`
 	// Nodes are the nodes; the first is the control plane.

@@ -42,6 +42,8 @@ type Options struct {
 	// CRI and Mirrors are as in Record.
 	CRI     string
 	Mirrors []string
+	// ShutdownGracePeriod and ShutdownGracePeriodCriticalPods are as in Record.
+	ShutdownGracePeriod, ShutdownGracePeriodCriticalPods time.Duration
 	// Backend is as in Node, of all nodes.
 	Backend string
 	// ResolvConf is the host's file that names the resolvers to ask for names outside the cluster.
@@ -81,7 +83,20 @@ func (o Options) check() error {
 	if o.APIPort < 1 || o.APIPort > 65535 {
 		return fmt.Errorf("port %d for the API server: --api-port must be from 1 to 65535", o.APIPort)
 	}
-	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend), checkRuntime(o.CRI), checkMirrors(o.Mirrors))
+	return errors.Join(oneOf("--cni", o.CNI, "ptp", "bridge"), checkBackend(o.Backend), checkRuntime(o.CRI), checkMirrors(o.Mirrors), o.checkShutdown())
+}
+
+func (o Options) checkShutdown() error {
+	for _, d := range []time.Duration{o.ShutdownGracePeriod, o.ShutdownGracePeriodCriticalPods} {
+		if d != 0 && d < time.Second {
+			return fmt.Errorf("--shutdown-grace-period %s: expected 0s, or 1s and more", d)
+		}
+	}
+	if o.ShutdownGracePeriodCriticalPods > o.ShutdownGracePeriod {
+		return fmt.Errorf("--shutdown-grace-period-critical-pods %s is part of --shutdown-grace-period, and cannot be more than its %s",
+			o.ShutdownGracePeriodCriticalPods, o.ShutdownGracePeriod)
+	}
+	return nil
 }
 
 func oneOf(flag, value string, allowed ...string) error {
@@ -113,6 +128,10 @@ func (c *Clusters) Up(ctx context.Context, options Options) (*Record, error) {
 	if _, err := os.Stat(filepath.Join(c.stateDir(options.Name), recordFile)); !errors.Is(err, fs.ErrNotExist) {
 		return nil, &ExistsError{Name: options.Name}
 	}
+	if c.elsewhere(options.Name) {
+		_ = os.Remove(c.stateDir(options.Name))
+		return nil, fmt.Errorf("a cluster %q with other --run-dir and --state-dir is up: give the new one another --name", options.Name)
+	}
 	record, err := c.bringUp(ctx, options)
 	if err == nil || options.Retain {
 		return record, err
@@ -123,6 +142,16 @@ func (c *Clusters) Up(ctx context.Context, options Options) (*Record, error) {
 		err = errors.Join(err, fmt.Errorf("clean up: %w", removeErr))
 	}
 	return nil, err
+}
+
+// elsewhere reports whether processes run under the cluster's name that no folder here tells of. Control groups, links and
+// tables go by the name alone, so two such clusters would end each other.
+func (c *Clusters) elsewhere(name string) bool {
+	if _, err := os.Stat(c.runDir(name)); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	// A thread of this process that started another cluster's may have yet to end.
+	return slices.ContainsFunc(c.group(name).PIDs(), func(pid int) bool { return pid != os.Getpid() })
 }
 
 func (c *Clusters) bringUp(ctx context.Context, options Options) (*Record, error) {
@@ -162,6 +191,7 @@ func (c *Clusters) plan(ctx context.Context, options Options) (*Record, error) {
 		Name: options.Name, Created: time.Now().UTC().Truncate(time.Second), IPFamily: options.IPFamily, Domain: options.Domain,
 		APIPort: options.APIPort, HostResolvConf: options.ResolvConf, CNI: options.CNI, Overlay: options.Overlay,
 		CRI: options.CRI, Mirrors: options.Mirrors,
+		ShutdownGracePeriod: options.ShutdownGracePeriod, ShutdownGracePeriodCriticalPods: options.ShutdownGracePeriodCriticalPods,
 	}
 	if record.RuntimePath, err = findRuntime(record); err != nil {
 		return nil, err

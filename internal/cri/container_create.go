@@ -78,7 +78,7 @@ func (s *Server) registerContainer(req *runtimeapi.CreateContainerRequest, sb sa
 			return nil, status.Errorf(codes.AlreadyExists, "container %s, attempt %d, exists already in sandbox %s: %s", m.GetName(), m.GetAttempt(), sb.ID, other.rec.ID)
 		}
 	}
-	if err := saveRecord(filepath.Join(s.containerRecords(), id), c.rec); err != nil {
+	if err := saveFirst(filepath.Join(s.containerRecords(), id), c.rec); err != nil {
 		return nil, err
 	}
 	s.containers[id] = c

@@ -18,6 +18,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -115,6 +116,12 @@ type node struct {
 
 func newNode(t testing.TB) *node {
 	t.Helper()
+	return newNodeWith(t, func(*node) {})
+}
+
+// newNodeWith has prepare change the node's folder before anything is in it.
+func newNodeWith(t testing.TB, prepare func(n *node)) *node {
+	t.Helper()
 	netnstest.RequireRoot(t)
 	for _, p := range []string{"runc", "conmon"} {
 		if _, err := exec.LookPath(p); err != nil {
@@ -127,6 +134,7 @@ func newNode(t testing.TB) *node {
 	}
 	n := &node{t: t, dir: dir, group: "/" + filepath.Base(dir)}
 	t.Cleanup(n.cleanup)
+	prepare(n)
 	store, err := images.Open(n.path("root"))
 	if err != nil {
 		t.Fatal(err)
@@ -180,10 +188,7 @@ func (n *node) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ctx, n.path("cri.sock")) }()
-	conn, err := grpc.NewClient("unix://"+n.path("cri.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	conn := n.dial("cri.sock")
 	n.server, n.runtime, n.images = server, runtimeapi.NewRuntimeServiceClient(conn), runtimeapi.NewImageServiceClient(conn)
 	if _, err := n.runtime.Version(n.t.Context(), &runtimeapi.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
 		n.t.Fatal(err)
@@ -195,6 +200,18 @@ func (n *node) start() {
 			n.t.Error(err)
 		}
 	}
+}
+
+// dial connects to a server that may not be there yet, and does not wait long between tries.
+func (n *node) dial(socket string) *grpc.ClientConn {
+	n.t.Helper()
+	const pause = 10 * time.Millisecond
+	conn, err := grpc.NewClient("unix://"+n.path(socket), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: pause, Multiplier: 1, MaxDelay: pause}}))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return conn
 }
 
 // cleanup removes what a test left and fails it when anything remains.
@@ -214,7 +231,9 @@ func (n *node) cleanup() {
 		n.halt()
 	}
 	n.expectNothingLeft()
-	_ = exec.Command("umount", n.path("state")).Run()
+	for _, own := range []string{"state", "root"} {
+		_ = exec.Command("umount", n.path(own)).Run() // the second is one with a disk of its own only
+	}
 	if err := os.RemoveAll(n.dir); err != nil {
 		n.t.Error(err)
 	}
@@ -236,7 +255,7 @@ func (n *node) expectNothingLeft() {
 func (n *node) left() (list []string) {
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, n.dir+"/") && !strings.Contains(line, " "+n.path("state")+" ") {
+		if strings.Contains(line, n.dir+"/") && !strings.Contains(line, " "+n.path("state")+" ") && !strings.Contains(line, " "+n.path("root")+" ") {
 			list = append(list, fmt.Sprintf("mount left: %s", line))
 		}
 	}
@@ -250,7 +269,7 @@ func (n *node) left() (list []string) {
 	for _, g := range groups {
 		list = append(list, fmt.Sprintf("cgroup left: %s", g))
 	}
-	for _, pattern := range []string{"bin/pod-*", "netns/*", "root/sandboxes/*", "root/containers/*", "root/images/pins/*", "state/exits/*", "state/runc/*", "state/exec/*"} {
+	for _, pattern := range []string{"bin/pod-*", "netns/*", "root/sandboxes/*", "root/containers/*", "root/images/pins/*", "state/exits/*", "state/runc/*", "state/exec/*", "root/cni/results/*"} {
 		left, _ := filepath.Glob(n.path(pattern))
 		for _, f := range left {
 			list = append(list, fmt.Sprintf("left: %s", f))

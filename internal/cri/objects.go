@@ -51,6 +51,14 @@ func (s *Server) changeSandbox(b *sandbox, alter func(*sandboxRecord)) error {
 	return saveRecord(filepath.Join(s.sandboxRecords(), b.rec.ID), b.rec)
 }
 
+// noteSandbox is changeSandbox for what was taken away. A disk that is full must not keep a sandbox from going, which makes room; should the
+// record be needed again, what it says of things that are gone is found out, or undone twice.
+func (s *Server) noteSandbox(b *sandbox, alter func(*sandboxRecord)) {
+	if err := s.changeSandbox(b, alter); err != nil {
+		s.log.Warn("the record of a sandbox is behind", "sandbox", b.rec.ID, "err", err)
+	}
+}
+
 func (s *Server) changeContainer(c *container, alter func(*containerRecord)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

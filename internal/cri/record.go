@@ -101,13 +101,24 @@ func saveRecord(dir string, record any) error {
 		return fmt.Errorf("save record: %w", err)
 	}
 	tmp := filepath.Join(dir, recordFile+".tmp")
-	if err := os.WriteFile(tmp, raw, 0o600); err != nil {
-		return fmt.Errorf("save record: %w", err)
+	err = os.WriteFile(tmp, raw, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, filepath.Join(dir, recordFile))
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, recordFile)); err != nil {
+	if err != nil {
+		_ = os.Remove(tmp) // where a disk is full it would take room
 		return fmt.Errorf("save record: %w", err)
 	}
 	return nil
+}
+
+// saveFirst is saveRecord for what is new: when that fails, nothing of it is left.
+func saveFirst(dir string, record any) error {
+	err := saveRecord(dir, record)
+	if err != nil {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
 }
 
 // loadRecords reads the records below dir. Folders without a readable one are returned apart: nothing else is known of

@@ -79,7 +79,7 @@ func (s *Server) register(b *sandbox) error {
 	}
 	s.sandboxes[b.rec.ID] = b
 	s.mu.Unlock()
-	if err := saveRecord(filepath.Join(s.sandboxRecords(), b.rec.ID), b.rec); err != nil {
+	if err := saveFirst(filepath.Join(s.sandboxRecords(), b.rec.ID), b.rec); err != nil {
 		s.mu.Lock()
 		delete(s.sandboxes, b.rec.ID)
 		s.mu.Unlock()

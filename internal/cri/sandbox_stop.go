@@ -51,9 +51,7 @@ func (s *Server) stopSandbox(ctx context.Context, b *sandbox) error {
 		if err := s.net.Remove(ctx, podOf(rec), rec.CNIConf); err != nil {
 			return err
 		}
-		if err := s.changeSandbox(b, func(r *sandboxRecord) { r.Attached = false }); err != nil {
-			return err
-		}
+		s.noteSandbox(b, func(r *sandboxRecord) { r.Attached = false })
 	}
 	if err := sandboxns.Remove(s.namespacesOf(rec)); err != nil {
 		return err
@@ -61,10 +59,10 @@ func (s *Server) stopSandbox(ctx context.Context, b *sandbox) error {
 	if err := rootfs.Unmount(filepath.Join(s.sandboxDir(rec.ID), "shm")); err != nil {
 		return err
 	}
-	if !rec.Ready {
-		return nil
+	if rec.Ready {
+		s.noteSandbox(b, func(r *sandboxRecord) { r.Ready = false })
 	}
-	return s.changeSandbox(b, func(r *sandboxRecord) { r.Ready = false })
+	return nil
 }
 
 // RemovePodSandbox stops a sandbox where needed and removes all that is left of it and its containers.

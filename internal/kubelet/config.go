@@ -22,6 +22,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"eastwest/internal/client"
+	"eastwest/internal/kubelet/image"
+	"eastwest/internal/kubelet/shutdown"
 )
 
 // Version is what the node says about its kubelet: the Kubernetes release whose behaviour this is.
@@ -48,8 +50,11 @@ type Config struct {
 	StaticPodPath      string            // folder of manifests; none when empty
 	CgroupRoot         string            // pods' groups are made below <root>/kubepods; the hierarchy's root when empty
 	UnsafeSysctls      []string          // that pods may set beside the safe ones
+	ImageAccess        image.Access      // whose images pods may use; its Dir is image_manager in RootDir when empty
 	Eviction           EvictionConfig
-	CgroupMount        string // /sys/fs/cgroup when empty
+	Shutdown           shutdown.Periods // how long pods may take to end before the machine does; none: they end with it
+	Logind             shutdown.Logind  // what is followed for that; the machine's own when empty
+	CgroupMount        string           // /sys/fs/cgroup when empty
 	Log                *slog.Logger
 }
 
@@ -79,6 +84,7 @@ func (c *EvictionConfig) complete() {
 func (c *Config) complete() error {
 	var errs []error
 	c.Eviction.complete()
+	errs = append(errs, c.ImageAccess.Check())
 	need := func(ok bool, what string) {
 		if !ok {
 			errs = append(errs, errors.New("kubelet: "+what+" is missing: set it"))
@@ -105,6 +111,7 @@ func (c *Config) complete() error {
 	if c.RootDir, err = filepath.Abs(c.RootDir); err != nil {
 		errs = append(errs, err)
 	}
+	standard(&c.ImageAccess.Dir, filepath.Join(c.RootDir, "image_manager"))
 	return errors.Join(errs...)
 }
 

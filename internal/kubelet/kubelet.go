@@ -24,6 +24,8 @@ import (
 	"eastwest/internal/kubelet/probe"
 	"eastwest/internal/kubelet/render"
 	"eastwest/internal/kubelet/server"
+	"eastwest/internal/kubelet/shutdown"
+	"eastwest/internal/kubelet/static"
 	"eastwest/internal/kubelet/stats"
 	"eastwest/internal/kubelet/status"
 	"eastwest/internal/kubelet/volume"
@@ -41,11 +43,14 @@ type Kubelet struct {
 	services *objects.Services
 	node     *node.Reporter
 	pods     *pod.Manager
+	static   *static.Source
 	volumes  *volume.Manager
 	eviction *eviction.Manager
+	shutdown *shutdown.Manager
 	listener net.Listener
 
-	assembled atomic.Bool // pods is there
+	assembled atomic.Bool   // pods is there
+	listed    chan struct{} // closed when the API's first full list of pods has been handed on
 }
 
 // New checks the configuration and opens the server's port. Nothing is started.
@@ -56,7 +61,7 @@ func New(config Config) (*Kubelet, error) {
 	if err := os.MkdirAll(config.RootDir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the kubelet's directory: %w", err)
 	}
-	k := &Kubelet{config: config, services: objects.NewServices(config.Client)}
+	k := &Kubelet{config: config, services: objects.NewServices(config.Client), listed: make(chan struct{})}
 	k.metrics = metrics.New(config.NodeName, k.counts)
 	var err error
 	if k.cgroups, err = cgroup.Discover(config.CgroupMount); err != nil {
@@ -72,11 +77,12 @@ func New(config Config) (*Kubelet, error) {
 	if k.eviction, err = k.watchOver(); err != nil {
 		return nil, err
 	}
+	k.shutdown = k.watchMachine()
 	k.events = events.New(config.Client, "kubelet", config.NodeName, config.Log)
 	k.node = node.New(node.Config{
 		Name: config.NodeName, IPs: config.NodeIPs, Labels: config.Labels, Taints: config.Taints, MaxPods: config.MaxPods,
 		Port: port(k.listener), RootDir: config.RootDir, Version: Version, Client: config.Client, Runtime: k.cri.Runtime,
-		Events: k.events, Log: config.Log, Under: k.eviction.Under})
+		Events: k.events, Log: config.Log, Under: k.eviction.Under, ShuttingDown: k.shutdown.ShuttingDown})
 	return k, nil
 }
 
@@ -94,10 +100,12 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	group.Go(func() { k.services.Run(ctx) })
 	group.Go(func() { k.node.Run(ctx) })
 	group.Go(func() { k.watchPods(ctx) })
+	group.Go(func() { k.static.Run(ctx) })
 	group.Go(func() { k.watchRuntime(ctx) })
 	group.Go(func() { k.collect(ctx) })
 	group.Go(func() { k.eviction.Run(ctx) })
 	group.Go(func() { k.rotateLogs(ctx) })
+	group.Go(func() { k.followMachine(ctx) })
 	err := k.server().Serve(ctx, k.listener)
 	cancel()
 	group.Wait()
@@ -119,10 +127,12 @@ func (k *Kubelet) assemble(ctx context.Context) {
 		Resolver:  func() render.Resolver { return render.ParseResolver(text(c.ResolvConf)) },
 		NodeHosts: func() string { return text("/etc/hosts") },
 		Volumes:   k.volumes, Objects: cache, Services: k.services, Events: k.events, Client: c.Client, Cgroups: k.cgroups, Log: c.Log,
-		Images: image.New(k.cri.Images, k.events),
+		Images: image.New(k.cri.Images, k.events, c.ImageAccess, c.Log),
 		Probes: probe.New(ctx, k.cri.Exec, k.events, func(uid string) { k.pods.Wake(uid) }),
-		Status: status.NewPublisher(ctx, c.Client, c.Log), UnsafeSysctls: c.UnsafeSysctls, Refuse: k.eviction.Refuse,
+		Status: status.NewPublisher(ctx, c.Client, k.shownAs, c.Log), UnsafeSysctls: c.UnsafeSysctls, Refuse: k.refuse,
 	})
+	k.static = k.staticPods()
+	k.static.Start()
 }
 
 func (k *Kubelet) renderNode() render.Node {
@@ -175,7 +185,8 @@ func (k *Kubelet) configz() any {
 	c := k.config
 	return map[string]any{"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1", "clusterDomain": c.ClusterDomain,
 		"clusterDNS": c.ClusterDNS, "maxPods": c.MaxPods, "staticPodPath": c.StaticPodPath, "containerRuntimeEndpoint": c.RuntimeEndpoint,
-		"cgroupDriver": "cgroupfs", "cgroupRoot": c.CgroupRoot, "resolvConf": c.ResolvConf}
+		"cgroupDriver": "cgroupfs", "cgroupRoot": c.CgroupRoot, "resolvConf": c.ResolvConf,
+		"shutdownGracePeriodByPodPriority": periods(c.Shutdown)}
 }
 
 func (k *Kubelet) counts() metrics.Counts {

@@ -9,11 +9,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"eastwest/internal/client"
 	"eastwest/internal/kubelet/podstate"
+	"eastwest/internal/kubelet/render"
+	"eastwest/internal/kubelet/static"
 )
 
 // orphanPause is how long to wait before asking a runtime again that did not answer.
@@ -26,20 +29,22 @@ func (k *Kubelet) watchPods(ctx context.Context) {
 		ObjectType:    &corev1.Pod{},
 		Transform:     slim,
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(object any) { k.pods.Update(object.(*corev1.Pod)) },
+			AddFunc:    func(object any) { k.seen(object.(*corev1.Pod)) },
 			UpdateFunc: func(before, object any) { k.replaced(before.(*corev1.Pod), object.(*corev1.Pod)) },
 			DeleteFunc: func(object any) {
 				if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 					object = gone.Obj
 				}
 				if p, ok := object.(*corev1.Pod); ok {
-					k.pods.Remove(p)
+					k.gone(p)
 				}
 			},
 		},
 	})
 	go func() {
 		if cache.WaitForCacheSync(ctx.Done(), controller.HasSynced) {
+			close(k.listed)
+			k.static.Listed()
 			k.removeOrphans(ctx)
 		}
 	}()
@@ -49,9 +54,26 @@ func (k *Kubelet) watchPods(ctx context.Context) {
 // replaced notices that a name now stands for another pod, which a watch that was interrupted reports as a change.
 func (k *Kubelet) replaced(before, now *corev1.Pod) {
 	if before.UID != now.UID {
-		k.pods.Remove(before)
+		k.gone(before)
 	}
-	k.pods.Update(now)
+	k.seen(now)
+}
+
+// seen takes what the API has of a pod: one to run, or the mirror of one that runs anyway.
+func (k *Kubelet) seen(p *corev1.Pod) {
+	if static.IsMirror(p) {
+		k.static.Mirror(p)
+		return
+	}
+	k.pods.Update(p)
+}
+
+func (k *Kubelet) gone(p *corev1.Pod) {
+	if static.IsMirror(p) {
+		k.static.MirrorGone(p)
+		return
+	}
+	k.pods.Remove(p)
 }
 
 // slim drops what only the API server needs.
@@ -103,6 +125,26 @@ func (k *Kubelet) orphansOnDisk(running map[string]podstate.State) {
 			k.config.Log.Warn("directory of a former pod not removed", "uid", uid, "error", err)
 		}
 	}
+}
+
+// staticPods makes what runs the pods of the folder.
+func (k *Kubelet) staticPods() *static.Source {
+	return static.New(static.Config{
+		Dir: k.config.StaticPodPath, Node: k.config.NodeName, Client: k.config.Client, Owner: k.node.UID,
+		Run: k.pods.Update, End: k.pods.Remove, Known: k.pods.Known, Log: k.config.Log,
+		Shown: func(p *corev1.Pod) {
+			k.pods.Shown(p)
+			k.pods.Wake(string(p.UID))
+		},
+	})
+}
+
+// shownAs returns the UID of the object that shows a pod in the API.
+func (k *Kubelet) shownAs(p *corev1.Pod) (types.UID, bool) {
+	if !render.IsStatic(p) {
+		return p.UID, true
+	}
+	return k.static.MirrorOf(p)
 }
 
 func stateName(c *podstate.Container) string {

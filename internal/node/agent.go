@@ -31,6 +31,8 @@ import (
 	"eastwest/internal/cri/transfer"
 	"eastwest/internal/join"
 	"eastwest/internal/kubelet"
+	"eastwest/internal/kubelet/image"
+	"eastwest/internal/kubelet/shutdown"
 )
 
 // Config says what an agent needs to know.
@@ -57,11 +59,16 @@ type Config struct {
 	ResolvConf    string            // /etc/resolv.conf
 	DNSConfig     string            // configuration of DNS, see docs/dns.md; empty for dns.yaml in StateDir
 	CgroupRoot    string            // pods' cgroups are made below it
+	StaticPods    string            // folder of manifests; manifests in StateDir when empty
+	ImageAccess   image.Access      // whose images pods may use
 	Eviction      kubelet.EvictionConfig
-	UnsafeSysctls []string // that pods may set beside the safe ones
+	Shutdown      shutdown.Periods // how long pods may take to end before the machine does
+	PowerOff      <-chan os.Signal // tells that the machine goes down; may be nil
+	UnsafeSysctls []string         // that pods may set beside the safe ones
 	Labels        map[string]string
-	Healthz       string // where the service proxy serves /healthz and /livez; empty for nowhere
-	Metrics       string // the same of /metrics and /proxyMode
+	KeepDNS       func(socket *os.File) error // starts the process of dns/keeper; nil for none
+	Healthz       string                      // where the service proxy serves /healthz and /livez; empty for nowhere
+	Metrics       string                      // the same of /metrics and /proxyMode
 	Log           *slog.Logger
 }
 

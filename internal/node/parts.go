@@ -4,8 +4,10 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -58,17 +60,19 @@ func (a *agent) startNetwork() (*Network, error) {
 	a.start("network", network.Run)
 	a.running.Go(func() { network.removeOthers(a.ctx) })
 	a.start("dns", func(ctx context.Context) error {
+		sockets, kept := a.dnsSockets()
 		// Until names are known, pods are served by another node's agent, which knows them: an address that nobody serves
 		// here leads there. Where the API server is away, outside names are worth more than waiting.
 		known, cancel := context.WithTimeout(ctx, dnsPatience)
 		_ = network.WaitNames(known)
 		cancel()
 		server, err := dns.NewServer(dns.ServerConfig{
-			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), SecureAt: a.NodeIPs, ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), Inherited: kept, SecureAt: a.NodeIPs, ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
 		})
 		if err != nil {
 			return err
 		}
+		a.start("dns sockets", func(ctx context.Context) error { return sockets.run(ctx, server, network.aloneForDNS) })
 		return a.serveDNS(ctx, server)
 	})
 	return network, nil
@@ -160,12 +164,19 @@ func (a *agent) startKubelet() error {
 	if endpoint == "" {
 		endpoint = "unix://" + a.criSocket()
 	}
+	manifests := a.StaticPods
+	if manifests == "" {
+		manifests = filepath.Join(a.StateDir, "manifests")
+		if err := os.MkdirAll(manifests, 0o700); err != nil {
+			return fmt.Errorf("make folder of static pods: %w", err)
+		}
+	}
 	k, err := kubelet.New(kubelet.Config{
 		NodeName: a.NodeName, NodeIPs: a.NodeIPs, RootDir: filepath.Join(a.StateDir, "kubelet"), RuntimeEndpoint: endpoint,
 		ClusterDNS: a.dnsAddresses(), ClusterDomain: a.Domain, ResolvConf: a.ResolvConf, Client: a.client,
 		Listen:             net.JoinHostPort(a.NodeIPs[0].String(), strconv.Itoa(kubeletPort)),
 		ServingCertificate: a.identity.serving.get, ClientCA: a.identity.pool, Labels: a.Labels,
-		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, Log: a.Log.With("part", "kubelet"),
+		CgroupRoot: a.CgroupRoot, UnsafeSysctls: a.UnsafeSysctls, Eviction: a.Eviction, StaticPodPath: manifests, ImageAccess: a.ImageAccess, Shutdown: a.Shutdown, Log: a.Log.With("part", "kubelet"),
 	})
 	if err != nil {
 		return err
@@ -174,6 +185,14 @@ func (a *agent) startKubelet() error {
 	a.pods.look.Store(&namespaces)
 	a.start("kubelet", k.Run)
 	a.start("serving certificate", a.keepServingCertificate)
+	a.running.Go(func() {
+		select {
+		case <-a.ctx.Done():
+		case <-a.PowerOff:
+			k.ShutDown(a.ctx)
+			a.fail(context.Canceled) // its work is done
+		}
+	})
 	return nil
 }
 

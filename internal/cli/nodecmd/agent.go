@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/cli/flagvalue"
@@ -19,6 +20,8 @@ import (
 	"eastwest/internal/cri/images"
 	"eastwest/internal/join"
 	"eastwest/internal/kubelet"
+	"eastwest/internal/kubelet/image"
+	"eastwest/internal/kubelet/shutdown"
 	"eastwest/internal/node"
 )
 
@@ -29,6 +32,9 @@ type agentFlags struct {
 	nodeIPs, clusterCIDRs, serviceCIDRs []string
 	images, mirrors                     []string
 	overlay                             string
+	shutdown, critical                  time.Duration
+	byPriority                          []string
+	verification                        string
 	verbose                             bool
 }
 
@@ -38,16 +44,23 @@ func newAgent(s Streams) *cobra.Command {
 		Use:   "agent --server URL --token-file FILE",
 		Short: "Run a node: kubelet, container runtime, service proxy, routes and DNS",
 		Long: `Run everything of one node in one process. The first time, the node joins with the token that the server wrote to
-its data folder and gets a certificate of its own; later it needs no token. Pods go on when the agent stops.`,
+its data folder and gets a certificate of its own; later it needs no token. Pods go on when the agent stops.
+
+With --shutdown-grace-period, pods end before the machine does: systemd-logind says when, and waits. Where there is no logind, SIGPWR makes
+the agent end the pods, and then itself.`,
 		Example: `  eastwest agent --server https://192.0.2.10:6443 --token-file token --node-ip 192.0.2.11`,
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.parse(); err != nil {
 				return usageError{err}
 			}
-			f.config.Log = logger(s, f.verbose)
+			f.config.Log, f.config.KeepDNS = logger(s, f.verbose), startDNSKeeper
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 			defer stop()
+			power := make(chan os.Signal, 1)
+			signal.Notify(power, unix.SIGPWR)
+			defer signal.Stop(power)
+			f.config.PowerOff = power
 			return node.Run(ctx, f.config)
 		},
 	}
@@ -65,9 +78,7 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringSliceVar(&f.serviceCIDRs, "service-cluster-ip-range", []string{"10.96.0.0/12"}, "range of services; two, of both families, for dual stack, as the server has them")
 	flags.StringVar(&c.Domain, "cluster-domain", "cluster.local", "domain of the cluster's DNS")
 	flags.StringVar(&c.Runtime, "cri", "", "socket of another container runtime, unix:///run/containerd/containerd.sock say (default: the built-in one)")
-	flags.StringVar(&c.PauseImage, "pause-image", "", "with --cri: the image that the runtime starts pods from, made by the agent; the runtime's configuration has to name it (default: none is made)")
-	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
-	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host that the built-in runtime asks for images before their registry, REGISTRY=URL; several are asked in turn")
+	f.imageFlags(flags)
 	flags.StringVar(&c.CNI, "cni", node.CNIPTP, "how pods are attached: ptp (a veth each, routed) or bridge (all on br0)")
 	flags.StringVar(&f.overlay, "overlay", string(compile.OverlayNone), "how other nodes' pods are reached: none (nodes share a network), vxlan, or auto (vxlan to nodes behind a router)")
 	flags.StringVar(&c.Backend, "backend", node.Backends()[0], "what carries the services: "+strings.Join(node.Backends(), " or ")+"; what another one left is taken away")
@@ -76,18 +87,38 @@ its data folder and gets a certificate of its own; later it needs no token. Pods
 	flags.StringVar(&c.Metrics, "metrics-bind-address", "127.0.0.1:10249", "where to serve the service proxy's /metrics and /proxyMode; empty for nowhere")
 	flags.StringVar(&c.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "folder of CNI configuration")
 	flags.StringSliceVar(&c.CNIBinDirs, "cni-bin-dir", []string{"/opt/cni/bin"}, "folder of CNI plugins")
+	flags.StringVar(&c.StaticPods, "pod-manifest-path", "", "folder of manifests of static pods, which this node runs by itself (default: manifests in --state-dir)")
 	flags.StringVar(&c.ResolvConf, "resolv-conf", "/etc/resolv.conf", "the node's resolvers, for names outside the cluster")
 	flags.StringVar(&c.DNSConfig, "dns-config", "", "file with upstreams, stub zones, hosts and rewrites, taken over when it changes (default: dns.yaml in --state-dir, if there)")
 	flags.StringSliceVar(&c.UnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls that pods may set beside the safe ones; kernel.msg* stands for all that begin so")
+	f.endings(flags)
+	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which pods get theirs (default: the root)")
+	flags.StringToStringVar(&c.Labels, "node-labels", nil, "labels of the Node when it is registered, KEY=VALUE")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+	return cmd
+}
+
+// imageFlags are the flags that say where images come from, and for whom they are.
+func (f *agentFlags) imageFlags(flags *pflag.FlagSet) {
+	c := &f.config
+	flags.StringVar(&c.PauseImage, "pause-image", "", "with --cri: the image that the runtime starts pods from, made by the agent; the runtime's configuration has to name it (default: none is made)")
+	flags.StringArrayVar(&f.images, "builtin-image", nil, "image made from a static program, NAME=FILE")
+	flags.StringArrayVar(&f.mirrors, "registry-mirror", nil, "host that the built-in runtime asks for images before their registry, REGISTRY=URL; several are asked in turn")
+	flags.StringVar(&f.verification, "image-pull-credentials-verification-policy", string(image.NeverVerifyPreloadedImages), "which images that are on the node a pod needs credentials for: NeverVerify, NeverVerifyPreloadedImages (all but those that nobody pulled), NeverVerifyAllowlistedImages or AlwaysVerify")
+	flags.StringSliceVar(&c.ImageAccess.Allowlist, "preloaded-images-verification-allowlist", nil, "images of NeverVerifyAllowlistedImages, NAME or PREFIX/*")
+}
+
+// endings are the flags that say when pods end for the node's sake.
+func (f *agentFlags) endings(flags *pflag.FlagSet) {
+	c := &f.config
 	flags.StringVar(&c.Eviction.Hard, "eviction-hard", kubelet.DefaultEvictionHard, "what has to stay free on the node, SIGNAL<QUANTITY or SIGNAL<PERCENT; else pods are evicted")
 	flags.StringVar(&c.Eviction.Soft, "eviction-soft", "", "what should stay free on the node, as --eviction-hard says it; pods are evicted when it was not for --eviction-soft-grace-period")
 	flags.StringVar(&c.Eviction.SoftGrace, "eviction-soft-grace-period", "", "for how long each signal of --eviction-soft may be short, SIGNAL=DURATION")
 	flags.Int32Var(&c.Eviction.MaxPod, "eviction-max-pod-grace-period", 0, "how many seconds pods may take to end that are evicted by --eviction-soft, if they have no less")
 	flags.DurationVar(&c.Eviction.Transition, "eviction-pressure-transition-period", 5*time.Minute, "for how long the node says that it is under pressure after it was")
-	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which pods get theirs (default: the root)")
-	flags.StringToStringVar(&c.Labels, "node-labels", nil, "labels of the Node when it is registered, KEY=VALUE")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
-	return cmd
+	flags.DurationVar(&f.shutdown, "shutdown-grace-period", 0, "how long pods may take to end before the machine goes down; 0s: they end with it")
+	flags.DurationVar(&f.critical, "shutdown-grace-period-critical-pods", 0, "the last part of --shutdown-grace-period, which is left to critical pods")
+	flags.StringSliceVar(&f.byPriority, "shutdown-grace-period-by-pod-priority", nil, "instead of those two: how long pods of a priority, and those up to the next one's, may take, PRIORITY=DURATION")
 }
 
 func (f *agentFlags) parse() error {
@@ -116,8 +147,15 @@ func (f *agentFlags) parse() error {
 	if err := checkListen("--metrics-bind-address", f.config.Metrics); err != nil {
 		return err
 	}
+	f.config.ImageAccess.Policy = image.Verification(f.verification)
+	if err := f.config.ImageAccess.Check(); err != nil {
+		return fmt.Errorf("--image-pull-credentials-verification-policy: %w", err)
+	}
 	if f.config.Mirrors, err = images.ParseMirrors(f.mirrors); err != nil {
 		return fmt.Errorf("--registry-mirror: %w", err)
+	}
+	if f.config.Shutdown, err = shutdown.ParsePeriods(f.shutdown, f.critical, f.byPriority); err != nil {
+		return fmt.Errorf("--shutdown-grace-period: %w", err)
 	}
 	f.config.Images = map[string]string{}
 	for _, image := range f.images {

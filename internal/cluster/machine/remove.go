@@ -29,6 +29,28 @@ func (m *Machine) Stop(ctx context.Context, name string) error {
 	return End(ctx, record.ID)
 }
 
+// PowerOff tells a recorded process that the machine goes down, and waits until it has seen to that and ended. One that needs longer is
+// left as it is.
+func (m *Machine) PowerOff(ctx context.Context, name string, patience time.Duration) error {
+	records, err := m.Processes()
+	if err != nil {
+		return err
+	}
+	record, ok := records[name]
+	if !ok || !record.Alive() {
+		return nil
+	}
+	if err := record.Signal(unix.SIGPWR); err != nil {
+		return err
+	}
+	patient, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := await(patient, record.ID); err != nil {
+		return ctx.Err()
+	}
+	return nil
+}
+
 // End ends a process: SIGTERM, and SIGKILL when it is still there after a grace period.
 func End(ctx context.Context, id proc.ID) error {
 	if err := id.Signal(unix.SIGTERM); err != nil {

@@ -35,6 +35,9 @@ func (t Table) Main(ctx context.Context, name, about string, stdout, stderr io.W
 	return 0
 }
 
+// Supports reports whether plugins answer configurations of a version of the specification.
+func Supports(wanted string) bool { return slices.Contains(version.All.SupportedVersions(), wanted) }
+
 // describeCall puts the plugin and the container in front of what skel refuses before a plugin sees it, such as an unknown
 // version.
 func describeCall(name string, err *types.Error) *types.Error {

@@ -41,6 +41,8 @@ type Server struct {
 	objects  map[string]object // by resource/namespace/name
 	watchers map[*watcher]bool
 	tokens   int
+	before   func(call string) error
+	after    func(call string) error
 }
 
 type object struct {
@@ -108,12 +110,37 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.list(w, r, t)
 		return
 	}
-	value, err := s.one(r, t)
+	before, after := s.hooks()
+	call := strings.TrimSuffix(r.Method+" "+t.resource+"/"+t.name+"/"+t.sub, "/")
+	err := before(call)
+	var value runtime.Object
+	if err == nil {
+		value, err = s.one(r, t)
+		_ = after(call) // too late to fail
+	}
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
 	s.write(w, value)
+}
+
+// SetHooks sets what is called before and after every request but lists and watches, by what it is: "PATCH pods/NAME/status". An error of
+// before fails the request.
+func (s *Server) SetHooks(before, after func(call string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before, s.after = before, after
+}
+
+func (s *Server) hooks() (before, after func(call string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before, after = s.before, s.after; before == nil {
+		nothing := func(string) error { return nil }
+		return nothing, nothing
+	}
+	return before, after
 }
 
 func (s *Server) one(r *http.Request, t target) (runtime.Object, error) {

@@ -49,9 +49,13 @@ func (r runtimeService) StopContainer(_ context.Context, q *runtimeapi.StopConta
 	r.mu.Lock()
 	c := r.containers[q.GetContainerId()]
 	r.grace = q.GetTimeout()
+	stopping := r.OnStop
 	r.mu.Unlock()
 	if c == nil {
 		return nil, notFound("container", q.GetContainerId())
+	}
+	if stopping != nil {
+		stopping(c.config.GetLabels()["io.kubernetes.pod.name"], q.GetTimeout())
 	}
 	r.end(c, 143, "Error")
 	return &runtimeapi.StopContainerResponse{}, nil
@@ -95,6 +99,24 @@ func (r runtimeService) ContainerStatus(_ context.Context, q *runtimeapi.Contain
 		CreatedAt: c.created, StartedAt: c.started, FinishedAt: c.finished, ExitCode: c.code, Reason: c.reason,
 		Image: c.config.GetImage(), ImageRef: c.config.GetImage().GetImage(), Labels: c.config.GetLabels(),
 		Annotations: c.config.GetAnnotations(), Mounts: c.config.GetMounts(), LogPath: log}}, nil
+}
+
+// UpdateContainerResources remembers them.
+func (r runtimeService) UpdateContainerResources(_ context.Context, q *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.containers[q.GetContainerId()]
+	if c == nil || c.state != runtimeapi.ContainerState_CONTAINER_RUNNING {
+		return nil, notFound("running container", q.GetContainerId())
+	}
+	c.config.Linux.Resources = q.GetLinux()
+	return &runtimeapi.UpdateContainerResourcesResponse{}, nil
+}
+
+// ContainerStats says that a container uses 64 MiB.
+func (r runtimeService) ContainerStats(context.Context, *runtimeapi.ContainerStatsRequest) (*runtimeapi.ContainerStatsResponse, error) {
+	return &runtimeapi.ContainerStatsResponse{Stats: &runtimeapi.ContainerStats{
+		Memory: &runtimeapi.MemoryUsage{UsageBytes: &runtimeapi.UInt64Value{Value: 64 << 20}}}}, nil
 }
 
 // ExecSync answers by OnExec.

@@ -26,6 +26,8 @@ type Runtime struct {
 	OnExec func(container string, command []string) (output string, code int32)
 	// OnStart is called, without locks held, when a container of that name has started.
 	OnStart func(id, name string)
+	// OnStop is called, without locks held, when a container of that pod is to stop within seconds; it has when that returns.
+	OnStop func(pod string, seconds int64)
 
 	server     *grpc.Server
 	mu         sync.Mutex
@@ -33,9 +35,11 @@ type Runtime struct {
 	sandboxes  map[string]*sandbox
 	containers map[string]*container
 	images     map[string]bool
+	private    map[string]string // by image that a registry has: the password that it takes
 	listeners  map[chan *runtimeapi.ContainerEventResponse]bool
 	calls      map[string]int
 	network    bool
+	after      func(call string)
 	grace      int64
 }
 
@@ -59,7 +63,7 @@ type container struct {
 // New makes a runtime that has these images and a network that is ready.
 func New(images ...string) *Runtime {
 	r := &Runtime{sandboxes: map[string]*sandbox{}, containers: map[string]*container{}, images: map[string]bool{},
-		listeners: map[chan *runtimeapi.ContainerEventResponse]bool{}, calls: map[string]int{}, network: true}
+		listeners: map[chan *runtimeapi.ContainerEventResponse]bool{}, calls: map[string]int{}, network: true, private: map[string]string{}}
 	for _, image := range images {
 		r.images[image] = true
 	}
@@ -93,7 +97,21 @@ func (r *Runtime) intercept(ctx context.Context, request any, info *grpc.UnarySe
 			return nil, err
 		}
 	}
-	return next(ctx, request)
+	answer, err := next(ctx, request)
+	r.mu.Lock()
+	after := r.after
+	r.mu.Unlock()
+	if after != nil {
+		after(call)
+	}
+	return answer, err
+}
+
+// SetAfter sets what is called after every call, before its answer goes out.
+func (r *Runtime) SetAfter(after func(call string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.after = after
 }
 
 func lastPart(method string) int {
@@ -131,6 +149,13 @@ func (r *Runtime) AddImage(image string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.images[image] = true
+}
+
+// AddPrivate has a registry with an image that takes a password; it is not here before it is pulled.
+func (r *Runtime) AddPrivate(image, password string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.private[image] = password
 }
 
 // SetNetwork says whether the network is ready.

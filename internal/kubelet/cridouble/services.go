@@ -163,6 +163,12 @@ func (i imageService) PullImage(_ context.Context, q *runtimeapi.PullImageReques
 	i.r.mu.Lock()
 	defer i.r.mu.Unlock()
 	name := q.GetImage().GetImage()
+	if password, private := i.r.private[name]; private {
+		if q.GetAuth().GetPassword() != password {
+			return nil, status.Errorf(codes.Unknown, "pull access denied for %s", name)
+		}
+		i.r.images[name] = true
+	}
 	if !i.r.images[name] {
 		return nil, status.Errorf(codes.NotFound, "failed to resolve image %q: not found", name)
 	}

@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"eastwest/internal/kubelet/render"
 )
 
 // Usage is what a pod uses of one resource: all of it, and its containers by name.
@@ -29,7 +31,7 @@ type candidate struct {
 const systemCritical = 2_000_000_000
 
 func critical(pod *corev1.Pod) bool {
-	return pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCritical || pod.Annotations[corev1.MirrorPodAnnotationKey] != ""
+	return pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCritical || render.IsStatic(pod)
 }
 
 // rank sorts the pods that are to go first to the front: those that use more than they asked for, those of lower priority, and those that

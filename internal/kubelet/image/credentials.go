@@ -3,7 +3,9 @@
 package image
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -20,9 +22,21 @@ type login struct {
 	RegistryToken string `json:"registrytoken"`
 }
 
+// Credential is a login, and the secret that it is from.
+type Credential struct {
+	Auth   *runtimeapi.AuthConfig
+	Secret Secret
+}
+
+func credential(secret *corev1.Secret, auth *runtimeapi.AuthConfig) Credential {
+	plain, _ := json.Marshal([]string{auth.GetUsername(), auth.GetPassword(), auth.GetIdentityToken(), auth.GetRegistryToken()}) // of strings
+	sum := sha256.Sum256(plain)
+	return Credential{auth, Secret{UID: string(secret.UID), Namespace: secret.Namespace, Name: secret.Name, Hash: hex.EncodeToString(sum[:])}}
+}
+
 // Credentials returns the logins of a secret (kubernetes.io/dockerconfigjson or dockercfg) for the image's registry, the longest
 // matching path first where several match.
-func Credentials(secret *corev1.Secret, ref string) ([]*runtimeapi.AuthConfig, error) {
+func Credentials(secret *corev1.Secret, ref string) ([]Credential, error) {
 	logins := map[string]login{}
 	switch secret.Type {
 	case corev1.SecretTypeDockerConfigJson:
@@ -47,7 +61,7 @@ func Credentials(secret *corev1.Secret, ref string) ([]*runtimeapi.AuthConfig, e
 	if best == "" {
 		return nil, nil
 	}
-	return []*runtimeapi.AuthConfig{logins[best].config(best)}, nil
+	return []Credential{credential(secret, logins[best].config(best))}, nil
 }
 
 func (l login) config(server string) *runtimeapi.AuthConfig {

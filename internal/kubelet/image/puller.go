@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -65,13 +66,15 @@ type Puller struct {
 	images  runtimeapi.ImageServiceClient
 	events  *events.Recorder
 	backOff *flowcontrol.Backoff
+	gate    *gate
+	log     *slog.Logger
 	mu      sync.Mutex
 	failed  map[string]string // why the last pull failed, by back-off key
 }
 
 // New makes a puller over an image service.
-func New(images runtimeapi.ImageServiceClient, recorder *events.Recorder) *Puller {
-	return &Puller{images: images, events: recorder, backOff: flowcontrol.NewBackOff(firstBackOff, lastBackOff),
+func New(images runtimeapi.ImageServiceClient, recorder *events.Recorder, access Access, log *slog.Logger) *Puller {
+	return &Puller{images: images, events: recorder, gate: newGate(access), log: log, backOff: flowcontrol.NewBackOff(firstBackOff, lastBackOff),
 		failed: map[string]string{}}
 }
 
@@ -87,8 +90,23 @@ func (p *Puller) Forget() {
 	}
 }
 
+// Prune forgets who pulled images that are not on the node any more.
+func (p *Puller) Prune(ctx context.Context) error {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	list, err := p.images.ListImages(ctx, &runtimeapi.ListImagesRequest{})
+	if err != nil {
+		return fmt.Errorf("list images: %w", err)
+	}
+	present := map[string]bool{}
+	for _, image := range list.GetImages() {
+		present[image.GetId()] = true
+	}
+	return p.gate.records.prune(present)
+}
+
 // Ensure returns the image, pulling it when the policy says so. Failures are of type *Error.
-func (p *Puller) Ensure(ctx context.Context, pod *corev1.Pod, c *corev1.Container, auth []*runtimeapi.AuthConfig, sandbox *runtimeapi.PodSandboxConfig) (Found, error) {
+func (p *Puller) Ensure(ctx context.Context, pod *corev1.Pod, c *corev1.Container, with []Credential, sandbox *runtimeapi.PodSandboxConfig) (Found, error) {
 	if _, err := name.ParseReference(c.Image, name.WeakValidation); err != nil {
 		message := fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: %v", c.Image, c.Image, err)
 		p.events.Pod(pod, c.Name, corev1.EventTypeWarning, "InspectFailed", "%s", message)
@@ -101,19 +119,25 @@ func (p *Puller) Ensure(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 		p.events.Pod(pod, c.Name, corev1.EventTypeWarning, "InspectFailed", "Failed to inspect image %q: %v", c.Image, err)
 		return Found{}, &Error{ErrImageInspect, fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err), time.Now().Add(firstBackOff)}
 	}
-	switch {
-	case present != nil && policy != corev1.PullAlways:
-		p.events.Pod(pod, c.Name, corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine", c.Image)
-		return found(present), nil
-	case policy == corev1.PullNever:
+	if present != nil {
+		permitted, err := p.gate.permits(c.Image, present.GetId(), with)
+		if permitted && policy != corev1.PullAlways {
+			p.events.Pod(pod, c.Name, corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", c.Image)
+			return found(present), nil
+		}
+		if err != nil {
+			p.log.Warn("image is pulled again: who may use it is not known", "image", c.Image, "error", err)
+		}
+	}
+	if policy == corev1.PullNever { // an image that the pod may not use is as good as none, and is not told from it
 		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
 		p.events.Pod(pod, c.Name, corev1.EventTypeWarning, "ErrImageNeverPull", "%s", message)
 		return Found{}, &Error{ErrImageNeverPull, message, time.Now().Add(firstBackOff)}
 	}
-	return p.pull(ctx, pod, c, spec, auth, sandbox)
+	return p.pull(ctx, pod, c, spec, with, sandbox)
 }
 
-func (p *Puller) pull(ctx context.Context, pod *corev1.Pod, c *corev1.Container, spec *runtimeapi.ImageSpec, auth []*runtimeapi.AuthConfig, sandbox *runtimeapi.PodSandboxConfig) (Found, error) {
+func (p *Puller) pull(ctx context.Context, pod *corev1.Pod, c *corev1.Container, spec *runtimeapi.ImageSpec, with []Credential, sandbox *runtimeapi.PodSandboxConfig) (Found, error) {
 	id := string(pod.UID) + "_" + c.Image
 	if now := time.Now(); p.backOff.IsInBackOffSinceUpdate(id, now) {
 		message := fmt.Sprintf("Back-off pulling image %q", c.Image)
@@ -127,7 +151,7 @@ func (p *Puller) pull(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 	}
 	p.events.Pod(pod, c.Name, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
 	start := time.Now()
-	ref, err := p.fetch(ctx, spec, auth, sandbox)
+	image, err := p.fetchNoted(ctx, spec, with, sandbox)
 	if err != nil {
 		if ctx.Err() != nil {
 			return Found{}, ctx.Err()
@@ -143,9 +167,8 @@ func (p *Puller) pull(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 	}
 	took := time.Since(start).Truncate(time.Millisecond)
 	p.backOff.Reset(id)
-	image, err := p.inspect(ctx, &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: c.Image})
-	if err != nil || image == nil {
-		return Found{}, &Error{ErrImageInspect, fmt.Sprintf("Failed to inspect image %q after its pull: %v", c.Image, err), time.Now().Add(time.Second)}
+	if image == nil {
+		return Found{}, &Error{ErrImageInspect, fmt.Sprintf("Failed to inspect image %q after its pull", c.Image), time.Now().Add(time.Second)}
 	}
 	p.events.Pod(pod, c.Name, corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
 		c.Image, took, time.Since(start).Truncate(time.Millisecond), image.GetSize())
@@ -171,23 +194,47 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// fetch tries each credential in turn, and none when there are none.
-func (p *Puller) fetch(ctx context.Context, spec *runtimeapi.ImageSpec, auth []*runtimeapi.AuthConfig, sandbox *runtimeapi.PodSandboxConfig) (string, error) {
-	if len(auth) == 0 {
-		auth = []*runtimeapi.AuthConfig{nil}
+// fetchNoted pulls and notes who did, so that others cannot use what they could not pull. It returns no image when that cannot be seen after
+// its pull.
+func (p *Puller) fetchNoted(ctx context.Context, spec *runtimeapi.ImageSpec, with []Credential, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
+	if err := p.gate.begin(spec.GetImage()); err != nil {
+		return nil, err
+	}
+	ref, used, err := p.fetch(ctx, spec, with, sandbox)
+	var image *runtimeapi.Image
+	if err == nil {
+		if image, err = p.inspect(ctx, &runtimeapi.ImageSpec{Image: ref, UserSpecifiedImage: spec.GetImage()}); err != nil {
+			return nil, err // the pull stays noted as one under way, for the image is there
+		}
+	}
+	if noteErr := p.gate.end(spec.GetImage(), image.GetId(), used); noteErr != nil {
+		p.log.Warn("who pulled an image is not noted", "image", spec.GetImage(), "error", noteErr)
+	}
+	return image, err
+}
+
+// fetch tries each credential in turn, and none when there are none. It returns the image's reference and the credential that was good.
+func (p *Puller) fetch(ctx context.Context, spec *runtimeapi.ImageSpec, with []Credential, sandbox *runtimeapi.PodSandboxConfig) (string, *Credential, error) {
+	pull := func(auth *runtimeapi.AuthConfig) (string, error) {
+		resp, err := p.images.PullImage(ctx, &runtimeapi.PullImageRequest{Image: spec, Auth: auth, SandboxConfig: sandbox})
+		return resp.GetImageRef(), err
+	}
+	if len(with) == 0 {
+		ref, err := pull(nil)
+		return ref, nil, err
 	}
 	var errs []error
-	for _, a := range auth {
-		resp, err := p.images.PullImage(ctx, &runtimeapi.PullImageRequest{Image: spec, Auth: a, SandboxConfig: sandbox})
+	for i := range with {
+		ref, err := pull(with[i].Auth)
 		if err == nil {
-			return resp.GetImageRef(), nil
+			return ref, &with[i], nil
 		}
 		errs = append(errs, err)
 	}
 	if len(errs) == 1 {
-		return "", errs[0] // with its code
+		return "", nil, errs[0] // with its code
 	}
-	return "", errors.Join(errs...)
+	return "", nil, errors.Join(errs...)
 }
 
 func (p *Puller) inspect(ctx context.Context, spec *runtimeapi.ImageSpec) (*runtimeapi.Image, error) {

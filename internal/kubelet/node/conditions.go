@@ -15,9 +15,14 @@ import (
 
 const statusTimeout = 2 * time.Second
 
+const shuttingDown = "node is shutting down"
+
 // conditions looks at the node. Times of transition are those of the last look where nothing changed.
 func (r *Reporter) conditions(ctx context.Context) []corev1.NodeCondition {
 	problem := r.problem(ctx)
+	if r.config.ShuttingDown() {
+		problem = strings.TrimPrefix(problem+", "+shuttingDown, ", ")
+	}
 	now := metav1.Now()
 	ready := condition(corev1.NodeReady, problem == "", "KubeletReady", "kubelet is posting ready status")
 	if problem != "" {

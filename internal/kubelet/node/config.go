@@ -33,6 +33,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Under reports whether the node is under a kind of pressure.
 	Under func(kind corev1.NodeConditionType) bool
+	// ShuttingDown reports whether the node's machine goes down.
+	ShuttingDown func() bool
 }
 
 // Reporter keeps the Node object and its Lease. Safe for concurrent use.

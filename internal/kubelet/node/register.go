@@ -68,18 +68,21 @@ func (r *Reporter) watch(ctx context.Context) {
 			r.mu.Lock()
 			r.uid = ""
 			r.mu.Unlock()
-			r.look()
+			r.Look()
 		}
 	})
 }
 
-// look makes the status be examined now.
-func (r *Reporter) look() {
+// Look makes the status be examined now.
+func (r *Reporter) Look() {
 	select {
 	case r.again <- struct{}{}:
 	default:
 	}
 }
+
+// UID returns that of the Node's object, empty while it has none.
+func (r *Reporter) UID() types.UID { return r.identity() }
 
 func (r *Reporter) identity() types.UID {
 	r.mu.Lock()

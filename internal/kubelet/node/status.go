@@ -33,7 +33,7 @@ func (r *Reporter) keepStatus(ctx context.Context) {
 	settled := time.Now().Add(settlePeriod)
 	for ctx.Err() == nil {
 		conditions := r.conditions(ctx)
-		settling := time.Now().Before(settled) && r.wasReady() && !isReady(conditions)
+		settling := time.Now().Before(settled) && r.wasReady() && !isReady(conditions) && !r.config.ShuttingDown()
 		if !settling && (r.differs(conditions) || r.identity() == "" || time.Since(written) > reportPeriod) {
 			if err := r.write(ctx, conditions); err != nil {
 				if ctx.Err() == nil {
@@ -168,4 +168,17 @@ func (r *Reporter) patch(ctx context.Context, status corev1.NodeStatus) error {
 		return fmt.Errorf("patch the status of node %s: %w", r.config.Name, err)
 	}
 	return nil
+}
+
+// Flush stores the node's status as it is now. The node's end does not wait long for that.
+func (r *Reporter) Flush(ctx context.Context) {
+	conditions := r.conditions(ctx)
+	if !r.differs(conditions) {
+		return
+	}
+	if err := r.write(ctx, conditions); err != nil {
+		r.config.Log.Warn("last node status not stored", "node", r.config.Name, "error", err)
+		return
+	}
+	r.remember(conditions)
 }

@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"eastwest/internal/kubelet/eviction"
 	"eastwest/internal/kubelet/render"
 )
 
@@ -51,20 +50,26 @@ func allowed(name string, list []string) bool {
 	})
 }
 
+// critical pods are run whatever else is: those of the node's own folder, and those that a cluster does not work without.
+func critical(pod *corev1.Pod) bool {
+	return render.IsStatic(pod) || pod.Spec.Priority != nil && *pod.Spec.Priority >= 2_000_000_000
+}
+
 // admit refuses a pod that this node must not run, once, before anything of it is there. The caller holds the lock.
-func (w *worker) admit() {
+func (w *worker) admit(others []View) {
 	if w.admitted {
 		return
 	}
 	w.admitted = true
-	if len(w.state.Sandboxes) > 0 || w.reason != "" {
-		return // it was admitted before this agent started
+	if len(w.state.Sandboxes) > 0 || w.reason != "" || w.terminal() || w.leaving() {
+		return // it was admitted before this agent started, or asks for nothing any more
 	}
 	reason, message := refusal(w.pod, w.m.config.UnsafeSysctls)
 	if reason == "" && w.m.config.Refuse != nil {
-		if message = w.m.config.Refuse(w.pod, render.QOS(w.pod) == corev1.PodQOSBestEffort); message != "" {
-			reason = eviction.Reason
-		}
+		reason, message = w.m.config.Refuse(w.pod, render.QOS(w.pod) == corev1.PodQOSBestEffort)
+	}
+	if name, asked, used, capacity := short(w.pod, others, w.m.config.Allocatable()); reason == "" && name != "" && !critical(w.pod) {
+		reason, message = "OutOf"+string(name), lacks(name, asked, used, capacity)
 	}
 	if reason != "" {
 		w.reason, w.message = reason, message

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"eastwest/internal/kubelet/cgroup"
 	"eastwest/internal/kubelet/plan"
 	"eastwest/internal/kubelet/podstate"
 	"eastwest/internal/kubelet/render"
@@ -58,6 +57,9 @@ func (w *worker) advance(ctx context.Context, steps plan.Steps) {
 	if err != nil {
 		w.sandboxFailed(pod, err)
 		return
+	}
+	if err := w.widen(); err != nil {
+		w.log.Warn("the pod's group has no room for what it was granted", "error", err)
 	}
 	for _, name := range steps.Start {
 		if ctx.Err() != nil {
@@ -159,35 +161,6 @@ func (w *worker) runSandbox(ctx context.Context, pod *corev1.Pod, attempt uint32
 	defer cancel()
 	_, err = w.m.config.CRI.Runtime.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
 	return err
-}
-
-// podLimits sums up what the pod may use. A limit counts only when every container has one.
-func podLimits(pod *corev1.Pod) cgroup.Limits {
-	var cpuRequest, cpuLimit, memory int64
-	cpuAll, memoryAll := true, true
-	for i := range pod.Spec.Containers {
-		r := pod.Spec.Containers[i].Resources
-		limit, request := r.Limits.Cpu().MilliValue(), r.Requests.Cpu().MilliValue()
-		if request == 0 {
-			request = limit
-		}
-		cpuRequest, cpuLimit, memory = cpuRequest+request, cpuLimit+limit, memory+r.Limits.Memory().Value()
-		cpuAll, memoryAll = cpuAll && limit > 0, memoryAll && !r.Limits.Memory().IsZero()
-	}
-	for i := range pod.Spec.InitContainers {
-		r := pod.Spec.InitContainers[i].Resources
-		cpuRequest = max(cpuRequest, r.Requests.Cpu().MilliValue())
-		cpuLimit, memory = max(cpuLimit, r.Limits.Cpu().MilliValue()), max(memory, r.Limits.Memory().Value())
-		cpuAll, memoryAll = cpuAll && !r.Limits.Cpu().IsZero(), memoryAll && !r.Limits.Memory().IsZero()
-	}
-	l := cgroup.Limits{CPUShares: render.Shares(cpuRequest)}
-	if cpuAll {
-		l.CPUQuota = render.Quota(cpuLimit)
-	}
-	if memoryAll {
-		l.MemoryBytes = memory
-	}
-	return l
 }
 
 // sandboxFailed says so and waits longer each time.

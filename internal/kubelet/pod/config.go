@@ -42,7 +42,7 @@ type Config struct {
 	Client      *client.Client
 	Log         *slog.Logger
 
-	// Refuse says why the node takes no such pod now, or nothing: it is short of something.
-	Refuse        func(pod *corev1.Pod, bestEffort bool) string
+	// Refuse says why the node takes no such pod now, or nothing: it is short of something, or shutting down.
+	Refuse        func(pod *corev1.Pod, bestEffort bool) (reason, message string)
 	UnsafeSysctls []string // that pods may set beside the safe ones; a name that ends in * stands for all that begin so
 }

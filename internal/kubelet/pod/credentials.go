@@ -6,15 +6,14 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"eastwest/internal/kubelet/image"
 )
 
 // credentials returns those of the pod's imagePullSecrets that are for the image's registry. A secret that is absent is passed over: the
 // image may be there, or public.
-func (w *worker) credentials(ctx context.Context, pod *corev1.Pod, ref string) []*runtimeapi.AuthConfig {
-	var out []*runtimeapi.AuthConfig
+func (w *worker) credentials(ctx context.Context, pod *corev1.Pod, ref string) []image.Credential {
+	var out []image.Credential
 	for _, s := range pod.Spec.ImagePullSecrets {
 		secret, err := w.m.config.Objects.Secret(ctx, string(pod.UID), pod.Namespace, s.Name)
 		if err != nil {

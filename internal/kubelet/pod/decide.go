@@ -64,7 +64,12 @@ func (w *worker) proceed(ctx context.Context) {
 	if now.Before(w.notYet[""]) {
 		return
 	}
+	inPlace := w.restartFor(&steps)
 	w.hold(&steps, now)
+	if (len(inPlace) > 0 || w.resizing.group) && !now.Before(w.resizing.retryAt) && len(steps.Kill)+len(steps.Start) == 0 {
+		w.begin(ctx, "resize", false, func(ctx context.Context) { w.apply(ctx, inPlace) })
+		return
+	}
 	if steps.Empty() {
 		w.refresh(ctx, now)
 		return

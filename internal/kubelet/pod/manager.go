@@ -4,6 +4,8 @@ package pod
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +29,10 @@ type Manager struct {
 	backOff *flowcontrol.Backoff
 	turns   turns
 	group   sync.WaitGroup
-	mu      sync.Mutex
-	workers map[types.UID]*worker
+	// deciding is held while it is decided whether the node has room for something. No worker's lock is held when it is taken.
+	deciding sync.Mutex
+	mu       sync.Mutex
+	workers  map[types.UID]*worker
 }
 
 // NewManager makes a manager without pods. Its workers stop with ctx, and leave the pods running.
@@ -58,8 +62,19 @@ func (m *Manager) add(pod *corev1.Pod) *worker {
 		m.mu.Lock()
 		delete(m.workers, pod.UID)
 		m.mu.Unlock()
+		m.roomLeft()
 	})
 	return w
+}
+
+// roomLeft wakes the pods that wait for resources which another one may just have left.
+func (m *Manager) roomLeft() {
+	m.mu.Lock()
+	workers := slices.Collect(maps.Values(m.workers))
+	m.mu.Unlock()
+	for _, w := range workers {
+		w.pokeDeferred()
+	}
 }
 
 // Remove ends a pod whose object is gone.
@@ -93,6 +108,28 @@ func (m *Manager) Evict(uid types.UID, reason, message string, grace int64) {
 	if w != nil {
 		w.evict(reason, message, grace)
 	}
+}
+
+// Terminate ends a pod because the node does, within the grace period in seconds and its own. The channel is closed when nothing of it runs
+// and its last status was handed on.
+func (m *Manager) Terminate(uid types.UID, reason, message string, grace int64) <-chan struct{} {
+	m.mu.Lock()
+	w := m.workers[uid]
+	m.mu.Unlock()
+	if w == nil {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
+	return w.terminate(reason, message, grace)
+}
+
+// Shown tells what the API holds of a pod, where that is another object.
+func (m *Manager) Shown(pod *corev1.Pod) { m.config.Status.Refresh(pod) }
+
+// Store returns when the pod's last status is stored, or ctx ends.
+func (m *Manager) Store(ctx context.Context, uid types.UID) error {
+	return m.config.Status.Flush(ctx, uid)
 }
 
 // Wake makes a pod's worker look again; an empty UID wakes all.
@@ -129,8 +166,9 @@ func (m *Manager) Known(uid string) bool {
 
 // View is a pod as its worker sees it: the object with the status that was last worked out, and the runtime's state.
 type View struct {
-	Pod   *corev1.Pod
-	State *podstate.State
+	Pod      *corev1.Pod
+	State    *podstate.State
+	Admitted bool // it takes room on the node
 }
 
 // Views returns all pods. The values are shared: callers must not change them.
@@ -178,6 +216,11 @@ func (m *Manager) Find(namespace, name, uid string) (View, bool) {
 func (m *Manager) Collect() {
 	m.backOff.GC()
 	m.config.Images.Forget()
+	ctx, cancel := context.WithTimeout(m.ctx, sandboxTimeout)
+	defer cancel()
+	if err := m.config.Images.Prune(ctx); err != nil && m.ctx.Err() == nil {
+		m.config.Log.Warn("who pulled images that are gone is not forgotten", "error", err)
+	}
 }
 
 // Wait returns when every worker has returned, after the manager's context ended.

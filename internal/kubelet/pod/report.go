@@ -27,7 +27,7 @@ func (w *worker) report() {
 	input := status.Input{
 		Pod: w.pod, Last: &w.last, State: w.state, Probes: w.m.config.Probes, Waiting: w.waiting, Starting: w.starting,
 		Ended: w.over(), Reason: w.reason, Message: w.message, HostIPs: w.hostIPs(),
-		Runtime: w.m.config.Runtime(), Now: time.Now(),
+		Runtime: w.m.config.Runtime(), Now: time.Now(), Applied: w.resizing.applied, Resize: w.resizeConditions(),
 	}
 	if w.leaving() {
 		input.Waiting = nil

@@ -109,6 +109,9 @@ func (w *worker) create(ctx context.Context, pod *corev1.Pod, spec *corev1.Conta
 	if err != nil {
 		return "", &failure{reason: errCreate, err: plain(err), event: true}
 	}
+	w.mu.Lock()
+	w.resizing.applied[answer.GetContainerId()] = spec.Resources
+	w.mu.Unlock()
 	w.m.config.Events.Pod(pod, spec.Name, corev1.EventTypeNormal, "Created", "Container created")
 	return answer.GetContainerId(), nil
 }

@@ -11,7 +11,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"eastwest/internal/kubelet/eviction"
 	"eastwest/internal/kubelet/podstate"
+	"eastwest/internal/kubelet/shutdown"
 	"eastwest/internal/kubelet/status"
 )
 
@@ -54,7 +56,9 @@ type worker struct {
 	messages map[string]string // last words by container id
 	hurried  bool              // it ends within allowed seconds, whatever its grace period
 	allowed  int64
-	stale    bool // an object that the volumes show may have changed
+	stale    bool          // an object that the volumes show may have changed
+	down     chan struct{} // closed when nothing runs any more, and that is reported
+	resizing resizing
 }
 
 // operation is what the worker's second goroutine is doing.
@@ -65,10 +69,15 @@ type operation struct {
 }
 
 func newWorker(m *Manager, pod *corev1.Pod) *worker {
-	return &worker{m: m, pod: pod, wake: make(chan struct{}, 1), state: &podstate.State{UID: string(pod.UID)},
+	w := &worker{m: m, pod: pod, wake: make(chan struct{}, 1), state: &podstate.State{UID: string(pod.UID)},
 		log:     m.config.Log.With("pod", pod.Namespace+"/"+pod.Name),
 		waiting: map[string]status.Waiting{}, starting: map[string]bool{}, notYet: map[string]time.Time{},
-		last: *pod.Status.DeepCopy(), messages: map[string]string{}}
+		last: *pod.Status.DeepCopy(), messages: map[string]string{}, down: make(chan struct{})}
+	w.resizing = resizing{granted: map[string]corev1.ResourceRequirements{}, applied: map[string]corev1.ResourceRequirements{}}
+	w.resizing.recall(pod)
+	w.pod = w.resizing.take(pod)
+	w.resume()
+	return w
 }
 
 func (w *worker) poke() {
@@ -86,7 +95,7 @@ func (w *worker) update(pod *corev1.Pod) {
 		clear(w.notYet)
 	}
 	echo := !changed && status.Equal(&pod.Status, &w.last) // of what we wrote ourselves
-	w.pod = pod
+	w.pod = w.resizing.take(pod)
 	w.mu.Unlock()
 	if !echo {
 		w.poke()
@@ -116,6 +125,38 @@ func (w *worker) evict(reason, message string, grace int64) {
 	w.poke()
 }
 
+// terminate is evict for a node that ends: it also hurries a pod that is ending already.
+func (w *worker) terminate(reason, message string, grace int64) <-chan struct{} {
+	w.mu.Lock()
+	if w.reason == "" && !w.leaving() && !w.terminal() {
+		w.reason, w.message = reason, message
+	}
+	if !w.hurried || grace < w.allowed {
+		w.hurried, w.allowed = true, grace
+	}
+	w.mu.Unlock()
+	w.poke()
+	return w.down
+}
+
+// resume takes up what the node decided before this agent started: a pod that was told to end does not go on.
+func (w *worker) resume() {
+	if s := &w.pod.Status; !final(s.Phase) && (s.Reason == eviction.Reason || s.Reason == shutdown.Reason) {
+		w.reason, w.message = s.Reason, s.Message
+	}
+}
+
+// tellDown says to those who wait that the pod has ended. The caller holds the lock.
+func (w *worker) tellDown() {
+	select {
+	case <-w.down:
+	default:
+		if w.stage >= stopped {
+			close(w.down)
+		}
+	}
+}
+
 func (w *worker) retry() {
 	w.mu.Lock()
 	w.stale = true
@@ -129,7 +170,7 @@ func (w *worker) view() View {
 	defer w.mu.Unlock()
 	pod := *w.pod
 	pod.Status = w.last
-	return View{Pod: &pod, State: w.state}
+	return View{Pod: &pod, State: w.state, Admitted: w.admitted && w.reason == ""}
 }
 
 // run works until the pod is removed or ctx ends.
@@ -172,6 +213,8 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 		return errorPause, false
 	}
 	w.lastWords(state)
+	others, decided := w.others()
+	defer decided()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended != ended {
@@ -179,16 +222,37 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 		return errorPause, false
 	}
 	w.state = state
-	w.admit()
+	w.admit(others)
+	w.resize(others)
+	w.finishResize()
 	w.expire(time.Now())
 	w.probes()
 	w.report()
+	w.tellDown()
 	if w.stage == removed {
 		w.forget()
 		return 0, true
 	}
 	w.decide(ctx)
 	return w.nextLook(time.Now()), false
+}
+
+// others returns the node's other pods when it is to be decided whether it has room for what this one asks for. Until decided is called nobody else
+// decides, so that no two get the same room.
+func (w *worker) others() (others []View, decided func()) {
+	w.mu.Lock()
+	open, uid := !w.admitted || w.pod != w.resizing.asked, w.pod.UID
+	w.mu.Unlock()
+	if !open {
+		return nil, func() {}
+	}
+	w.m.deciding.Lock()
+	for _, v := range w.m.Views() {
+		if v.Pod.UID != uid {
+			others = append(others, v)
+		}
+	}
+	return others, w.m.deciding.Unlock
 }
 
 // identity returns whose worker this is, and how many operations have ended.
@@ -233,6 +297,12 @@ func (w *worker) nextLook(now time.Time) time.Duration {
 		}
 	}
 	sooner(w.m.config.Volumes.RefreshAt(w.pod))
+	if w.resizing.retryAt.After(now) {
+		sooner(w.resizing.retryAt)
+	}
+	if w.resizing.refused.Reason == corev1.PodReasonDeferred {
+		sooner(now.Add(resizePause))
+	}
 	if limit := w.pod.Spec.ActiveDeadlineSeconds; limit != nil && w.last.StartTime != nil && w.reason == "" {
 		sooner(w.last.StartTime.Add(time.Duration(*limit) * time.Second))
 	}

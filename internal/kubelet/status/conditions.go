@@ -4,6 +4,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,16 +12,20 @@ import (
 	"eastwest/internal/kubelet/podstate"
 )
 
+// passing are the kubelet's conditions that go when they no longer hold.
+var passing = []corev1.PodConditionType{corev1.PodResizePending, corev1.PodResizeInProgress}
+
 // conditions returns the conditions that the kubelet owns, and leaves those of others as they are.
 func (in *Input) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	own := []corev1.PodCondition{
 		in.sandboxReady(), in.initialized(s), in.ready(s), in.containersReady(s),
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
-	if in.Reason == "Evicted" {
+	if in.Reason == "Evicted" || in.Reason == "Terminated" {
 		own = append(own, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 			Reason: "TerminationByKubelet", Message: in.Message})
 	}
+	own = append(own, in.Resize...)
 	for i := range own {
 		own[i].ObservedGeneration = in.Pod.Generation
 		own[i].LastTransitionTime = stamp(in.Now)
@@ -31,7 +36,7 @@ func (in *Input) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		}
 	}
 	for _, other := range in.Pod.Status.Conditions {
-		if !mine(own, other.Type) {
+		if !mine(own, other.Type) && !slices.Contains(passing, other.Type) {
 			own = append(own, other)
 		}
 	}

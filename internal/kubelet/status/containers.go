@@ -66,7 +66,7 @@ func (in *Input) container(spec *corev1.Container, last *corev1.ContainerStatus,
 	if latest.Running() && s.State.Running != nil {
 		started = in.Probes.Started(latest.ID)
 		s.Ready = started && in.Probes.Ready(latest.ID)
-		s.Resources = resources(spec)
+		s.Resources = in.resources(spec, latest)
 		s.AllocatedResources = spec.Resources.Requests
 	}
 	if init && !podstate.IsSidecar(spec) {
@@ -146,8 +146,12 @@ func terminated(in *Input, c *podstate.Container) *corev1.ContainerStateTerminat
 
 func containerID(in *Input, c *podstate.Container) string { return in.Runtime + "://" + c.ID }
 
-func resources(spec *corev1.Container) *corev1.ResourceRequirements {
-	return &corev1.ResourceRequirements{Requests: spec.Resources.Requests, Limits: spec.Resources.Limits}
+func (in *Input) resources(spec *corev1.Container, c *podstate.Container) *corev1.ResourceRequirements {
+	has, known := in.Applied[c.ID]
+	if !known {
+		has = spec.Resources
+	}
+	return &corev1.ResourceRequirements{Requests: has.Requests, Limits: has.Limits}
 }
 
 func user(c *podstate.Container) *corev1.ContainerUser {

@@ -5,6 +5,7 @@ package status
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,6 +38,13 @@ func Patch(uid types.UID, want *corev1.PodStatus) ([]byte, error) {
 			}
 		}
 	}
+	conditions, _ := status["conditions"].([]any)
+	for _, kind := range passing {
+		if !slices.ContainsFunc(want.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind }) {
+			conditions = append(conditions, map[string]any{"type": kind, "$patch": "delete"})
+		}
+	}
+	status["conditions"] = conditions
 	delete(status, "nominatedNodeName")
 	delete(status, "resize")
 	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid}, "status": status})

@@ -33,6 +33,7 @@ type Publisher struct {
 	ctx    context.Context
 	client *client.Client
 	log    *slog.Logger
+	target Target
 	slots  chan struct{}
 	mu     sync.Mutex
 	pods   map[types.UID]*pending
@@ -49,9 +50,12 @@ type pending struct {
 	done    chan struct{} // closed when want is stored, or the pod is gone
 }
 
+// Target returns the UID of the object that shows a pod in the API; false while there is none, and nothing to store.
+type Target func(pod *corev1.Pod) (types.UID, bool)
+
 // NewPublisher makes a publisher that works until ctx ends.
-func NewPublisher(ctx context.Context, c *client.Client, log *slog.Logger) *Publisher {
-	return &Publisher{ctx: ctx, client: c, log: log, slots: make(chan struct{}, parallel), pods: map[types.UID]*pending{}}
+func NewPublisher(ctx context.Context, c *client.Client, target Target, log *slog.Logger) *Publisher {
+	return &Publisher{ctx: ctx, client: c, log: log, target: target, slots: make(chan struct{}, parallel), pods: map[types.UID]*pending{}}
 }
 
 // Set stores the status: soon, or at once when somebody may act on it. Equal to the last one, it costs nothing.
@@ -222,13 +226,17 @@ func (w *pending) look() {
 
 // patch stores a status and returns the version of the object that came of it.
 func (p *Publisher) patch(pod *corev1.Pod, want *corev1.PodStatus) (string, error) {
+	uid, shown := p.target(pod)
+	if !shown {
+		return "", nil
+	}
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	case <-p.ctx.Done():
 		return "", p.ctx.Err()
 	}
-	body, err := Patch(pod.UID, want)
+	body, err := Patch(uid, want)
 	if err != nil {
 		return "", err
 	}

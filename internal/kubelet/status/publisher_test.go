@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"eastwest/internal/client"
@@ -61,7 +62,7 @@ func publish(t *testing.T) (*Publisher, *apiServer, *corev1.Pod) {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default", UID: "1", ResourceVersion: "10"}}
-	return NewPublisher(ctx, c, slog.New(slog.DiscardHandler)), api, pod
+	return NewPublisher(ctx, c, func(p *corev1.Pod) (types.UID, bool) { return p.UID, true }, slog.New(slog.DiscardHandler)), api, pod
 }
 
 func of(phase corev1.PodPhase, ip string) corev1.PodStatus {

@@ -57,6 +57,11 @@ func main() {
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
+	case "talk":
+		for i := 0; ; i++ {
+			fmt.Println("line", i)
+			time.Sleep(time.Millisecond)
+		}
 	case "late":
 		late()
 	case "eat":
