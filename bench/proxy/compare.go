@@ -237,6 +237,9 @@ func ask(ns, network, to string) string {
 	answers := map[string]bool{}
 	for range tries {
 		answer := once(ns, network, to)
+		if answer == "silence" && len(answers) > 0 {
+			answer = once(ns, network, to) // one lost packet, as of a port that its peer still waits on, takes a second
+		}
 		answers[answer] = true
 		if answer == "silence" || answer == "refused" {
 			break

@@ -38,7 +38,7 @@ func (u *undo) later(step func()) (now func()) {
 
 func (u *undo) onSignal() {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
 	go func() {
 		<-signals
 		u.mu.Lock()
