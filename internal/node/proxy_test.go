@@ -30,7 +30,7 @@ import (
 	"eastwest/internal/kubelet/apidouble"
 )
 
-const patience = 20 * time.Second
+const patience = 60 * time.Second // an emulated machine on a busy one takes half of it
 
 // eventually tries until it is so, for nothing says when the kernel has it.
 func eventually(t *testing.T, what string, is func() bool) {
