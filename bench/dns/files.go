@@ -48,16 +48,20 @@ zone:
     }
 }
 `, corePort, api, knotPort),
-		"kubeconfig": fmt.Sprintf(`apiVersion: v1
-kind: Config
-clusters: [{name: bench, cluster: {server: %q}}]
-contexts: [{name: bench, context: {cluster: bench}}]
-current-context: bench
-`, api),
+		"kubeconfig": kubeconfigOf(api),
 	} {
 		if err := os.WriteFile(filepath.Join(o.dir, name), []byte(text), 0o600); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func kubeconfigOf(api string) string {
+	return fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: bench, cluster: {server: %q}}]
+contexts: [{name: bench, context: {cluster: bench}}]
+current-context: bench
+`, api)
 }

@@ -71,13 +71,16 @@ func (o *options) run(ctx context.Context) (err error) {
 	}
 	all := &summaries{}
 	for _, size := range o.sizes {
+		if o.only.String() == inTurn {
+			break
+		}
 		o.services, o.endpoints = size.services, size.endpoints
 		if err := o.runSize(ctx, all); err != nil {
 			return err
 		}
 	}
 	all.print(o.sizes)
-	return nil
+	return o.compareSizes(ctx)
 }
 
 // runSize measures one cluster.
@@ -88,17 +91,22 @@ func (o *options) runSize(ctx context.Context, all *summaries) error {
 		return err
 	}
 	defer api.Close()
+	var starts []map[string]time.Duration
+	for range o.runs - 1 {
+		servers, err := o.start(api.URL)
+		starts = append(starts, readiness(servers))
+		if err := errors.Join(err, stopAll(servers)); err != nil {
+			return err
+		}
+	}
 	servers, err := o.start(api.URL)
 	if err == nil {
-		err = o.measureAll(ctx, api, servers, all)
+		err = o.measureAll(ctx, api, servers, append(starts, readiness(servers)), all)
 	}
-	for _, s := range servers {
-		err = errors.Join(err, s.stop())
-	}
-	return err
+	return errors.Join(err, stopAll(servers))
 }
 
-func (o *options) measureAll(ctx context.Context, api *api, servers []*server, all *summaries) error {
+func (o *options) measureAll(ctx context.Context, api *api, servers []*server, starts []map[string]time.Duration, all *summaries) error {
 	for _, w := range workloads {
 		if !o.wanted(w.name) {
 			continue
@@ -112,7 +120,7 @@ func (o *options) measureAll(ctx context.Context, api *api, servers []*server, a
 			return err
 		}
 	}
-	return printMemory(servers, all)
+	return printMemory(servers, starts, all)
 }
 
 // measure asks every server in turn, again and again, so that what else the machine does hits all of them alike.

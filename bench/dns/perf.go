@@ -45,10 +45,9 @@ type result struct{ perSecond, latency, lost, late float64 } // queries, millise
 const steady = 10_000
 
 func ask(ctx context.Context, s *server, w workload, file string, length time.Duration) (result, error) {
-	out, err := exec.CommandContext(ctx, "dnsperf", "-s", "127.0.0.1", "-p", strconv.Itoa(s.port), "-d", file, "-m", w.transport,
-		"-l", strconv.Itoa(int(length.Seconds())), "-c", "8", "-T", "1", "-q", "200").CombinedOutput()
+	out, err := dnsperf(ctx, s, file, w.transport, "-l", strconv.Itoa(int(length.Seconds())), "-q", "200")
 	if err != nil {
-		return result{}, fmt.Errorf("run dnsperf against %s: %w\n%s", s.name, err, out)
+		return result{}, err
 	}
 	r := result{perSecond: number(out, "Queries per second:"), latency: 1000 * number(out, "Average Latency (s):")}
 	if sent := number(out, "Queries sent:"); sent > 0 {
@@ -58,12 +57,21 @@ func ask(ctx context.Context, s *server, w workload, file string, length time.Du
 	return r, err
 }
 
+// dnsperf asks a server with eight clients.
+func dnsperf(ctx context.Context, s *server, file, transport string, more ...string) ([]byte, error) {
+	args := append([]string{"-s", "127.0.0.1", "-p", strconv.Itoa(s.port), "-d", file, "-m", transport, "-c", "8", "-T", "1"}, more...)
+	out, err := exec.CommandContext(ctx, "dnsperf", args...).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("run dnsperf against %s: %w\n%s", s.name, err, out)
+	}
+	return out, nil
+}
+
 // latest returns the 99th percentile of the latency at a steady rate, in milliseconds.
 func latest(ctx context.Context, s *server, w workload, file string) (float64, error) {
-	out, err := exec.CommandContext(ctx, "dnsperf", "-s", "127.0.0.1", "-p", strconv.Itoa(s.port), "-d", file, "-m", w.transport,
-		"-l", "2", "-c", "8", "-T", "1", "-Q", strconv.Itoa(steady), "-v").Output()
+	out, err := dnsperf(ctx, s, file, w.transport, "-l", "2", "-Q", strconv.Itoa(steady), "-v")
 	if err != nil {
-		return 0, fmt.Errorf("run dnsperf against %s: %w", s.name, err)
+		return 0, err
 	}
 	var latencies []float64
 	for line := range strings.Lines(string(out)) {
@@ -106,6 +114,7 @@ func summary(all, ours []result) string {
 	_, own, _ := median(ours, rate)
 	_, latency, _ := median(all, func(r result) float64 { return r.latency })
 	_, lost, _ := median(all, func(r result) float64 { return r.lost })
-	_, late, _ := median(all, func(r result) float64 { return r.late })
-	return fmt.Sprintf("%7.0f q/s (%.0f–%.0f), eastwest is %.2f×, %.2f ms, %.3f %% lost; p99 %.2f ms at %d q/s", middle, least, most, own/middle, latency, lost, late, steady)
+	early, late, latest := median(all, func(r result) float64 { return r.late })
+	return fmt.Sprintf("%7.0f q/s (%.0f–%.0f), eastwest is %.2f×, %.2f ms, %.3f %% lost; p99 %.2f ms (%.2f–%.2f) at %d q/s", middle, least, most, own/middle, latency, lost,
+		late, early, latest, steady)
 }

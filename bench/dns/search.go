@@ -126,16 +126,17 @@ func (o *options) printTimes(api *api, servers []*server) error {
 		name    string
 		measure func(*server) (time.Duration, error)
 		alone   func(*server) (time.Duration, error) // the resolver; nil if it has no part in it
+		times   int
 	}{
-		{searchPath + " (knot: the resolver itself)", search(false), bare(false)},
-		{searchPath + ", both families at once", search(true), bare(true)},
-		{"changed endpoint, until it is in answers", func(s *server) (time.Duration, error) { return change(api, s) }, nil},
+		{searchPath + " (knot: the resolver itself)", search(false), bare(false), searchNames},
+		{searchPath + ", both families at once", search(true), bare(true), searchNames},
+		{"changed endpoint, until it is in answers", func(s *server) (time.Duration, error) { return change(api, s) }, nil, changes},
 	} {
 		if !o.wanted(what.name) {
 			continue
 		}
 		fmt.Println(what.name + ", median of " + fmt.Sprint(o.runs) + " runs' medians")
-		times := map[*server][]time.Duration{}
+		times, work := map[*server][]time.Duration{}, map[*server][]time.Duration{}
 		for range o.runs {
 			for _, s := range servers {
 				measure := what.measure
@@ -145,22 +146,27 @@ func (o *options) printTimes(api *api, servers []*server) error {
 				if measure == nil {
 					continue
 				}
+				before := s.processorTime()
 				took, err := measure(s)
 				if err != nil {
 					return err
 				}
 				times[s] = append(times[s], took)
+				work[s] = append(work[s], (s.processorTime()-before)/time.Duration(what.times))
 			}
 		}
 		ours := middle(times[servers[0]])
 		for _, s := range servers {
 			if took := middle(times[s]); took > 0 {
-				fmt.Printf("  %-9s %7.3f ms, eastwest takes %.2f of it\n", s.name, float64(took.Microseconds())/1000, float64(ours)/float64(took))
+				fmt.Printf("  %-9s %7.3f ms (%.3f–%.3f), eastwest takes %.2f of it; processor time of the server %.3f ms, %.2f of it\n", s.name, ms(took), ms(times[s][0]),
+					ms(times[s][len(times[s])-1]), float64(ours)/float64(took), ms(middle(work[s])), float64(middle(work[servers[0]]))/float64(middle(work[s])))
 			}
 		}
 	}
 	return nil
 }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func middle(times []time.Duration) time.Duration {
 	if len(times) == 0 {

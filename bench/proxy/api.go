@@ -3,8 +3,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -12,7 +12,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/streaming"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
+	restwatch "k8s.io/client-go/rest/watch"
 )
 
 // api is an API server with lists in memory, the same for every proxy, so that only the proxy is measured.
@@ -21,7 +28,7 @@ type api struct {
 	version  int
 	services []corev1.Service
 	slices   []discoveryv1.EndpointSlice
-	watchers map[chan any]bool // of slices
+	watchers map[chan *watch.Event]bool // of slices
 }
 
 const (
@@ -31,7 +38,7 @@ const (
 
 // newAPI makes services s0, s1, … of one port with so many endpoints each. The endpoints of s0 are first.
 func newAPI(services, endpoints int, first string) *api {
-	a := &api{version: 1, watchers: map[chan any]bool{}}
+	a := &api{version: 1, watchers: map[chan *watch.Event]bool{}}
 	for i := range services {
 		name := fmt.Sprint("s", i)
 		meta := metav1.ObjectMeta{Namespace: "default", Name: name, UID: "1", ResourceVersion: "1"}
@@ -69,20 +76,30 @@ func endpoint(address string) discoveryv1.Endpoint {
 
 // change adds or removes an endpoint of one service and tells whoever watches.
 func (a *api) change(service int, add bool) {
+	a.update(service, func(slice *discoveryv1.EndpointSlice) {
+		if add {
+			slice.Endpoints = append(slice.Endpoints, endpoint("10.255.255.1"))
+		} else {
+			slice.Endpoints = slice.Endpoints[:len(slice.Endpoints)-1]
+		}
+	})
+}
+
+// replace gives one endpoint of a service another address and tells whoever watches.
+func (a *api) replace(service, number int, address string) {
+	a.update(service, func(slice *discoveryv1.EndpointSlice) { slice.Endpoints[number] = endpoint(address) })
+}
+
+func (a *api) update(service int, change func(*discoveryv1.EndpointSlice)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.version++
 	slice := a.slices[service].DeepCopy()
-	slice.TypeMeta = metav1.TypeMeta{Kind: "EndpointSlice", APIVersion: "discovery.k8s.io/v1"} // an event names it
 	slice.ResourceVersion = fmt.Sprint(a.version)
-	if add {
-		slice.Endpoints = append(slice.Endpoints, endpoint("10.255.255.1"))
-	} else {
-		slice.Endpoints = slice.Endpoints[:len(slice.Endpoints)-1]
-	}
+	change(slice)
 	a.slices[service] = *slice
 	for w := range a.watchers {
-		w <- map[string]any{"type": "MODIFIED", "object": slice}
+		w <- &watch.Event{Type: watch.Modified, Object: slice}
 	}
 }
 
@@ -96,52 +113,50 @@ func (a *api) serve() (string, func(), error) {
 	return "http://" + listener.Addr().String(), func() { server.Close() }, nil
 }
 
-// ServeHTTP answers lists and watches; a list that is to come as events is refused, as an older server does.
+// ServeHTTP answers lists and watches, in protobuf to who can read it; a list that is to come as events is refused, as an
+// older server does.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	resource, query := parts[len(parts)-1], r.URL.Query()
-	if resource == nodeName {
-		json.NewEncoder(w).Encode(node())
-		return
-	}
+	resource, query, c := parts[len(parts)-1], r.URL.Query(), codecFor(r, parts)
+	w.Header().Set("Content-Type", c.info.MediaType)
 	switch {
+	case resource == nodeName:
+		c.write(w, node())
 	case r.Method != http.MethodGet:
+		w.Header().Set("Content-Type", runtime.ContentTypeJSON)
 		w.WriteHeader(http.StatusCreated)
 		w.Write([]byte("{}"))
 	case query.Get("sendInitialEvents") != "":
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-			Status: "Failure", Reason: metav1.StatusReasonInvalid, Code: http.StatusUnprocessableEntity})
+		c.write(w, &metav1.Status{Status: "Failure", Reason: metav1.StatusReasonInvalid, Code: http.StatusUnprocessableEntity})
 	case query.Get("watch") != "":
-		a.watch(w, r, resource)
+		w.Header().Set("Content-Type", c.info.MediaType+";stream=watch")
+		a.watch(w, r, resource, c)
 	default:
-		a.list(w, resource)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		c.write(w, a.list(resource))
 	}
 }
 
-func (a *api) list(w http.ResponseWriter, resource string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (a *api) list(resource string) runtime.Object {
 	meta := metav1.ListMeta{ResourceVersion: fmt.Sprint(a.version)}
-	var out any
 	switch resource {
 	case "services":
-		out = corev1.ServiceList{TypeMeta: metav1.TypeMeta{Kind: "ServiceList", APIVersion: "v1"}, ListMeta: meta, Items: a.services}
+		return &corev1.ServiceList{ListMeta: meta, Items: a.services}
 	case "endpointslices":
-		out = discoveryv1.EndpointSliceList{TypeMeta: metav1.TypeMeta{Kind: "EndpointSliceList", APIVersion: "discovery.k8s.io/v1"}, ListMeta: meta, Items: a.slices}
+		return &discoveryv1.EndpointSliceList{ListMeta: meta, Items: a.slices}
 	case "nodes":
-		out = corev1.NodeList{TypeMeta: metav1.TypeMeta{Kind: "NodeList", APIVersion: "v1"}, ListMeta: meta, Items: []corev1.Node{*node()}}
-	default:
-		out = map[string]any{"kind": "ServiceCIDRList", "apiVersion": "networking.k8s.io/v1", "metadata": meta,
-			"items": []any{map[string]any{"metadata": map[string]any{"name": "kubernetes"}, "spec": map[string]any{"cidrs": []string{"10.96.0.0/12"}}}}}
+		return &corev1.NodeList{ListMeta: meta, Items: []corev1.Node{*node()}}
 	}
-	json.NewEncoder(w).Encode(out)
+	return &networkingv1.ServiceCIDRList{ListMeta: meta, Items: []networkingv1.ServiceCIDR{{
+		ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/12"}},
+	}}}
 }
 
-func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
+func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string, c codec) {
 	w.(http.Flusher).Flush()
-	events := make(chan any, 1024)
+	events := make(chan *watch.Event, 1024)
 	if resource == "endpointslices" {
 		a.mu.Lock()
 		a.watchers[events] = true
@@ -152,7 +167,8 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
 			a.mu.Unlock()
 		}()
 	}
-	encoder := json.NewEncoder(w)
+	stream := c.info.StreamSerializer
+	encoder := restwatch.NewEncoder(streaming.NewEncoder(stream.Framer.NewFrameWriter(w), c.of(stream.Serializer)), c.of(c.info.Serializer))
 	for {
 		select {
 		case <-r.Context().Done():
@@ -163,6 +179,31 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
 		}
 	}
 }
+
+// codec writes objects of one version of an API group in what the client reads.
+type codec struct {
+	info    runtime.SerializerInfo
+	version schema.GroupVersion
+}
+
+func codecFor(r *http.Request, path []string) codec {
+	kind := runtime.ContentTypeJSON
+	if strings.Contains(r.Header.Get("Accept"), runtime.ContentTypeProtobuf) {
+		kind = runtime.ContentTypeProtobuf
+	}
+	c := codec{version: corev1.SchemeGroupVersion}
+	c.info, _ = runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), kind)
+	if len(path) > 2 && path[0] == "apis" {
+		c.version = schema.GroupVersion{Group: path[1], Version: path[2]}
+	}
+	return c
+}
+
+func (c codec) of(serializer runtime.Encoder) runtime.Encoder {
+	return scheme.Codecs.EncoderForVersion(serializer, c.version)
+}
+
+func (c codec) write(w io.Writer, object runtime.Object) { c.of(c.info.Serializer).Encode(object, w) }
 
 func node() *corev1.Node {
 	return &corev1.Node{TypeMeta: metav1.TypeMeta{Kind: "Node", APIVersion: "v1"},

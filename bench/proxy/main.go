@@ -3,7 +3,9 @@
 // Command proxy measures service proxies side by side: ours and kube-proxy, which is built from its module, each alone in a
 // network namespace against the same API server in memory.
 //
-//	sync     from start until everything is in the kernel, then single endpoints added and removed, memory, idle time
+//	sync     from start until everything is in the kernel, then single endpoints added and removed, memory, idle time, and a
+//	         start with everything in place
+//	rolling  endpoints that are replaced one after the other, as by a rolling restart
 //	compare  where packets of a pod, the node and a machine outside go, given the same random objects
 //	traffic  connections and requests a second through a ClusterIP, relative to the same path without any rule
 package main
@@ -28,6 +30,10 @@ type options struct {
 	endpoints, changes int
 	rounds             int
 	length             time.Duration
+	replaced           int           // endpoints, by rolling
+	within             time.Duration // by rolling
+	across             bool
+	undo               *undo
 }
 
 func main() {
@@ -37,12 +43,16 @@ func main() {
 	seed := flag.Uint64("seed", 1, "of the random objects of compare")
 	only := flag.String("only", "", "part of the names of the proxies to measure")
 	sizes := flag.String("services", "100,1000", "how many services")
-	var o options
+	o := options{undo: &undo{}}
 	flag.IntVar(&o.endpoints, "endpoints", 10, "how many endpoints each")
 	flag.IntVar(&o.changes, "changes", 20, "how many single changes of endpoints")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each rate is measured")
 	flag.DurationVar(&o.length, "length", 2*time.Second, "of each measurement of a rate")
+	flag.IntVar(&o.replaced, "replaced", 10000, "how many endpoints rolling replaces")
+	flag.DurationVar(&o.within, "within", 10*time.Second, "in which time rolling replaces them")
+	flag.BoolVar(&o.across, "across", false, "traffic goes to a pod of another node")
 	flag.Parse()
+	o.undo.onSignal()
 	for _, mode := range []string{"nftables", "iptables"} {
 		o.peers = append(o.peers, peer{"eastwest " + mode, filepath.Join(*bin, "eastwest-node"), mode})
 		if *kube != "" {
@@ -63,6 +73,11 @@ func main() {
 				fail(o.sync(p, size))
 			}
 		}
+		if strings.Contains(*what, "rolling") {
+			for _, p := range o.peers {
+				fail(o.rolling(p, size))
+			}
+		}
 		if strings.Contains(*what, "compare") {
 			fail(o.compare(size, *seed))
 		}
@@ -77,77 +92,6 @@ func fail(err error) {
 		fmt.Fprintln(os.Stderr, "proxy:", err)
 		os.Exit(1)
 	}
-}
-
-// sync measures one proxy.
-func (o options) sync(p peer, services int) error {
-	l, err := newLab("sync")
-	if err != nil {
-		return err
-	}
-	defer l.remove()
-	a := newAPI(services, o.endpoints, "")
-	r, err := o.run(p, l, a)
-	if err != nil {
-		return err
-	}
-	defer r.stop()
-	whole, work, err := r.synced()
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%-20s %6d x %-3d  full sync %8.2f s of its own, %8.2f s since its start\n", p.name, services, o.endpoints, work.Seconds(), whole.Seconds())
-	n, err := l.listen()
-	if err != nil {
-		return err
-	}
-	time.Sleep(3 * time.Second)
-	var took []time.Duration
-	for i := range o.changes {
-		n.drain()
-		begin := time.Now()
-		a.change((i/2*37)%services, i%2 == 0)
-		end, err := n.next()
-		if err != nil {
-			return err
-		}
-		took = append(took, end.Sub(begin))
-		time.Sleep(1500 * time.Millisecond) // kube-proxy runs at most once a second
-	}
-	slices.Sort(took)
-	fmt.Printf("%-20s %6d x %-3d  one endpoint: median %8.2f ms, %.2f to %.2f ms, p99 %.2f ms, %d changes\n", p.name, services, o.endpoints,
-		ms(took[len(took)/2]), ms(took[0]), ms(took[len(took)-1]), ms(took[min(len(took)-1, len(took)*99/100)]), len(took))
-	return o.rest(p, services, r)
-}
-
-// rest prints memory and what an idle proxy uses.
-func (o options) rest(p peer, services int, r *running) error {
-	before, err := r.cpu()
-	if err != nil {
-		return err
-	}
-	const idle = 5 * time.Second
-	time.Sleep(idle)
-	after, err := r.cpu()
-	if err != nil {
-		return err
-	}
-	rss, pss, err := r.mib()
-	fmt.Printf("%-20s %6d x %-3d  resident %d MiB, proportional %d MiB; idle %.1f %% of a core\n", p.name, services, o.endpoints, rss, pss,
-		100*(after-before).Seconds()/idle.Seconds())
-	return err
-}
-
-func (o options) run(p peer, l *lab, a *api) (r *running, err error) {
-	var server string
-	err = inside(l.node, func() (err error) {
-		server, _, err = a.serve() // ends with this program
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return p.start(l, server)
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -166,8 +110,12 @@ func (o options) traffic(services int) error {
 			}
 		}
 	}
+	where := "one node"
+	if o.across {
+		where = "two nodes"
+	}
 	for i, p := range peers {
-		fmt.Printf("%-20s %6d services  connections/s %s  requests/s %s\n", p.name, services,
+		fmt.Printf("%-20s %6d services, %s  connections/s %s  requests/s %s\n", p.name, services, where,
 			relative(all[i].connections, all[0].connections), relative(all[i].requests, all[0].requests))
 	}
 	return nil
@@ -178,7 +126,12 @@ func (o options) round(p peer, services int, out *rates) error {
 	if err != nil {
 		return err
 	}
-	defer l.remove()
+	defer o.undo.later(l.remove)()
+	if o.across {
+		if err := l.separate(); err != nil {
+			return err
+		}
+	}
 	stop, err := traffic.Serve(traffic.Namespace(pinned+l.server), 8080, traffic.Echo)
 	if err != nil {
 		return err
@@ -186,12 +139,11 @@ func (o options) round(p peer, services int, out *rates) error {
 	defer stop()
 	to, from := netip.MustParseAddrPort(serverIP+":8080"), traffic.Namespace(pinned+l.client)
 	if p.program != "" {
-		a := newAPI(services, 1, serverIP)
-		r, err := o.run(p, l, a)
+		r, err := o.run(p, l, newAPI(services, 1, serverIP))
 		if err != nil {
 			return err
 		}
-		defer r.stop()
+		defer o.undo.later(r.stop)()
 		if _, _, err := r.synced(); err != nil {
 			return err
 		}

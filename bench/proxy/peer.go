@@ -25,6 +25,9 @@ type running struct {
 	log   *os.File
 	lab   *lab
 	begun time.Time
+
+	server string // of the API
+	api    func() // ends it; nil where somebody else does
 }
 
 func (p peer) start(l *lab, server string) (*running, error) {
@@ -39,7 +42,7 @@ func (p peer) start(l *lab, server string) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &running{cmd: exec.Command(p.program, args...), log: log, lab: l}
+	r := &running{cmd: exec.Command(p.program, args...), log: log, lab: l, server: server}
 	r.cmd.Stdout, r.cmd.Stderr = log, log
 	r.begun = time.Now()
 	return r, inside(l.node, r.cmd.Start)
@@ -49,6 +52,7 @@ func (r *running) stop() {
 	r.cmd.Process.Kill()
 	r.cmd.Wait()
 	os.Remove(r.log.Name())
+	r.log.Close()
 }
 
 var (
@@ -61,10 +65,11 @@ var (
 func (r *running) synced() (whole, work time.Duration, err error) {
 	for time.Since(r.begun) < 20*time.Minute {
 		text, err := r.metrics()
-		if match := lastSync.FindStringSubmatch(text); err == nil && match != nil {
+		match, sum := lastSync.FindStringSubmatch(text), fullSync.FindStringSubmatch(text)
+		if err == nil && match != nil && sum != nil {
 			at, _ := strconv.ParseFloat(match[1], 64)
 			if at > 0 {
-				took, _ := strconv.ParseFloat(fullSync.FindStringSubmatch(text)[1], 64)
+				took, _ := strconv.ParseFloat(sum[1], 64)
 				return time.Unix(0, int64(at*1e9)).Sub(r.begun), time.Duration(took * 1e9), nil
 			}
 		}

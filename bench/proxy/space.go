@@ -30,8 +30,8 @@ func ip(script string) error {
 	return nil
 }
 
-// lab is a node with two pods, each a namespace.
-type lab struct{ node, client, server string }
+// lab is a node with two pods, each a namespace. Of other there may be another node, or a machine outside.
+type lab struct{ node, client, server, other string }
 
 const (
 	clientIP = "10.244.0.9"
@@ -39,7 +39,8 @@ const (
 )
 
 func newLab(suffix string) (*lab, error) {
-	l := &lab{"ewbench-node-" + suffix, "ewbench-client-" + suffix, "ewbench-server-" + suffix}
+	suffix = fmt.Sprintf("%s-%d", suffix, os.Getpid())
+	l := &lab{"ewbench-node-" + suffix, "ewbench-client-" + suffix, "ewbench-server-" + suffix, "ewbench-other-" + suffix}
 	script := fmt.Sprintf(`netns add %[1]s
 		netns add %[2]s
 		netns add %[3]s
@@ -65,7 +66,29 @@ func newLab(suffix string) (*lab, error) {
 }
 
 func (l *lab) remove() {
-	for _, ns := range []string{l.node, l.client, l.server} {
+	for _, ns := range []string{l.node, l.client, l.server, l.other} {
 		exec.Command("ip", "netns", "del", ns).Run()
 	}
+}
+
+// separate moves the server to another node, which has no rules.
+func (l *lab) separate() error {
+	err := ip(fmt.Sprintf(`netns add %[1]s
+		-n %[1]s link set lo up
+		link add eth0 netns %[1]s type veth peer name eth0 netns %[2]s
+		-n %[1]s link set eth0 up
+		-n %[2]s link set eth0 up
+		-n %[1]s addr add 172.18.0.3/24 dev eth0
+		-n %[2]s addr add 172.18.0.1/24 dev eth0
+		-n %[2]s link set vserver netns %[1]s
+		-n %[1]s link set vserver up
+		-n %[1]s addr add 169.254.1.1/32 dev vserver
+		-n %[1]s route add %[3]s/32 dev vserver
+		-n %[1]s route add %[4]s/32 via 172.18.0.1
+		-n %[2]s route add %[3]s/32 via 172.18.0.3
+	`, l.other, l.node, serverIP, clientIP))
+	if err != nil {
+		return err
+	}
+	return inside(l.other, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
 }

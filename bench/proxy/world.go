@@ -7,10 +7,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 // world is random objects.
@@ -21,10 +23,12 @@ type world struct {
 }
 
 // probe is a client and where it connects to.
-type probe struct{ from, to, what string }
+type probe struct{ from, network, to, what string }
 
 // String says what is asked for, and the policies behind it.
-func (p probe) String() string { return fmt.Sprintf("%s asks %s (%s)", p.from, p.to, p.what) }
+func (p probe) String() string {
+	return fmt.Sprintf("%s asks %s %s (%s)", p.from, p.network, p.to, p.what)
+}
 
 func random(seed uint64, services int) *world {
 	w := &world{random: rand.New(rand.NewPCG(seed, 1))}
@@ -35,7 +39,7 @@ func random(seed uint64, services int) *world {
 }
 
 func (w *world) api() *api {
-	return &api{version: 1, watchers: map[chan any]bool{}, services: w.services, slices: w.slices}
+	return &api{version: 1, watchers: map[chan *watch.Event]bool{}, services: w.services, slices: w.slices}
 }
 
 func (w *world) chance(percent int) bool { return w.random.IntN(100) < percent }
@@ -56,6 +60,9 @@ func (w *world) service(i int) {
 		Ports: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
 	}}
 	if w.chance(30) {
+		s.Spec.Ports[0].Protocol = corev1.ProtocolUDP
+	}
+	if w.chance(30) {
 		s.Spec.ExternalIPs = []string{fmt.Sprintf("203.0.%d.%d", 113+i/250, i%250+1)}
 		s.Spec.ExternalTrafficPolicy = external
 	}
@@ -71,16 +78,16 @@ func (w *world) service(i int) {
 		}
 		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("198.51.%d.%d", 100+i/250, i%250+1), IPMode: &mode}}
 		if w.chance(30) {
-			s.Spec.LoadBalancerSourceRanges = []string{[]string{"192.0.2.0/24", "10.244.0.0/16", "172.18.0.0/16"}[w.random.IntN(3)]}
+			s.Spec.LoadBalancerSourceRanges = []string{[]string{"198.18.0.0/24", "10.244.0.0/16", "172.18.0.0/16"}[w.random.IntN(3)]}
 		}
 	}
 	w.services = append(w.services, s)
-	w.slice(name, meta)
+	w.slice(name, meta, s.Spec.Ports[0].Protocol)
 }
 
-func (w *world) slice(name string, meta metav1.ObjectMeta) {
+func (w *world) slice(name string, meta metav1.ObjectMeta, protocol corev1.Protocol) {
 	meta.Labels = map[string]string{discoveryv1.LabelServiceName: name}
-	port, protocol, portName := int32(8080), corev1.ProtocolTCP, "http"
+	port, portName := int32(8080), "http"
 	slice := discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4,
 		Ports: []discoveryv1.EndpointPort{{Name: &portName, Protocol: &protocol, Port: &port}}}
 	hints := w.chance(25)
@@ -105,12 +112,14 @@ func (w *world) slice(name string, meta metav1.ObjectMeta) {
 // probes asks for every address of every service from everywhere, and for a port that none has.
 func (w *world) probes() []probe {
 	var out []probe
+	var network string
 	add := func(addr string, port int32, what string) {
 		for _, from := range []string{"pod", "node", "outside"} {
-			out = append(out, probe{from, net.JoinHostPort(addr, strconv.Itoa(int(port))), what})
+			out = append(out, probe{from, network, net.JoinHostPort(addr, strconv.Itoa(int(port))), what})
 		}
 	}
 	for i, s := range w.services {
+		network = strings.ToLower(string(s.Spec.Ports[0].Protocol))
 		ready := ""
 		for _, e := range w.slices[i].Endpoints {
 			ready += fmt.Sprintf(" %s:%t", e.Addresses[0], *e.Conditions.Ready)

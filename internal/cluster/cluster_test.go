@@ -184,6 +184,20 @@ func TestUpTwice(t *testing.T) {
 	}
 }
 
+func TestUpLeavesTheSameNameUnderOtherFoldersAlone(t *testing.T) {
+	b, other := newBed(t, standins()), newBed(t, standins())
+	b.up(t, "t1")
+	if _, err := other.Up(t.Context(), other.options("t1")); err == nil || !strings.Contains(err.Error(), "--run-dir") {
+		t.Errorf("error %v", err)
+	}
+	if exists(other.stateDir("t1")) {
+		t.Error("a folder is left")
+	}
+	if b.sh(t, "t1", "worker", "echo yes") != "yes" {
+		t.Error("the first cluster is harmed")
+	}
+}
+
 func TestStopKeepsTheMachineAndStartStartsWhatIsMissing(t *testing.T) {
 	b := newBed(t, standins())
 	b.up(t, "t1")

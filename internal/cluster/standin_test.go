@@ -103,13 +103,14 @@ func (b *bed) nothingLeft(t *testing.T) {
 	}
 }
 
-// host is what a cluster of these tests could leave behind: links, mounts, tables, control groups, processes, folders.
+// host is what the clusters of these tests, t1 and t2, could leave behind, whatever others do beside them: links, mounts,
+// tables, control groups, processes, folders.
 func host(t *testing.T) string {
 	t.Helper()
-	script := `ip -o link | grep -o 'ew[-n][^:@]*'
-grep -o '/[^ ]*clusters[^ ]*' /proc/self/mountinfo
-nft list tables | grep eastwest_t
-ls -d /sys/fs/cgroup/*/eastwest/t* /sys/fs/cgroup/eastwest/t* 2>/dev/null
+	script := `ip -o link | grep -o 'ew[-n].*' | grep -vE 'ew-([^t]|t[^12]|t[12][^: ])' | cut -d: -f1
+grep -o '/[^ ]*clusters/t[12][^ ]*' /proc/self/mountinfo
+nft list tables | grep 'eastwest_t[12]$'
+ls -d /sys/fs/cgroup/*/eastwest/t[12] /sys/fs/cgroup/eastwest/t[12] 2>/dev/null
 pgrep -fa 'sleep 100[0-9]\.5'
 cat /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/force_forwarding 2>/dev/null | sort -u
 true`

@@ -128,6 +128,10 @@ func (c *Clusters) Up(ctx context.Context, options Options) (*Record, error) {
 	if _, err := os.Stat(filepath.Join(c.stateDir(options.Name), recordFile)); !errors.Is(err, fs.ErrNotExist) {
 		return nil, &ExistsError{Name: options.Name}
 	}
+	if c.elsewhere(options.Name) {
+		_ = os.Remove(c.stateDir(options.Name))
+		return nil, fmt.Errorf("a cluster %q with other --run-dir and --state-dir is up: give the new one another --name", options.Name)
+	}
 	record, err := c.bringUp(ctx, options)
 	if err == nil || options.Retain {
 		return record, err
@@ -138,6 +142,16 @@ func (c *Clusters) Up(ctx context.Context, options Options) (*Record, error) {
 		err = errors.Join(err, fmt.Errorf("clean up: %w", removeErr))
 	}
 	return nil, err
+}
+
+// elsewhere reports whether processes run under the cluster's name that no folder here tells of. Control groups, links and
+// tables go by the name alone, so two such clusters would end each other.
+func (c *Clusters) elsewhere(name string) bool {
+	if _, err := os.Stat(c.runDir(name)); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	// A thread of this process that started another cluster's may have yet to end.
+	return slices.ContainsFunc(c.group(name).PIDs(), func(pid int) bool { return pid != os.Getpid() })
 }
 
 func (c *Clusters) bringUp(ctx context.Context, options Options) (*Record, error) {

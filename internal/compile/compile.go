@@ -54,7 +54,7 @@ type Keys struct {
 type Compiler struct {
 	config Config
 	last   Tables
-	zone   string
+	own    ownNode
 	claims claims
 
 	announced map[string]bool // Services that some node announces
@@ -69,8 +69,8 @@ func New(config Config) *Compiler {
 func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tables, Keys) {
 	var keys Keys
 	services := changes.Services
-	if zone := zoneOf(now, c.config.NodeName); zone != c.zone {
-		c.zone = zone
+	if own := ownNodeOf(now, c.config.NodeName); own.Zone != c.own.Zone || !slices.Equal(own.Addrs, c.own.Addrs) {
+		c.own = own
 		services = append(now.Services.Keys(), changes.Services...) // those that are gone are in changes alone
 	}
 	if c.config.NamesOnly {
@@ -161,9 +161,15 @@ func replace[R any](last table.Table[R], rows map[string]R) (table.Table[R], tab
 	return update(last, names, func(key string) (R, bool) { row, ok := rows[key]; return row, ok })
 }
 
-func zoneOf(now snapshot.Snapshot, node string) string {
+// ownNode is what of this node's Node decides about services.
+type ownNode struct {
+	Zone  string
+	Addrs []netip.Addr
+}
+
+func ownNodeOf(now snapshot.Snapshot, node string) ownNode {
 	if n, ok := now.Nodes.Get(node); ok {
-		return n.Zone
+		return ownNode{n.Zone, n.Addrs}
 	}
-	return ""
+	return ownNode{}
 }

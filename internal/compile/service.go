@@ -17,8 +17,10 @@ func Service(now snapshot.Snapshot, config Config, key string) (table.Service, b
 	if !ok || service.Unproxied || service.Headless || service.ExternalName != "" || len(service.ClusterIPs) == 0 {
 		return table.Service{}, false
 	}
+	node := ownNodeOf(now, config.NodeName)
 	b := builder{
-		config: config, service: service, zone: zoneOf(now, config.NodeName), dns: key == config.DNSService && key != "",
+		config: config, service: service, zone: node.Zone, own: slices.Concat(config.NodeIPs, node.Addrs),
+		dns:        key == config.DNSService && key != "",
 		localReady: map[netip.Addr]bool{},
 		row:        table.Service{Object: table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}},
 	}
@@ -51,6 +53,7 @@ type builder struct {
 	service *snapshot.Service
 	slices  []*snapshot.Slice
 	zone    string
+	own     []netip.Addr // addresses of this node
 	dns     bool
 	row     table.Service
 
@@ -73,7 +76,7 @@ func (b *builder) port(port snapshot.Port) {
 			b.external(port, table.ExternalIP, addr, port.Port, nil, pool)
 		}
 		for _, addr := range ofFamily(b.service.LoadBalancerIPs, ipv6) {
-			b.external(port, table.LoadBalancer, addr, port.Port, rangesOf(b.service.SourceRanges, ipv6), pool)
+			b.external(port, table.LoadBalancer, addr, port.Port, b.rangesFor(addr), pool)
 		}
 		if port.NodePort != 0 && own {
 			b.external(port, table.NodePort, unspecified(ipv6), port.NodePort, nil, pool)
@@ -157,6 +160,19 @@ func unspecified(ipv6 bool) netip.Addr {
 
 func ofFamily(addrs []netip.Addr, ipv6 bool) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a.Is6() != ipv6 })
+}
+
+// rangesFor returns the clients that a load balancer's address lets in. Where this node is one of them and has the address on an
+// interface, as some load balancers want it, its own packets to the address come from there.
+func (b *builder) rangesFor(addr netip.Addr) []netip.Prefix {
+	list := rangesOf(b.service.SourceRanges, addr.Is6())
+	lets := func(own netip.Addr) bool {
+		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(own) })
+	}
+	if slices.ContainsFunc(b.own, lets) && !lets(addr) {
+		list = sortedPrefixes(append(list, netip.PrefixFrom(addr, addr.BitLen())))
+	}
+	return list
 }
 
 // rangesOf keeps nil for "everyone"; ranges of the other family alone allow nobody. A range within another one says nothing

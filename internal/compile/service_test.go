@@ -229,6 +229,26 @@ func TestRoutesAndEgress(t *testing.T) {
 	}
 }
 
+// Where the node is let in, its own packets to the load balancer's address are, also when it has that address itself.
+func TestBalancerOnAnInterfaceOfTheNode(t *testing.T) {
+	for ranges, want := range map[string]string{
+		"172.18.0.0/16": "172.18.0.0/16 198.51.100.7/32", "203.0.113.0/24": "203.0.113.0/24",
+		"0.0.0.0/0": "0.0.0.0/0", "fd00::/64": "", "172.18.0.2/32 198.51.100.0/24": "172.18.0.2/32 198.51.100.0/24",
+	} {
+		row, _ := Service(world(nginx(func(s *snapshot.Service) {
+			s.LoadBalancerIPs = []netip.Addr{netip.MustParseAddr("198.51.100.7")}
+			for _, text := range strings.Fields(ranges) {
+				s.SourceRanges = append(s.SourceRanges, netip.MustParsePrefix(text))
+			}
+		}), "10.244.0.2 here ready"), here, "default/nginx")
+		for _, f := range row.Frontends {
+			if got := strings.Trim(fmt.Sprint(f.SourceRanges), "[]"); f.Kind == table.LoadBalancer && got != want {
+				t.Errorf("ranges %s: got %s, want %s", ranges, got, want)
+			}
+		}
+	}
+}
+
 // A source range within another one is not there twice: no backend has to know what overlaps.
 func TestSourceRangesWithinOthers(t *testing.T) {
 	for _, c := range []struct{ in, want string }{

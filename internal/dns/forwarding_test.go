@@ -163,6 +163,8 @@ func TestRefusals(t *testing.T) {
 	chaos := new(mdns.Msg).SetQuestion("version.bind.", mdns.TypeTXT)
 	chaos.Question[0].Qclass = mdns.ClassCHAOS
 	update := new(mdns.Msg).SetUpdate("cluster.local.")
+	status := new(mdns.Msg).SetQuestion("cluster.local.", mdns.TypeA).SetEdns0(4096, false)
+	status.Opcode = mdns.OpcodeStatus
 	tests := []struct {
 		m    *mdns.Msg
 		want int
@@ -170,11 +172,16 @@ func TestRefusals(t *testing.T) {
 		{new(mdns.Msg).SetAxfr("cluster.local."), mdns.RcodeRefused},
 		{chaos, mdns.RcodeRefused},
 		{update, mdns.RcodeNotImplemented},
+		{status, mdns.RcodeNotImplemented},
 	}
 	for _, tt := range tests {
 		got, _, err := (&mdns.Client{Net: "tcp"}).Exchange(tt.m, s.Addrs()[0].String())
 		if err != nil || got.Rcode != tt.want {
 			t.Errorf("%v: got %v, err %v", tt.m.Question, got, err)
+			continue
+		}
+		if (tt.m.IsEdns0() != nil) != (got.IsEdns0() != nil) {
+			t.Errorf("%v: an OPT record has to be answered with one: got %v", tt.m.Question, got)
 		}
 	}
 }
@@ -266,6 +273,7 @@ func FuzzFast(f *testing.F) {
 		f.Add(packet)
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
+		z.serviceKey(packet)
 		c := &session{count: new(counters)}
 		out, v := s.fast(c, packet, nil, netip.MustParseAddr("127.0.0.1"), true, time.Now())
 		if v != reply {

@@ -61,13 +61,14 @@ func listenTCP(ctx context.Context, address string) (net.Listener, error) {
 }
 
 // listen opens an address (host:port) over UDP, in so many sockets, and over TCP. With port 0 both get the same port.
-func listen(ctx context.Context, address string, workers int) (*sockets, error) {
+// Sockets of the address that another process had before are used first.
+func listen(ctx context.Context, address string, workers int, before *inherited) (*sockets, error) {
 	host, port, err := hostPort(address)
 	if err != nil {
 		return nil, err
 	}
 	for try := 0; ; try++ {
-		s, err := listenOnce(ctx, host, port, workers)
+		s, err := listenOnce(ctx, host, port, workers, before)
 		if err == nil {
 			return s, nil
 		}
@@ -93,10 +94,10 @@ func taken(address, host, port string, err error) error {
 	return fmt.Errorf("listen for dns on %s: a process of another user has it: %w", address, err)
 }
 
-func listenOnce(ctx context.Context, host, port string, workers int) (*sockets, error) {
-	s := &sockets{}
+func listenOnce(ctx context.Context, host, port string, workers int, before *inherited) (*sockets, error) {
+	s := before.take(host, port)
 	lc := net.ListenConfig{Control: socketOptions}
-	for range workers {
+	for len(s.udp) < workers {
 		c, err := lc.ListenPacket(ctx, "udp", net.JoinHostPort(host, port))
 		if err != nil {
 			return s, err
@@ -104,6 +105,9 @@ func listenOnce(ctx context.Context, host, port string, workers int) (*sockets, 
 		conn := c.(*net.UDPConn)
 		s.udp = append(s.udp, conn)
 		port = strconv.Itoa(conn.LocalAddr().(*net.UDPAddr).Port)
+	}
+	if s.tcp != nil {
+		return s, nil
 	}
 	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {

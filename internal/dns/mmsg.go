@@ -32,6 +32,9 @@ type queued struct {
 	message []byte
 }
 
+// System calls here wait for nothing. They are made without a word to the scheduler, which would wake a thread to watch
+// over each.
+
 // batch holds the memory that datagrams are received into and replies are sent from. One goroutine uses it.
 type batch struct {
 	raw syscall.RawConn
@@ -45,10 +48,12 @@ type batch struct {
 	queue             [batchSize]queued
 	received, replied int
 	trains            trains
+	warmth            warmth
 
 	errno        syscall.Errno
 	sent, sends  int                   // of out
 	receive, put func(fd uintptr) bool // made once: a closure per call would be garbage
+	get          func(i int) []byte    // packet
 }
 
 func newBatch(raw syscall.RawConn) *batch {
@@ -62,7 +67,7 @@ func newBatch(raw syscall.RawConn) *batch {
 		h.Control = &b.control[i][0]
 		b.reset(i)
 	}
-	b.receive, b.put = b.recvmmsg, b.sendmmsg
+	b.receive, b.put, b.get = b.recvmmsg, b.sendmmsg, b.packet
 	return b
 }
 
@@ -100,7 +105,7 @@ func (b *batch) reset(i int) {
 }
 
 func (b *batch) recvmmsg(fd uintptr) bool {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
 	if errno == unix.EAGAIN {
 		return false
 	}
@@ -158,7 +163,7 @@ func (b *batch) flush() error {
 }
 
 func (b *batch) sendmmsg(fd uintptr) bool {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])), uintptr(b.sends-b.sent), unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])), uintptr(b.sends-b.sent), unix.MSG_DONTWAIT, 0, 0)
 	if errno == unix.EAGAIN {
 		return false
 	}
@@ -168,10 +173,40 @@ func (b *batch) sendmmsg(fd uintptr) bool {
 	return true
 }
 
-// destination returns a copy of the control message that says which address datagram i was sent to; nil without one.
-func (b *batch) destination(i int) []byte {
-	if n := b.in[i].hdr.Controllen; n > 0 {
-		return append([]byte(nil), b.control[i][:n]...)
+// way is how a reply that is sent by itself gets to a client: from the address that the client asked.
+type way struct {
+	raw     syscall.RawConn
+	name    unix.RawSockaddrInet6
+	nameLen uint32
+	control [controlSize]byte
+	length  int // of control
+}
+
+// back returns the way to the sender of datagram i.
+func (b *batch) back(i int) *way {
+	h := &b.in[i].hdr
+	w := &way{raw: b.raw, name: b.names[i], nameLen: h.Namelen, length: int(h.Controllen)}
+	copy(w.control[:], b.control[i][:w.length])
+	return w
+}
+
+// send sends a reply.
+func (w *way) send(message []byte) error {
+	vec := unix.Iovec{Base: &message[0]}
+	vec.SetLen(len(message))
+	h := unix.Msghdr{Name: (*byte)(unsafe.Pointer(&w.name)), Namelen: w.nameLen, Iov: &vec}
+	h.SetIovlen(1)
+	if w.length > 0 {
+		h.Control = &w.control[0]
+		h.SetControllen(w.length)
 	}
-	return nil
+	var errno syscall.Errno
+	err := w.raw.Write(func(fd uintptr) bool {
+		_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&h)), unix.MSG_DONTWAIT)
+		return errno != unix.EAGAIN
+	})
+	if err == nil && errno != 0 {
+		return errno
+	}
+	return err
 }

@@ -141,16 +141,6 @@ func (s *Server) forwarderOf(name []byte) *forward.Forwarder {
 	return s.forward
 }
 
-// tidy readies the forwarders for the next question.
-func (s *Server) tidy() {
-	s.forward.Tidy()
-	if rules := s.rules.Load(); rules != nil {
-		for _, stub := range rules.stubs {
-			stub.forward.Tidy()
-		}
-	}
-}
-
 // below reports whether a name is a zone, or in it; both in wire form.
 func below(name, zone []byte) bool {
 	for len(name) >= len(zone) {

@@ -65,7 +65,10 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) drain(serving *sync.WaitGroup) {
 	for _, opened := range s.sockets {
 		for _, conn := range opened.udp {
-			turnAway(conn)
+			if !s.kept.Load() {
+				turnAway(conn)
+			}
+			_ = conn.SetReadDeadline(time.Unix(1, 0))
 		}
 		_ = opened.tcp.Close()
 	}
@@ -89,8 +92,7 @@ func (s *Server) drain(serving *sync.WaitGroup) {
 	<-done
 }
 
-// turnAway has the kernel choose other sockets of the address for new datagrams, those of a process that takes over, and
-// wakes whoever reads. A socket that is connected gets datagrams from its peer alone; nothing comes from the discard port.
+// turnAway has the kernel choose other sockets of the address for new datagrams, those of a process that takes over. A socket that is connected gets datagrams from its peer alone; nothing comes from the discard port.
 // Where the address is none of this machine's it cannot be connected: then it goes on until it is closed.
 func turnAway(conn *net.UDPConn) {
 	if raw, err := conn.SyscallConn(); err == nil {
@@ -103,7 +105,6 @@ func turnAway(conn *net.UDPConn) {
 			_ = unix.Connect(int(fd), peer)
 		})
 	}
-	_ = conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 // AwaitTurn returns when a server of the zone may begin to listen: at once, unless another process serves at one of the

@@ -197,3 +197,60 @@ func TestTakenAddressSaysByWhom(t *testing.T) {
 		_ = child.Wait()
 	}
 }
+
+// A server that is killed, and whose sockets another process has as well, loses no question that reaches them before the
+// next one serves; nobody asks twice.
+func TestQuestionsWaitInInheritedSockets(t *testing.T) {
+	first, err := NewServer(ServerConfig{Zone: testZone(t, testRows()...), Listen: []string{"127.0.0.1:0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := first.Addrs()[0].String()
+	var kept []*os.File
+	for _, socket := range first.Sockets() {
+		f, err := socket.(interface{ File() (*os.File, error) }).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, f)
+	}
+	first.Keep(true)
+	stop := run(t, first)
+	if got := answers(ask(t, "udp", first, "web.default.svc.cluster.local.", mdns.TypeA)); got != webAnswer {
+		t.Fatalf("got %s", got)
+	}
+	stop()
+	var asking sync.WaitGroup
+	var sent atomic.Int32
+	for _, network := range []string{"udp", "udp", "udp", "tcp"} {
+		asking.Go(func() {
+			conn, err := net.Dial(network, address)
+			if err != nil {
+				t.Errorf("%s: %v", network, err)
+				return
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			c := &mdns.Conn{Conn: conn}
+			if err := c.WriteMsg(new(mdns.Msg).SetQuestion("web.default.svc.cluster.local.", mdns.TypeA)); err != nil {
+				t.Errorf("%s: %v", network, err)
+			}
+			sent.Add(1)
+			if m, err := c.ReadMsg(); err != nil || answers(m) != webAnswer {
+				t.Errorf("%s: got %v, err %v", network, m, err)
+			}
+		})
+	}
+	for range 500 {
+		if sent.Load() == 4 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	next, err := NewServer(ServerConfig{Zone: testZone(t, testRows()...), Listen: []string{address}, Inherited: kept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run(t, next)()
+	asking.Wait()
+}

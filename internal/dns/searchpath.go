@@ -74,8 +74,8 @@ func (s *Server) inCluster(c *session, found int) bool {
 	return false
 }
 
-// walkPath finds the first name of a search path that exists and answers with it, or says that none does; c.reply says so
-// already. It is nil when that cannot be said: then the pod goes through its path itself.
+// walkPath finds the first name of a search path that exists and answers with it, or says that none does. It is
+// nil when that cannot be said: then the pod goes through its path itself.
 func (s *Server) walkPath(ctx context.Context, c *session, packet []byte, limit, found int) []byte {
 	q := &c.query
 	names := s.candidates(q, found)
@@ -97,11 +97,7 @@ func (s *Server) walkPath(ctx context.Context, c *session, packet []byte, limit,
 		}
 		return s.replyPath(c, packet, m, limit)
 	}
-	none, m := c.reply.Finish(q, wire.NXDomain, flags(true), maxUDP), new(mdns.Msg)
-	if m.Unpack(none) == nil {
-		s.keepPath(q, m)
-	}
-	return none
+	return s.replyNone(c, packet, limit, true)
 }
 
 // replyOwn answers with what a name of the cluster has. It is kept nowhere: it may change at any time.

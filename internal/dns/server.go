@@ -9,12 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	"eastwest/internal/dns/cache"
 	"eastwest/internal/dns/forward"
@@ -27,8 +26,9 @@ type ServerConfig struct {
 	Feed       Feed             // what keeps the zone; only metrics ask it. May be nil
 	Listen     []string         // address:port, each over UDP and TCP; required. The node need not have the address yet
 	ListenTLS  []string         // address:port, each over TLS; needs Certificate
-	Upstreams  []forward.Server // servers for all other names; they come before those of ResolvConf
+	Upstreams  []forward.Server // servers for all other names; where there are none, those of ResolvConf
 	ResolvConf string           // path of a resolv.conf whose servers are asked; read again when it changes
+	Inherited  []*os.File       // sockets of another process; those of Listen are used, the others closed
 	// SecureAt is where a configuration has DNS served over TLS unless it says where itself; default the addresses of Listen.
 	SecureAt []netip.Addr
 
@@ -73,9 +73,10 @@ type Server struct {
 	rules      atomic.Pointer[rules] // nil until Configure
 	cache      *cache.Cache
 	paths      *cache.Cache // answers from outside to look-ups through a search path
-	flights    singleflight.Group
+	flights    flights
 	slow       *quota
 	conns      *quota
+	kept       atomic.Bool    // the sockets, for another process
 	jobs       sync.WaitGroup // what waits for upstreams
 	workers    workers        // for them
 
@@ -103,13 +104,16 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		slow:  newQuota(maxSlow, maxSlowOne),
 		conns: newQuota(maxConns, maxConnsOne),
 
+		flights: flights{all: map[string][]func(*cache.Entry, error){}},
 		workers: newWorkers(),
 
 		counters: []*counters{new(counters)},
 	}
 	s.asking, s.stop = context.WithCancel(context.Background())
+	before := inherit(cfg.Inherited)
+	defer before.close()
 	for _, address := range cfg.Listen {
-		opened, err := listen(context.Background(), address, cfg.Workers)
+		opened, err := listen(context.Background(), address, cfg.Workers, before)
 		if err != nil {
 			s.Close()
 			return nil, err

@@ -16,12 +16,13 @@ import (
 
 // service is one row of the table, prepared: what any query for its names is answered from. Immutable.
 type service struct {
-	object   table.Object
+	// What most queries need comes first, in one cache line; and key, v4 and v6 are one piece of memory.
 	key      string // labels of name and namespace in wire form: the index's key, and the beginning of every name
+	v4, v6   []byte // address records of the service's own name, each with an owner that points to the question
+	cname    []byte // of an ExternalName, in wire form
 	ttl      uint32
 	headless bool
-	cname    []byte // of an ExternalName, in wire form
-	v4, v6   []byte // address records of the service's own name, each with an owner that points to the question
+	object   table.Object
 	ips      []netip.Addr
 	ports    []table.NamePort
 	hosts    []host // names of endpoints, sorted by label
@@ -64,8 +65,17 @@ func newService(row table.Name, domain int) (*service, error) {
 			addrs = append(addrs, h.Addr)
 		}
 	}
-	s.v4, s.v6 = addressRecords(addrs, s.ttl)
+	s.place(addressRecords(addrs, s.ttl))
 	return s, nil
+}
+
+// place puts the address records behind the key, in one piece of memory.
+func (s *service) place(v4, v6 []byte) {
+	all := make([]byte, 0, len(s.key)+len(v4)+len(v6))
+	all = append(append(append(all, s.key...), v4...), v6...)
+	at := len(s.key)
+	s.key = borrowed(all[:at:at])
+	s.v4, s.v6 = all[at:at+len(v4):at+len(v4)], all[at+len(v4):]
 }
 
 // alias prepares an ExternalName. An address in its place makes a name without records: as CNAME it could only mislead.

@@ -19,30 +19,50 @@ import (
 // stalePatience is how long a client waits for a fresh answer while an expired one is at hand (RFC 8767, 5).
 const stalePatience = 1800 * time.Millisecond
 
-// later answers a query that the fast path could not, in a goroutine of its own, and hands the message to send. A client
-// that has too many such queries under way gets SERVFAIL at once. packet is not kept.
+// waiting is a query whose answer others have to give first.
+type waiting struct {
+	packet []byte
+	client netip.Addr
+	udp    bool
+	began  time.Time
+	send   func([]byte)
+}
+
+// later answers a query that the fast path could not, and hands the message to send. A client that has too many such
+// queries under way gets SERVFAIL at once. packet is not kept.
 func (s *Server) later(packet []byte, client netip.Addr, udp bool, send func([]byte)) {
-	packet = append([]byte(nil), packet...)
-	count, began := s.counters[0], time.Now()
-	count.misses.Add(1)
+	w := &waiting{append([]byte(nil), packet...), client, udp, time.Now(), send}
+	s.counters[0].misses.Add(1)
 	if !s.slow.take(client) {
-		count.rejected.Add(1)
-		send(s.failure(packet))
+		s.counters[0].rejected.Add(1)
+		send(s.failure(w.packet))
 		return
 	}
+	s.jobs.Add(1)
+	if !s.begin(w) {
+		s.beside(w)
+	}
+}
+
+// beside answers a query in a goroutine of its own.
+func (s *Server) beside(w *waiting) {
 	s.workers.do(&s.jobs, func() {
-		defer s.slow.release(client)
-		message := s.answerSlowly(forward.WithDue(s.asking, queryTimeout), packet, client, udp)
-		rcode := uint16(message[3] & 0xf)
-		count.response(fromForward, rcode)
-		var q wire.Query
-		if q.Parse(packet) == wire.Good {
-			s.logs(client, &q, rcode)
-		}
-		send(message)
-		count.took(time.Since(began), 1)
-		s.tidy()
+		s.finished(w, s.answerSlowly(forward.WithDue(s.asking, queryTimeout), w.packet, w.client, w.udp))
 	})
+}
+
+// finished sends the answer to a query that waited. Whoever is asked over TCP may have to wait for the client to read.
+func (s *Server) finished(w *waiting, message []byte) {
+	count, rcode := s.counters[0], uint16(message[3]&0xf)
+	count.response(fromForward, rcode)
+	var q wire.Query
+	if q.Parse(w.packet) == wire.Good {
+		s.logs(w.client, &q, rcode)
+	}
+	w.send(message)
+	count.took(time.Since(w.began), 1)
+	s.slow.release(w.client)
+	s.jobs.Done()
 }
 
 // failure is the reply SERVFAIL.
@@ -95,60 +115,72 @@ func (s *Server) answerOwn(ctx context.Context, c *session, packet []byte, clien
 	return c.reply.Finish(&c.query, rcode, flags(rcode != wire.ServFail), maxUDP)
 }
 
-// fetch asks upstream, together with everybody else who asks the same at this moment. While upstream is slow or fails,
-// an expired entry has to do.
+// fetch asks upstream and waits. While upstream is slow or fails, an expired entry has to do.
 func (s *Server) fetch(ctx context.Context, q *wire.Query) (*cache.Entry, error) {
-	key := string(cacheKey(nil, q))
-	old := s.cache.Get([]byte(key), time.Now())
-	if old != nil && !old.Expired(time.Now()) {
+	key, now := string(cacheKey(nil, q)), time.Now()
+	old := s.cache.Get([]byte(key), now)
+	if old != nil && !old.Expired(now) {
 		return old, nil
 	}
-	if old != nil && !old.Failed() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, stalePatience)
-		defer cancel()
-	} else { // there is nothing to wait for but the answer, and that takes less time than the client has
-		v, err, _ := s.flights.Do(key, func() (any, error) { return s.exchange(key, question(q)) })
-		e, _ := v.(*cache.Entry)
-		return e, err
+	got := make(chan fetched, 1)
+	s.ask(key, question(q), func(e *cache.Entry, err error) { got <- fetched{e, err} })
+	if old == nil || old.Failed() { // there is nothing to wait for but the answer, and that takes less time than the client has
+		f := <-got
+		return f.entry, f.err
 	}
+	patience := time.NewTimer(stalePatience)
+	defer patience.Stop()
 	select {
-	case got := <-s.flight(key, question(q)):
-		e, _ := got.Val.(*cache.Entry)
-		if got.Err != nil || e.Failed() {
-			s.counters[0].stale.Add(1)
-			return old, nil
+	case f := <-got:
+		if f.err == nil && !f.entry.Failed() {
+			return f.entry, nil
 		}
-		return e, nil
+	case <-patience.C:
 	case <-ctx.Done():
-		s.counters[0].stale.Add(1)
-		return old, nil
 	}
+	s.counters[0].stale.Add(1)
+	return old, nil
 }
 
-// flightResult is what a flight ends with.
-type flightResult struct {
-	Val any
-	Err error
+type fetched struct {
+	entry *cache.Entry
+	err   error
 }
 
-// flight sends a question upstream unless it is on its way already. It goes on when whoever asked has gone: its answer
-// serves the next one.
-func (s *Server) flight(key string, m *mdns.Msg) <-chan flightResult {
-	out := make(chan flightResult, 1)
-	s.jobs.Go(func() {
-		v, err, _ := s.flights.Do(key, func() (any, error) { return s.exchange(key, m) })
-		out <- flightResult{v, err}
+// flights are the questions that are on their way upstream, by cache key, and who wants to know.
+type flights struct {
+	mu  sync.Mutex
+	all map[string][]func(*cache.Entry, error)
+}
+
+// ask sends a question upstream unless it is on its way already, and stores the answer. then is called in the goroutine
+// that reads it, and must not wait for anything. The question goes on when whoever asked has gone: its answer serves the next one.
+func (s *Server) ask(key string, m *mdns.Msg, then func(*cache.Entry, error)) {
+	f := &s.flights
+	f.mu.Lock()
+	others, flying := f.all[key]
+	f.all[key] = append(others, then)
+	f.mu.Unlock()
+	if flying {
+		return
+	}
+	s.forwarderOf([]byte(key[:len(key)-3])).Start(s.asking, m, func(response *mdns.Msg, err error) { // the key begins with the name
+		var e *cache.Entry
+		if err == nil {
+			e, err = s.store(key, response)
+		}
+		f.mu.Lock()
+		all := f.all[key]
+		delete(f.all, key)
+		f.mu.Unlock()
+		for _, then := range all {
+			then(e, err)
+		}
 	})
-	return out
 }
 
-// exchange asks upstream and stores the answer. A failure is stored only where it drives out no answer.
-func (s *Server) exchange(key string, m *mdns.Msg) (*cache.Entry, error) {
-	response, err := s.forwarderOf([]byte(key[:len(key)-3])).Exchange(s.asking, m) // the key begins with the name
-	if err != nil {
-		return nil, err
-	}
+// store prepares and remembers a response. A failure is stored only where it drives out no answer.
+func (s *Server) store(key string, response *mdns.Msg) (*cache.Entry, error) {
 	now := time.Now()
 	e, err := cache.NewEntry(response, now)
 	if err != nil {
@@ -162,7 +194,7 @@ func (s *Server) exchange(key string, m *mdns.Msg) (*cache.Entry, error) {
 
 // prefetch fetches an entry anew before it expires.
 func (s *Server) prefetch(q *wire.Query, key string) {
-	s.flight(key, question(q))
+	s.ask(key, question(q), func(*cache.Entry, error) {})
 }
 
 // question writes a query for upstream. The name goes out in lower case: one entry serves every spelling.

@@ -32,7 +32,7 @@ func TestTrainsAreDatagrams(t *testing.T) {
 		"refuses, from .9": {listen: "0.0.0.0:0", from: "127.0.0.9", option: noChecksums, alone: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opened, err := listen(t.Context(), tt.listen, 1)
+			opened, err := listen(t.Context(), tt.listen, 1, inherit(nil))
 			if err != nil {
 				t.Fatal(err)
 			}

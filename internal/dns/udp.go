@@ -26,13 +26,13 @@ func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn, count *counter
 			}
 			return fmt.Errorf("receive: %w", err)
 		}
-		if err := s.answerBatch(ctx, conn, b, c); err != nil {
+		if err := s.answerBatch(ctx, b, c); err != nil {
 			return err
 		}
 	}
 	for range 2 {
 		for b.rest() {
-			if err := s.answerBatch(ctx, conn, b, c); err != nil {
+			if err := s.answerBatch(ctx, b, c); err != nil {
 				return err
 			}
 		}
@@ -41,8 +41,11 @@ func (s *Server) serveUDP(ctx context.Context, conn *net.UDPConn, count *counter
 	return nil
 }
 
-func (s *Server) answerBatch(ctx context.Context, conn *net.UDPConn, b *batch, c *session) error {
+func (s *Server) answerBatch(ctx context.Context, b *batch, c *session) error {
 	now := time.Now()
+	if s.cfg.Zone != nil {
+		s.cfg.Zone.warm(&b.warmth, b.get, b.received)
+	}
 	heavy, share := c.fair.look(b.received, func(i int) netip.Addr { return b.client(i).Addr() })
 	for i := range b.received {
 		if heavy.IsValid() && b.client(i).Addr() == heavy {
@@ -51,7 +54,7 @@ func (s *Server) answerBatch(ctx context.Context, conn *net.UDPConn, b *batch, c
 				continue
 			}
 		}
-		s.answerUDP(ctx, conn, b, c, i, now)
+		s.answerUDP(ctx, b, c, i, now)
 	}
 	replies := b.replied
 	if err := b.flush(); err != nil {
@@ -61,7 +64,7 @@ func (s *Server) answerBatch(ctx context.Context, conn *net.UDPConn, b *batch, c
 	return nil
 }
 
-func (s *Server) answerUDP(ctx context.Context, conn *net.UDPConn, b *batch, c *session, i int, now time.Time) {
+func (s *Server) answerUDP(ctx context.Context, b *batch, c *session, i int, now time.Time) {
 	packet, client := b.packet(i), b.client(i)
 	if client.Port() == 0 {
 		return // nobody can be answered there
@@ -71,9 +74,9 @@ func (s *Server) answerUDP(ctx context.Context, conn *net.UDPConn, b *batch, c *
 	case reply:
 		b.reply(i, message)
 	case later:
-		from := b.destination(i)
+		back := b.back(i)
 		s.later(packet, client.Addr(), true, func(message []byte) {
-			if _, _, err := conn.WriteMsgUDPAddrPort(message, from, client); err != nil && ctx.Err() == nil {
+			if err := back.send(message); err != nil && ctx.Err() == nil {
 				s.cfg.Log.Debug("dns reply not sent", "client", client, "err", err)
 			}
 		})

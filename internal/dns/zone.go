@@ -18,13 +18,14 @@ import (
 // Zone answers for the names of the cluster. It is a dataplane: Apply prepares the rows that changed, and queries see
 // each row either before or after, never half of it. Until the first Apply it knows nothing and says so (SERVFAIL).
 type Zone struct {
-	cfg     ZoneConfig
-	domain  []byte // in wire form
-	labels  int    // of domain
-	records atomic.Pointer[records]
-	rows    atomic.Pointer[table.Table[table.Name]] // what the records were made from, for explanations
-	serial  atomic.Uint32
-	applied atomic.Int64 // when Apply last ended, in nanoseconds of Unix time
+	cfg      ZoneConfig
+	domain   []byte // in wire form
+	labels   int    // of domain
+	services []byte // svc.DOMAIN in wire form
+	records  atomic.Pointer[records]
+	rows     atomic.Pointer[table.Table[table.Name]] // what the records were made from, for explanations
+	serial   atomic.Uint32
+	applied  atomic.Int64 // when Apply last ended, in nanoseconds of Unix time
 
 	mu sync.Mutex // one Apply or Remove at a time
 }
@@ -33,7 +34,7 @@ var _ dataplane.Dataplane[table.Name] = (*Zone)(nil)
 
 // records is everything that the zone knows.
 type records struct {
-	services   *index[string, *service]
+	services   *serviceIndex
 	namespaces *index[string, *namespace]
 	reverse    *reverseIndex
 }
@@ -61,7 +62,7 @@ func NewZone(cfg ZoneConfig) (*Zone, error) {
 	default:
 		return nil, fmt.Errorf("read pod mode: %q is none of disabled, insecure, verified", cfg.Pods)
 	}
-	z := &Zone{cfg: cfg, domain: domain}
+	z := &Zone{cfg: cfg, domain: domain, services: append([]byte("\x03svc"), domain...)}
 	z.rows.Store(new(table.Table[table.Name]))
 	for i := 0; domain[i] != 0; i += 1 + int(domain[i]) {
 		z.labels++
@@ -84,7 +85,7 @@ func (z *Zone) Apply(ctx context.Context, want table.Table[table.Name], changed 
 	z.rows.Store(&want)
 	now := z.records.Load()
 	if now == nil || changed.All {
-		next := &records{newNameIndex[*service](), newNameIndex[*namespace](), newReverseIndex()}
+		next := &records{newServiceIndex(), newNameIndex[*namespace](), newReverseIndex()}
 		edit := next.edit()
 		for key, row := range want.All() {
 			z.replace(edit, key, row, true)

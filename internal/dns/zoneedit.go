@@ -13,7 +13,7 @@ import (
 
 // recordsEdit is a change to the records under way.
 type recordsEdit struct {
-	services   *indexEdit[string, *service]
+	services   *serviceEdit
 	namespaces *indexEdit[string, *namespace]
 	reverse    *reverseEdit
 }

@@ -66,8 +66,9 @@ type Config struct {
 	PowerOff      <-chan os.Signal // tells that the machine goes down; may be nil
 	UnsafeSysctls []string         // that pods may set beside the safe ones
 	Labels        map[string]string
-	Healthz       string // where the service proxy serves /healthz and /livez; empty for nowhere
-	Metrics       string // the same of /metrics and /proxyMode
+	KeepDNS       func(socket *os.File) error // starts the process of dns/keeper; nil for none
+	Healthz       string                      // where the service proxy serves /healthz and /livez; empty for nowhere
+	Metrics       string                      // the same of /metrics and /proxyMode
 	Log           *slog.Logger
 }
 

@@ -74,7 +74,8 @@ type Network struct {
 	mend     func(context.Context) error // notices that others changed what services wrote
 	events   *events.Recorder
 	checks   *healthcheck.Backend
-	checking *reconcile.Loop[table.Service]
+	checking []*reconcile.Loop[table.Service]
+	keptOut  func() []string // Services that the kernel refuses
 	names    *reconcile.Loop[table.Name]
 	routes   *reconcile.Loop[table.Route]
 	tunnels  *reconcile.Loop[table.Tunnel] // nil without an overlay
@@ -135,8 +136,11 @@ func (n *Network) addDataplanes() error {
 }
 
 func newLoop[R any](n *Network, name string, target reconcile.Applier[R]) *reconcile.Loop[R] {
-	return reconcile.NewLoop(reconcile.Config{Name: name, Log: n.config.Log}, target)
+	return reconcile.NewLoop(reconcile.Config{Name: name, Pace: pace, Log: n.config.Log}, target)
 }
+
+// pace lets a rolling restart's changes, a thousand a second, be applied a few at a time.
+const pace = 4 * time.Millisecond
 
 // Tables returns what was compiled last, for explanations and listings.
 func (n *Network) Tables() compile.Tables {
@@ -277,8 +281,8 @@ func (n *Network) offer(tables compile.Tables, keys compile.Keys) {
 	for _, loop := range n.services {
 		loop.Offer(tables.Services, keys.Services)
 	}
-	if n.checking != nil {
-		n.checking.Offer(tables.Services, keys.Services)
+	for _, loop := range n.checking {
+		loop.Offer(tables.Services, keys.Services)
 	}
 	if n.config.Metrics != nil && (keys.Services.All || len(keys.Services.Names) > 0) {
 		n.config.Metrics.Queued()

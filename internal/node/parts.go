@@ -60,17 +60,19 @@ func (a *agent) startNetwork() (*Network, error) {
 	a.start("network", network.Run)
 	a.running.Go(func() { network.removeOthers(a.ctx) })
 	a.start("dns", func(ctx context.Context) error {
+		sockets, kept := a.dnsSockets()
 		// Until names are known, pods are served by another node's agent, which knows them: an address that nobody serves
 		// here leads there. Where the API server is away, outside names are worth more than waiting.
 		known, cancel := context.WithTimeout(ctx, dnsPatience)
 		_ = network.WaitNames(known)
 		cancel()
 		server, err := dns.NewServer(dns.ServerConfig{
-			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), SecureAt: a.NodeIPs, ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
+			Zone: zone, Feed: network, NamespaceOf: a.pods.of, Listen: a.dnsListen(), Inherited: kept, SecureAt: a.NodeIPs, ResolvConf: a.ResolvConf, Allow: a.dnsClients(), Log: log,
 		})
 		if err != nil {
 			return err
 		}
+		a.start("dns sockets", func(ctx context.Context) error { return sockets.run(ctx, server, network.aloneForDNS) })
 		return a.serveDNS(ctx, server)
 	})
 	return network, nil

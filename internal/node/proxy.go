@@ -218,10 +218,11 @@ func (c *ProxyConfig) health(network *Network, live bool) http.Handler {
 		LastUpdated  time.Time `json:"lastUpdated"`
 		CurrentTime  time.Time `json:"currentTime"`
 		NodeEligible *bool     `json:"nodeEligible,omitempty"`
+		Refused      []string  `json:"refusedServices,omitempty"` // ours: by the kernel; see quarantine
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		p, now := network.Progress(), time.Now()
-		out, healthy := answer{LastUpdated: p.Applied, CurrentTime: now}, p.Healthy() && !p.Applied.IsZero()
+		out, healthy := answer{LastUpdated: p.Applied, CurrentTime: now, Refused: p.Refused}, p.Healthy() && !p.Applied.IsZero()
 		if !live {
 			out.NodeEligible = &p.Eligible
 			healthy = healthy && p.Eligible

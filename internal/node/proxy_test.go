@@ -276,6 +276,55 @@ func kernelText(t *testing.T, ns string) string {
 
 const nftTable = "eastwest"
 
+// A node port at which a process listens, and a health check port that one has, are told of in events; the Services are carried.
+func TestTakenPorts(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
+	ns, api := netnstest.New(t), newCluster(t)
+	netnstest.In(t, ns, func() error {
+		for _, port := range []string{":31010", ":31015", "127.0.0.1:31011"} {
+			listener, err := net.Listen("tcp", port)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { listener.Close() })
+		}
+		return nil
+	})
+	service := func(name string, port int32, check int32) {
+		spec := corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.96.1." + fmt.Sprint(port%100+1), IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+			Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP, NodePort: port}}, HealthCheckNodePort: check,
+		}
+		if spec.ClusterIPs = []string{spec.ClusterIP}; check != 0 {
+			spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+		}
+		api.Put("services", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: "1"}, Spec: spec})
+	}
+	service("taken", 31010, 0)
+	service("loopback", 31011, 0)
+	service("unchecked", 31012, 31015)
+	config := ProxyConfig{Detect: DetectNodeCIDR, NetworkConfig: NetworkConfig{
+		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "iptables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- RunProxy(ctx, config) }()
+	eventually(t, "an event of the node port", func() bool { return len(api.Events("taken")[takenReason]) > 0 })
+	eventually(t, "an event of the health check port", func() bool { return len(api.Events("unchecked")[uncheckableReason]) > 0 })
+	eventually(t, "the services", func() bool {
+		text, err := iptables.New(ns).Save(t.Context(), iptables.IPv4, "filter")
+		return err == nil && strings.Contains(text, "default/taken") && strings.Contains(text, "default/unchecked")
+	})
+	if events := api.Events("loopback"); len(events) > 0 {
+		t.Errorf("a port of the loopback alone is told of: %v", events)
+	}
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("the proxy ended with %v", err)
+	}
+}
+
 // A Service that the kernel refuses is told of in an event and counted; the others are served, and it is as soon as it can.
 func TestRefusedService(t *testing.T) {
 	netnstest.RequireProgram(t, "iptables-restore")
@@ -286,6 +335,10 @@ func TestRefusedService(t *testing.T) {
 		Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
 	}})
 	scrape := freePort(t)
+	status := func() string {
+		_, body := request("", scrape, "/healthz")
+		return body
+	}
 	config := ProxyConfig{Detect: DetectNodeCIDR, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
 		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "iptables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -304,8 +357,14 @@ func TestRefusedService(t *testing.T) {
 	if !metric("eastwest_proxy_refused_services 1") {
 		t.Error("the refused service is not counted")
 	}
+	if text := status(); !strings.Contains(text, `"refusedServices":["default/bad\"name"]`) {
+		t.Errorf("the status does not name it: %s", text)
+	}
 	api.Drop("services", "default", `bad"name`)
 	eventually(t, "it is not counted any more", func() bool { return metric("eastwest_proxy_refused_services 0") })
+	if text := status(); strings.Contains(text, "refused") {
+		t.Errorf("the status still has it: %s", text)
+	}
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("the proxy ended with %v", err)

@@ -23,12 +23,14 @@ import (
 	"eastwest/internal/dataplane/services/ipvs"
 	loopbackaddrs "eastwest/internal/dataplane/services/loopback"
 	"eastwest/internal/dataplane/services/nftables"
+	"eastwest/internal/dataplane/takenports"
 	"eastwest/internal/kernel/conntrack"
 	ipt "eastwest/internal/kernel/iptables"
 	ipvskernel "eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/loopback"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/socketowner"
 	"eastwest/internal/kubelet/events"
 	"eastwest/internal/reconcile"
 	"eastwest/internal/snapshot"
@@ -142,19 +144,31 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	if n.config.Metrics != nil {
 		n.config.Metrics.KeptOut(kept.Out)
 	}
-	loop := newLoop(n, "services", dataplane.Dataplane[table.Service](kept))
+	n.keptOut = kept.Out
+	loop := reconcile.NewLoop(reconcile.Config{Name: "services", Pace: pace, Resync: resyncOf(n.config.Backend), Log: n.config.Log}, dataplane.Dataplane[table.Service](kept))
 	n.services = append(n.services, loop)
 	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, loop) }
 	n.checks = healthcheck.New(healthcheck.Config{
-		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Log: n.config.Log,
+		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Failed: n.uncheckable, Log: n.config.Log,
 	})
-	n.checking = newLoop(n, "health checks", n.checks)
+	n.checking = append(n.checking, newLoop(n, "health checks", n.checks), newLoop(n, "taken ports", takenports.New(takenports.Config{
+		Listening: n.listening, Report: n.taken,
+	})))
 	if n.config.DNSService != "" {
 		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
 			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
 		})))
 	}
 	return nil
+}
+
+// resyncOf returns how often everything is compared. The kernel tells of every change that another program makes of nftables, and
+// reading 100,000 elements back takes a second of a processor.
+func resyncOf(backend string) time.Duration {
+	if backend == Backends()[0] || backend == "" {
+		return 30 * time.Minute
+	}
+	return 5 * time.Minute
 }
 
 // watchKernel has everything compared when another program changed what services wrote.
@@ -170,7 +184,7 @@ func (n *Network) watchKernel(ctx context.Context, tables *nft.Conn, loop *recon
 	}
 	switch n.config.Backend {
 	case "iptables":
-		return ipt.New(n.config.Netns).Watch(ctx, iptables.Canary, again)
+		return ipt.New(n.config.Netns).Watch(ctx, iptables.Canaries(), again)
 	case backendIPVS:
 		return n.watchIPVS(ctx, tables, again)
 	}
@@ -186,14 +200,28 @@ func (n *Network) watchIPVS(ctx context.Context, tables *nft.Conn, again func())
 	return watching.Wait()
 }
 
-// check serves health check ports until ctx ends. They are no part of readiness: another program may have one of them.
+// listening returns the ports at which processes of this node listen.
+func (n *Network) listening(network string) (ports map[uint16]bool, err error) {
+	err = inNetns(n.config.Netns, func() error {
+		ports = socketowner.Listening(network)
+		return nil
+	})
+	return ports, err
+}
+
+// check serves health check ports, and looks for node ports that others have, until ctx ends. They are no part of readiness:
+// another program may have one of them.
 func (n *Network) check(ctx context.Context) error {
 	defer func() {
 		if err := n.checks.Remove(context.WithoutCancel(ctx)); err != nil {
 			n.config.Log.Warn("close health check ports", "err", err)
 		}
 	}()
-	return n.checking.Run(ctx)
+	checking, ctx := errgroup.WithContext(ctx)
+	for _, loop := range n.checking {
+		checking.Go(func() error { return loop.Run(ctx) })
+	}
+	return checking.Wait()
 }
 
 // removeOthers takes away what other backends than this network's left, once this one is in place.
@@ -285,6 +313,7 @@ type Progress struct {
 	Applied  time.Time // when everything known was applied last; zero before the first time
 	Waiting  time.Time // since when a change waits; zero when none does
 	Eligible bool      // load balancers may send to this node: it exists and is not leaving
+	Refused  []string  // Services that the kernel refuses, which are not served
 }
 
 // healthTimeout is how long a change may wait before a proxy counts as stuck, as kube-proxy has it.
@@ -300,6 +329,7 @@ func (n *Network) Progress() Progress {
 	n.mu.Unlock()
 	if len(n.services) > 0 {
 		p.Applied, p.Waiting = n.services[0].Progress()
+		p.Refused = n.keptOut()
 	}
 	return p
 }

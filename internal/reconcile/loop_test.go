@@ -57,7 +57,7 @@ func (m *moody) copied() map[string]int {
 // However often the target fails and however fast tables come, the last table is there in the end.
 func TestLoopConverges(t *testing.T) {
 	target := &moody{rows: map[string]int{}, applied: make(chan struct{}, 1)}
-	loop := NewLoop(Config{Name: "test", MinRetry: time.Microsecond, MaxRetry: time.Millisecond, Log: slog.New(slog.DiscardHandler)}, target)
+	loop := NewLoop(Config{Name: "test", MinRetry: time.Microsecond, MaxRetry: time.Millisecond, Pace: time.Millisecond, Log: slog.New(slog.DiscardHandler)}, target)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = loop.Run(ctx) }()

@@ -5,6 +5,7 @@
 package cluster
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	local "eastwest/internal/cluster"
 	"eastwest/internal/kernel/ipvs"
 )
 
@@ -48,6 +50,12 @@ func run(m *testing.M) int {
 	if *running != "" {
 		return runScripts(m, *running)
 	}
+	release, err := alone()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer release()
 	kubeconfig := filepath.Join(work, "kubeconfig")
 	if err := eastwest("up", "--name", *name, "--kubeconfig", kubeconfig, "--wait", "8m"); err != nil {
 		fmt.Fprintln(os.Stderr, "bring the cluster up:", err)
@@ -122,6 +130,8 @@ func environment(env *testscript.Env) error {
 	env.Setenv("PATH", programs+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"))
 	env.Setenv("KUBECONFIG", os.Getenv("SCRIPTS_KUBECONFIG"))
 	env.Setenv("CLUSTER", *name)
+	env.Setenv("EASTWEST_LOCAL_RUN_DIR", cmp.Or(os.Getenv("EASTWEST_LOCAL_RUN_DIR"), local.DefaultRunDir))
+	env.Setenv("EASTWEST_LOCAL_STATE_DIR", cmp.Or(os.Getenv("EASTWEST_LOCAL_STATE_DIR"), local.DefaultStateDir))
 	env.Setenv("REPOSITORY", repository)
 	for _, key := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		if value, err := exec.Command("go", "env", key).Output(); err == nil {

@@ -74,7 +74,7 @@ func expand(ts *testscript.TestScript, args []string) []string {
 
 // traces looks for a cluster's name wherever a cluster leaves something; $1 is its name.
 const traces = `{ ip -o link; nft list tables; cat /proc/self/mountinfo; find /sys/fs/cgroup -path "*/eastwest/$1*"
-ls /var/lib/eastwest/clusters /run/eastwest/clusters 2>/dev/null; ps -eo args; } | grep -e "$1" | grep -v -e grep -e "sh $1" || true`
+ls "$EASTWEST_LOCAL_STATE_DIR/clusters" "$EASTWEST_LOCAL_RUN_DIR/clusters" 2>/dev/null; ps -eo args; } | grep -e "$1" | grep -v -e grep -e "sh $1" || true`
 
 // inPod runs eastwest-tool of the node in the pod's network namespace, found by its address as the texts do it.
 func inPod(ts *testscript.TestScript, pod, node string, args []string) []string {
@@ -101,7 +101,7 @@ func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir = ts.Getenv("WORK")
 	cmd.Env = []string{"HOME=" + ts.Getenv("WORK"), "TERM=dumb"}
-	for _, key := range []string{"PATH", "KUBECONFIG", "CLUSTER", "EASTWEST", "EASTWEST_ARTICLE_NODES", "EASTWEST_CLIENTS", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
+	for _, key := range []string{"PATH", "KUBECONFIG", "CLUSTER", "EASTWEST", "EASTWEST_LOCAL_RUN_DIR", "EASTWEST_LOCAL_STATE_DIR", "EASTWEST_ARTICLE_NODES", "EASTWEST_CLIENTS", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
 	}
 	return cmd

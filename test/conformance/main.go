@@ -87,6 +87,10 @@ func inCluster(ctx context.Context, o options) (err error) {
 			err = errors.Join(err, call(context.WithoutCancel(ctx), eastwest, "down", "--name", o.name))
 		}()
 	}
+	// A run that was cut off has left its cluster.
+	if err := call(ctx, eastwest, "down", "--name", o.name); err != nil {
+		return err
+	}
 	err = call(ctx, eastwest, "up", "--name", o.name, "--nodes", strconv.Itoa(o.nodes), "--kubeconfig", o.kubeconfig)
 	if err != nil {
 		return err

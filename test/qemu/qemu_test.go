@@ -36,7 +36,7 @@ var suite = []struct {
 	{name: "elements that expire", packages: []string{"./internal/cni/nftset"}, tests: ".", modules: []string{"nf_tables"}},
 	{name: "VLANs of bridges", packages: []string{"./internal/cni/program"}, tests: "VLAN", modules: []string{"bridge", "veth", "8021q"}},
 	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: "Conformance|Schedulers|Listings|Emptied|Address|Affinity|HistoriesOnTheKernel", modules: []string{"ip_vs", "sctp"}},
-	{name: "IPVS explained", packages: []string{"./internal/explain"}, tests: "Agree/ipvs/(cluster-ip|no-endpoints|unused|local-socket|source|external-policy)", modules: []string{"ip_vs", "sctp"}},
+	{name: "IPVS explained", packages: []string{"./internal/explain"}, tests: "Agree/ipvs/(cluster-ip|no-endpoints|unused|local-socket|source|external-policy)|Matrix/ipvs", modules: []string{"ip_vs", "sctp"}},
 	{name: "containers' file systems", packages: []string{"./internal/cri/rootfs"}, tests: "."},
 }
 

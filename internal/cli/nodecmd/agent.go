@@ -54,7 +54,7 @@ the agent end the pods, and then itself.`,
 			if err := f.parse(); err != nil {
 				return usageError{err}
 			}
-			f.config.Log = logger(s, f.verbose)
+			f.config.Log, f.config.KeepDNS = logger(s, f.verbose), startDNSKeeper
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 			defer stop()
 			power := make(chan os.Signal, 1)

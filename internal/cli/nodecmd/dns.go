@@ -23,6 +23,7 @@ import (
 	"eastwest/internal/dns"
 	"eastwest/internal/dns/config"
 	"eastwest/internal/dns/forward"
+	"eastwest/internal/kernel/memory"
 	"eastwest/internal/kernel/socketowner"
 	"eastwest/internal/node"
 )
@@ -63,7 +64,7 @@ it only forwards. The agent of a node runs the same server.`,
 	flags.StringVar(&f.certificate, "tls-cert", "", "certificate for --listen-tls, PEM; read again when it changes")
 	flags.StringVar(&f.key, "tls-key", "", "key of that certificate")
 	flags.StringVar(&f.server.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolvers for names outside the cluster")
-	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME) that are asked before those of --resolv-conf")
+	flags.StringSliceVar(&f.upstreams, "upstream", nil, "resolvers (ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME) that are asked in place of those of --resolv-conf")
 	flags.StringVar(&f.config, "config", "", "file with upstreams, stub zones, hosts and rewrites; taken over when it changes")
 	flags.StringVar(&f.metrics, "metrics", "", "address:port of /metrics, /health and /ready (default: none)")
 	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure, or verified with the pods that there are")
@@ -75,7 +76,7 @@ it only forwards. The agent of a node runs the same server.`,
 	flags.IntVar(&f.server.Cache, "cache", 10000, "entries of the cache for names outside the cluster")
 	flags.DurationVar(&f.server.StaleFor, "serve-stale", time.Hour, "how long an expired entry helps out while no resolver answers")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
-	cmd.AddCommand(newDNSQuery(s), newDNSConvert(s))
+	cmd.AddCommand(newDNSQuery(s), newDNSConvert(s), newDNSKeep())
 	return cmd
 }
 
@@ -195,6 +196,9 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	group.Go(func() error {
 		if names.WaitReady(ctx) == nil {
 			keepMemorySmall()
+			if _, err := memory.ForgetProgram(); err != nil {
+				f.server.Log.Warn("more memory is used than need be", "err", err)
+			}
 		}
 		return nil
 	})

@@ -102,10 +102,10 @@ func makePair(host, container *link.Handle, sandbox *os.File, p Pair) (netlink.L
 func describe(p Pair, name string, sandbox *os.File) (*netlink.Veth, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.Group = name, p.MTU, p.Group
-	attrs.HardwareAddr = randomMAC()
+	attrs.HardwareAddr = RandomMAC()
 	mac := p.MAC
 	if mac == nil {
-		mac = randomMAC()
+		mac = RandomMAC()
 	}
 	return &netlink.Veth{
 		LinkAttrs:        attrs,
@@ -116,8 +116,8 @@ func describe(p Pair, name string, sandbox *os.File) (*netlink.Veth, error) {
 	}, nil
 }
 
-// randomMAC is a locally administered unicast address.
-func randomMAC() net.HardwareAddr {
+// RandomMAC is a locally administered unicast address.
+func RandomMAC() net.HardwareAddr {
 	mac := make(net.HardwareAddr, 6)
 	rand.Read(mac) // never fails
 	mac[0] = mac[0]&^1 | 2

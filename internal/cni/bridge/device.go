@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -107,9 +108,14 @@ func ensureAddress(h *link.Handle, br netlink.Link, want net.IPNet, force bool) 
 }
 
 // keepMAC sets the bridge's hardware address to what it was before it had ports: otherwise it becomes that of whichever
-// port has the lowest, and neighbours that know the gateway lose it when ports come and go.
+// port has the lowest, and neighbours that know the gateway lose it when ports come and go. A bridge that lost its last
+// port before has none.
 func keepMAC(h *link.Handle, br netlink.Link) error {
-	if err := h.LinkSetHardwareAddr(br, br.Attrs().HardwareAddr); err != nil {
+	address := br.Attrs().HardwareAddr
+	if !slices.ContainsFunc(address, func(b byte) bool { return b != 0 }) {
+		address = attach.RandomMAC()
+	}
+	if err := h.LinkSetHardwareAddr(br, address); err != nil {
 		return fmt.Errorf("keep hardware address of bridge %s: %w", br.Attrs().Name, err)
 	}
 	return nil

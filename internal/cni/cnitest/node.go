@@ -5,7 +5,9 @@ package cnitest
 import (
 	"os/exec"
 	"strings"
+	"time"
 
+	"eastwest/internal/cni/nftset"
 	"eastwest/internal/kernel/netns"
 )
 
@@ -32,4 +34,14 @@ func RunIn(t interface {
 		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
 	}
 	return string(out)
+}
+
+// Rules returns nftables' ruleset as it is when nothing in it is about to expire.
+func (n *Node) Rules() string {
+	for end := time.Now().Add(nftset.Tick); ; {
+		rules := n.Run("nft", "list", "ruleset")
+		if !strings.Contains(rules, "expires") || time.Now().After(end) {
+			return rules
+		}
+	}
 }

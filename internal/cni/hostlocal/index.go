@@ -13,15 +13,19 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The index answers "what does this container hold" without reading every lease: the folder .owners has symbolic links
 // HASH.0, HASH.1, … to an owner's leases, HASH being that of the lease's text.
 //
-// It is only an index: the folder's modification time is set to that of the leases' folder after each change, so when
-// another program (or a crash of ours) changed the leases, the times differ and the index is made anew from them.
+// It is only an index: the modification time of its file "stamp" is set to that of the leases' folder after each change,
+// so when another program changed the leases, the times differ and the index is made anew from them. A change of ours first
+// takes the stamp away, for the clock of these times may not tick between two changes: a crash would leave half an index.
 
 func (s *store) indexDir() string { return filepath.Join(s.dir, ".owners") }
+
+func (s *store) stamp() string { return filepath.Join(s.indexDir(), "stamp") }
 
 func (s *store) link(o owner, n int) string {
 	sum := sha256.Sum256([]byte(o.String()))
@@ -33,14 +37,25 @@ func (s *store) ensureIndex() error {
 	if err != nil {
 		return fmt.Errorf("look at folder of leases: %w", err)
 	}
-	index, err := os.Stat(s.indexDir())
+	index, err := os.Stat(s.stamp())
 	if err == nil && index.ModTime().Equal(leases.ModTime()) {
 		return nil
 	}
 	return s.rebuildIndex()
 }
 
+// unstamp says that the index may not agree with the leases until it is stamped again.
+func (s *store) unstamp() error {
+	if err := os.Chtimes(s.stamp(), time.Time{}, time.Unix(0, 0)); err != nil {
+		return fmt.Errorf("stamp index of leases: %w", err)
+	}
+	return nil
+}
+
 func (s *store) rebuildIndex() error {
+	if err := os.Remove(s.stamp()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove index of leases: %w", err)
+	}
 	if err := os.RemoveAll(s.indexDir()); err != nil {
 		return fmt.Errorf("remove index of leases: %w", err)
 	}
@@ -56,6 +71,9 @@ func (s *store) rebuildIndex() error {
 			return err
 		}
 	}
+	if err := os.WriteFile(s.stamp(), nil, 0o600); err != nil {
+		return fmt.Errorf("stamp index of leases: %w", err)
+	}
 	return s.stampIndex()
 }
 
@@ -65,7 +83,7 @@ func (s *store) stampIndex() error {
 	if err != nil {
 		return fmt.Errorf("look at folder of leases: %w", err)
 	}
-	if err := os.Chtimes(s.indexDir(), leases.ModTime(), leases.ModTime()); err != nil {
+	if err := os.Chtimes(s.stamp(), time.Time{}, leases.ModTime()); err != nil {
 		return fmt.Errorf("stamp index of leases: %w", err)
 	}
 	return nil

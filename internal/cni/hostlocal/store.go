@@ -68,11 +68,16 @@ func (s *store) reserve(a netip.Addr, o owner, part int) (bool, error) {
 	if held, err := s.held(a); held || err != nil {
 		return false, err
 	}
+	if err := s.unstamp(); err != nil {
+		return false, err
+	}
 	if err := writeNew(s.dir, a.String(), o.String()); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return false, nil
+		if !errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("write lease of %s: %w", a, err)
+		} else {
+			err = nil
 		}
-		return false, fmt.Errorf("write lease of %s: %w", a, err)
+		return false, errors.Join(err, s.stampIndex()) // nothing has changed
 	}
 	last := filepath.Join(s.dir, lastReservedPrefix+strconv.Itoa(part))
 	if err := overwrite(last, a.String()); err != nil {
@@ -140,6 +145,9 @@ func (s *store) release(o owner) ([]netip.Addr, error) {
 		addrs, err = s.find(o)
 	}
 	if err != nil || len(addrs) == 0 {
+		return nil, err
+	}
+	if err := s.unstamp(); err != nil {
 		return nil, err
 	}
 	for _, a := range addrs {

@@ -90,7 +90,7 @@ func Delete(ctx context.Context, backend string, o plugin.Owner) error {
 	if found && backend != backendIPTables {
 		return err
 	}
-	return errors.Join(err, deleteChains(ctx, o))
+	return errors.Join(err, deleteReference(o), deleteChains(ctx, o))
 }
 
 // Sweep removes the masquerading of owners that are not alive. The interface of those in iptables is not known, and empty.
@@ -99,7 +99,7 @@ func Sweep(ctx context.Context, alive func(plugin.Owner) bool) error {
 		o, ok := plugin.ParseOwner(comment)
 		return ok && !alive(o)
 	})
-	return errors.Join(err, sweepChains(ctx, alive))
+	return errors.Join(err, sweepReference(alive), sweepChains(ctx, alive))
 }
 
 // removeIf reports whether it removed any.

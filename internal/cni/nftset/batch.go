@@ -4,7 +4,6 @@ package nftset
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -53,36 +52,18 @@ func fitting(list []Element) int {
 	return len(list)
 }
 
-// Commit makes the changes in the calling thread's network namespace.
+// Commit makes the changes in the calling thread's network namespace. An empty batch does nothing.
 func (b *Batch) Commit() error {
 	if b.Empty() {
 		return nil
 	}
-	if b.err != nil {
-		return b.err
-	}
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	conn, err := Dial()
 	if err != nil {
-		return fmt.Errorf("change nftables elements: %w", err)
+		return err
 	}
-	defer closeBeside(conn)
-	b.messages[len(b.messages)-1].Header.Flags |= netlink.Acknowledge
-	all := append([]netlink.Message{boundary(unix.NFNL_MSG_BATCH_BEGIN)}, b.messages...)
-	all = append(all, boundary(unix.NFNL_MSG_BATCH_END))
-	if _, err := conn.SendMessages(all); err != nil {
-		return fmt.Errorf("change nftables elements: %w", err)
-	}
-	// The first answer is an error of some message, or the acknowledgement of the last.
-	if _, err := conn.Receive(); err != nil {
-		return fmt.Errorf("change nftables elements: %w", err)
-	}
-	return nil
+	defer conn.Close()
+	return conn.Commit(b)
 }
-
-// closeBeside closes a connection while the caller goes on. The kernel frees what was deleted after a grace period of some 10 ms,
-// and closing any connection to nftables waits for that: nobody should who holds the lock, or has other work to do. The end
-// of the process waits all the same.
-func closeBeside(conn *netlink.Conn) { go func() { _ = conn.Close() }() }
 
 func boundary(kind netlink.HeaderType) netlink.Message {
 	return netlink.Message{

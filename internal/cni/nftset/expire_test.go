@@ -26,15 +26,20 @@ func TestExpire(t *testing.T) {
 				if err := b.Commit(); err != nil {
 					return err
 				}
-				sets, err := nftset.Infos(unix.NFPROTO_INET, set.Table)
+				conn, err := nftset.Dial()
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				sets, err := conn.Infos(unix.NFPROTO_INET, set.Table)
 				if err != nil || len(sets) != 1 || sets[0].Expires != timeout {
 					t.Errorf("sets: %v, %v", sets, err)
 				}
 				gone := []nftset.In{{Set: set, Element: port(1)}, {Set: set, Element: port(3)}}
-				if err := nftset.Expire(sets, gone); err != nil {
+				if err := conn.Expire(sets, gone); err != nil {
 					return err
 				}
-				if err := nftset.Expired(gone); err != nil {
+				if err := conn.Expired(gone); err != nil {
 					return err
 				}
 				left, err := nftset.List(set)

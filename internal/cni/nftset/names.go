@@ -30,18 +30,23 @@ func Names(family byte, table string) ([]string, error) {
 
 // Infos is Names with more than the names.
 func Infos(family byte, table string) ([]Info, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	conn, err := Dial()
 	if err != nil {
-		return nil, fmt.Errorf("list sets of %s: %w", table, err)
+		return nil, err
 	}
-	defer closeBeside(conn)
+	defer conn.Close()
+	return conn.Infos(family, table)
+}
+
+// Infos is the function's over this socket.
+func (c *Conn) Infos(family byte, table string) ([]Info, error) {
 	ae := netlink.NewAttributeEncoder()
 	ae.String(unix.NFTA_SET_TABLE, table)
 	attributes, err := ae.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("list sets of %s: %w", table, err)
 	}
-	replies, err := conn.Execute(netlink.Message{
+	replies, err := c.socket.Execute(netlink.Message{
 		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETSET, Flags: netlink.Request | netlink.Dump},
 		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attributes...),
 	})

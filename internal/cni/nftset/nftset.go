@@ -40,52 +40,45 @@ const batchLimit = 32 << 10
 // Get looks a key up in the calling thread's network namespace; false means that the key, the set or the table does
 // not exist. What expires counts as gone.
 func Get(s Set, key []byte) (Element, bool, error) {
-	found, err := get(s, netlink.Request, elements([]Element{{Key: key}}, false))
-	if errors.Is(err, unix.ENOENT) || (err == nil && len(found) == 0) {
-		return Element{}, false, nil
-	}
+	conn, err := Dial()
 	if err != nil {
-		return Element{}, false, fmt.Errorf("get element of %s: %w", s.Name, err)
+		return Element{}, false, err
 	}
-	return found[0], found[0].expires == 0, nil
+	defer conn.Close()
+	found, err := conn.Find([]In{{Set: s, Element: Element{Key: key}}})
+	if err != nil || len(found) == 0 {
+		return Element{}, false, err
+	}
+	return found[0].Element, true, nil
 }
 
 // List returns every element of a set; a set that does not exist is empty.
 func List(s Set) ([]Element, error) {
-	found, err := get(s, netlink.Request|netlink.Dump, nil)
-	found = slices.DeleteFunc(found, func(e Element) bool { return e.expires > 0 })
+	conn, err := Dial()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	m, err := message(unix.NFT_MSG_GETSETELEM, netlink.Request|netlink.Dump, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	replies, err := conn.socket.Execute(m)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list elements of %s: %w", s.Name, err)
 	}
-	return found, nil
-}
-
-func get(s Set, flags netlink.HeaderFlags, keys func(*netlink.AttributeEncoder) error) ([]Element, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer closeBeside(conn)
-	m, err := message(unix.NFT_MSG_GETSETELEM, flags, s, keys)
-	if err != nil {
-		return nil, err
-	}
-	replies, err := conn.Execute(m)
-	if err != nil {
-		return nil, err
-	}
-	var out []Element
+	var all []Element
 	for _, reply := range replies {
-		found, err := decode(reply.Data)
+		some, err := decode(reply.Data)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, found...)
+		all = append(all, some...)
 	}
-	return out, nil
+	return slices.DeleteFunc(all, func(e Element) bool { return e.expires > 0 }), nil
 }
 
 func message(kind int, flags netlink.HeaderFlags, s Set, list func(*netlink.AttributeEncoder) error) (netlink.Message, error) {

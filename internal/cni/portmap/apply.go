@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -31,11 +31,9 @@ func apply(ctx context.Context, t table, all []entry, bridged []netip.Prefix, ow
 		}
 	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
-		err = nftset.Locked(func() error { return replace(all, owner) })
-	}
-	if errors.Is(err, unix.EEXIST) { // of a DEL a moment ago
-		time.Sleep(2 * nftset.Expiry)
-		err = nftset.Locked(func() error { return replace(all, owner) })
+		err = nftset.AfterExpiry(func() error {
+			return nftset.Locked(func() error { return replace(all, owner) })
+		})
 	}
 	return err
 }
@@ -88,61 +86,65 @@ func check(all []entry, owner string) error {
 // remove deletes what an owner has for the given mappings. The container's addresses need not be known: they stand in
 // the maps. It reports whether there was anything.
 func remove(c *config, owner string) (bool, error) {
-	t := c.table()
-	sets, err := nftset.Infos(unix.NFPROTO_INET, t.name)
+	conn, err := nftset.Dial()
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	sets, err := conn.Infos(unix.NFPROTO_INET, c.table().name)
 	if err != nil || len(sets) == 0 {
 		return false, err
 	}
 	var all []nftset.In
 	err = nftset.Locked(func() error {
-		for _, v4 := range []bool{true, false} {
-			some, err := collect(c, v4, near(sets, v4), owner)
-			if err != nil {
-				return err
-			}
-			all = append(all, some...)
+		if all, err = collect(conn, c, sets, owner); err != nil {
+			return err
 		}
-		return nftset.Expire(sets, all)
+		return conn.Expire(sets, all)
 	})
-	if err == nil {
-		err = nftset.Expired(all)
+	if err != nil {
+		return len(all) > 0, err
 	}
-	return len(all) > 0, err
+	if c.datagrams() {
+		// One more would keep its connection tracking entry, and with it the others of its flow, on their way here.
+		return len(all) > 0, conn.Expired(all)
+	}
+	return len(all) > 0, conn.Going(all)
 }
 
-// collect returns what an owner has for the mappings of one family.
-func collect(c *config, v4 bool, near []string, owner string) ([]nftset.In, error) {
-	var all []entry
-	family := netip.IPv6Unspecified()
-	if v4 {
-		family = netip.IPv4Unspecified()
-	}
-	for _, m := range c.of(family) {
-		set, key := c.table().hostKey(m, v4)
-		have, found, err := nftset.Get(set, key)
-		if err != nil {
-			return nil, err
-		}
-		if found && have.Comment == owner {
-			all = append(all, entry{set: set, element: have})
-			container := containerOf(have.Value)
-			all = append(all, masqueraded(c.everything(), container, owner)...)
-			for _, name := range near {
-				all = append(all, entry{set: c.table().set(name), element: nftset.Element{Key: container.AsSlice()}})
-			}
+// collect returns what an owner has for the given mappings: its host ports, and what their containers have beside them.
+func collect(conn *nftset.Conn, c *config, sets []nftset.Info, owner string) ([]nftset.In, error) {
+	var keys []entry
+	for _, family := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		for _, m := range c.of(family) {
+			set, key := c.table().hostKey(m, family.Is4())
+			keys = append(keys, entry{set: set, element: nftset.Element{Key: key}})
 		}
 	}
-	var out []nftset.In
+	ports, err := owned(conn, keys, owner)
+	if err != nil {
+		return nil, err
+	}
+	var beside []entry
+	for _, p := range ports {
+		container := containerOf(p.Element.Value)
+		beside = append(beside, masqueraded(c.everything(), container, owner)...)
+		for _, name := range near(sets, container.Is4()) {
+			beside = append(beside, entry{set: c.table().set(name), element: nftset.Element{Key: container.AsSlice()}})
+		}
+	}
+	others, err := owned(conn, beside, owner)
+	return append(ports, others...), err
+}
+
+// owned returns those of the entries that are there and an owner's.
+func owned(conn *nftset.Conn, all []entry, owner string) ([]nftset.In, error) {
+	var list []nftset.In
 	for _, e := range distinct(all) {
-		have, found, err := nftset.Get(e.set, e.element.Key)
-		if err != nil {
-			return nil, err
-		}
-		if found && have.Comment == owner {
-			out = append(out, nftset.In{Set: e.set, Element: have})
-		}
+		list = append(list, nftset.In{Set: e.set, Element: e.element})
 	}
-	return out, nil
+	have, err := conn.Find(list)
+	return slices.DeleteFunc(have, func(i nftset.In) bool { return i.Element.Comment != owner }), err
 }
 
 // containerOf reads the address in front of the port in a map's value.

@@ -112,6 +112,11 @@ func checkMapping(p portMapping) (mapping, error) {
 	return m, nil
 }
 
+// datagrams reports whether a mapping is of UDP, whose flows outlive what they were mapped by.
+func (c *config) datagrams() bool {
+	return slices.ContainsFunc(c.mappings, func(m mapping) bool { return m.proto == unix.IPPROTO_UDP })
+}
+
 // of returns the mappings that concern an address's family.
 func (c *config) of(addr netip.Addr) []mapping {
 	return slices.DeleteFunc(slices.Clone(c.mappings), func(m mapping) bool {

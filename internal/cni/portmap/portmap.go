@@ -109,7 +109,7 @@ func (c *config) unmap(ctx context.Context, o plugin.Owner) error {
 	if found && c.backend == backendNFTables {
 		return err
 	}
-	return errors.Join(err, removeChains(ctx, o))
+	return errors.Join(err, removeReference(o), removeChains(ctx, o))
 }
 
 // desired is what nftables holds of a container, of whose addresses some are reached over a bridge.

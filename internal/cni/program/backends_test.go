@@ -3,6 +3,8 @@
 package program_test
 
 import (
+	"crypto/sha512"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -124,6 +126,40 @@ func TestBackendChangesWhileContainersRun(t *testing.T) {
 	leavesNothing(t, node, "collected", "8081")
 }
 
+// What the reference plugins' backend nftables made for a container goes with our DEL and GC, and nothing else does.
+func TestRulesOfTheReferencePluginsAreRemoved(t *testing.T) {
+	node := cnitest.NewNode(t)
+	for _, id := range []string{"deleted", "collected", "kept"} {
+		hash := func(text string) string { return fmt.Sprintf("%x", sha512.Sum512([]byte(text)))[:16] }
+		node.Run("nft", fmt.Sprintf(`
+			table ip cni_hostport {
+				chain hostports { tcp dport 8080 dnat to 10.244.1.2:80 comment "%[1]s" ; }
+				chain masquerading { ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "%[1]s" ; }
+			}
+			table inet cni_plugins_masquerade {
+				chain masq_checks { ip saddr 10.244.1.2 ip daddr != 10.244.1.0/24 masquerade comment "%[2]s-%[3]s, net: kindnet, if: eth0, id: %[1]s" ; }
+			}`, id, hash("kindnet"), hash("eth0:"+id)))
+	}
+	list := cnitest.List(t, with(article(t, "1.1.0"), ``, `"ipMasq": true,`))
+	gone := cnitest.Pod(t, "deleted")
+	gone.CapabilityArgs = mapPorts(map[string]any{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"})
+	if err := node.Del(list, gone); err != nil {
+		t.Errorf("DEL: %v", err)
+	}
+	leavesNothing(t, node, "deleted")
+	if err := node.GC(list, cnitest.Pod(t, "kept")); err != nil {
+		t.Errorf("GC: %v", err)
+	}
+	leavesNothing(t, node, "id: collected")
+	rules := node.Run("nft", "list", "ruleset")
+	// Port mappings do not say of which network they are.
+	for text, want := range map[string]int{`comment "kept"`: 2, "id: kept": 1, `comment "collected"`: 2} {
+		if got := strings.Count(rules, text); got != want {
+			t.Errorf("%d rules with %s are left, want %d:\n%s", got, text, want, rules)
+		}
+	}
+}
+
 func TestMasqueradeByIPTables(t *testing.T) {
 	needIPTables(t)
 	node := cnitest.NewNode(t)
@@ -151,7 +187,7 @@ func TestMasqueradeByIPTables(t *testing.T) {
 
 func leavesNothing(t *testing.T, node *cnitest.Node, of ...string) {
 	t.Helper()
-	left := node.Run("nft", "list", "ruleset") + node.Run("iptables-save") + node.Run("ip6tables-save")
+	left := node.Rules() + node.Run("iptables-save") + node.Run("ip6tables-save")
 	for _, text := range of {
 		if strings.Contains(left, text) {
 			t.Errorf("%q is still on the node:\n%s", text, left)

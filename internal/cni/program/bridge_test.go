@@ -75,8 +75,27 @@ func TestBridge(t *testing.T) {
 			t.Errorf("DEL: %v", err)
 		}
 	}
-	if got := node.Run("ip", "-o", "link", "show", "type", "veth") + node.Run("nft", "list", "ruleset"); strings.Contains(got, "podman/") || strings.Contains(got, "master") {
+	if got := node.Run("ip", "-o", "link", "show", "type", "veth") + node.Rules(); strings.Contains(got, "podman/") || strings.Contains(got, "master") {
 		t.Errorf("after GC and DEL the node still has\n%s", got)
+	}
+}
+
+// A bridge whose last port is gone has no hardware address, if it never was given one.
+func TestBridgeThatHasLostItsPorts(t *testing.T) {
+	node := cnitest.NewNode(t)
+	node.Run("sh", "-c", `ip link add cni-podman0 type bridge && ip link add port type veth peer other &&
+		ip link set port master cni-podman0 && ip link del port`)
+	if got := node.Run("ip", "link", "show", "cni-podman0"); !strings.Contains(got, "ether 00:00:00:00:00:00") {
+		t.Fatalf("the bridge has an address:\n%s", got)
+	}
+	list := cnitest.List(t, fmt.Sprintf(bridged, filepath.Join(t.TempDir(), "leases")))
+	pod := cnitest.Pod(t, "a")
+	result := node.Add(list, pod)
+	if err := node.Check(list, pod); err != nil {
+		t.Error(err)
+	}
+	if got := node.Run("ip", "link", "show", "cni-podman0"); !strings.Contains(got, result.Interfaces[0].Mac) {
+		t.Errorf("the result names %s as the bridge's address:\n%s", result.Interfaces[0].Mac, got)
 	}
 }
 

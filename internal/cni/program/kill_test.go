@@ -4,114 +4,140 @@ package program_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 
 	"eastwest/internal/cni/cnitest"
 	"eastwest/internal/cni/sweep"
 	"eastwest/internal/kernel/netns"
 )
 
-// A plugin killed at any moment of ADD leaves nothing that DEL does not remove.
-func TestKilledAddIsCleanedUpByDel(t *testing.T) {
-	node := cnitest.NewNode(t)
-	dir := filepath.Join(t.TempDir(), "leases")
-	conf := fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "type": "ptp", "ipMasq": true,
-		"ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}}`, dir)
-	pod := cnitest.Pod(t, "killed")
-	for n := range 25 {
-		_, _ = call(t, node, pod.NetNS, "ADD", conf, time.Duration(n)*400*time.Microsecond)
-		if out, err := call(t, node, pod.NetNS, "DEL", conf, 0); err != nil {
-			t.Fatalf("DEL after a kill at step %d: %v\n%s", n, err, out)
-		}
-		left := node.Run("ip", "-o", "link", "show", "type", "veth") + node.Run("ip", "route")
-		left += cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "veth")
-		left += strings.Join(leases(t, dir), " ")
-		if left != "" || strings.Contains(node.Run("nft", "list", "ruleset"), "net/killed") {
-			t.Fatalf("after a kill at step %d and DEL there is still: %s", n, left)
-		}
-	}
+// killed are the plugins, and what is configured, that are killed at every step.
+var killed = map[string]string{
+	"ptp":                   `"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
+	"bridge":                `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
+	"macvlan":               `"master": "lan", "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}]]}`,
+	"portmap":               mapped,
+	"portmap with iptables": `"backend": "iptables", ` + mapped,
+	"firewall":              `"backend": "iptables", ` + attachedTo,
 }
 
-// Killed at any moment of ADD or of DEL, what is left goes with a DEL, or with a GC that knows of no container.
+const (
+	attachedTo = `"prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.244.1.2/24", "interface": 0}]}`
+	mapped     = attachedTo + `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}, {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]}`
+)
+
+// steps are the system calls by which a plugin changes something, and those around them.
+var steps = []string{"sendto", "sendmsg", "write", "mkdirat", "linkat", "symlinkat", "renameat", "unlinkat", "flock", "setns", "execve"}
+
+// Killed before any of the calls of ADD or of DEL, what is left goes with a DEL, or with a GC that knows of no container.
 func TestKilledPluginsLeaveNothing(t *testing.T) {
-	const result = `"prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.244.1.2/24", "interface": 0}]}`
-	ports := result + `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}, {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]}`
-	for name, keys := range map[string]string{
-		"ptp":                   `"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
-		"bridge":                `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`,
-		"macvlan":               `"master": "lan", "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}]]}`,
-		"portmap":               ports,
-		"portmap with iptables": `"backend": "iptables", ` + ports,
-		"firewall":              `"backend": "iptables", ` + result,
-	} {
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Fatal("strace is missing, which kills plugins at every step: apt-get install strace")
+	}
+	for name, keys := range killed {
 		t.Run(name, func(t *testing.T) {
 			if strings.Contains(keys, "iptables") {
 				needIPTables(t)
 			}
-			name, _, _ := strings.Cut(name, " ")
-			node := cnitest.NewNode(t)
-			node.Run("ip", "link", "add", "lan", "type", "bridge") // for macvlan
-			dir := filepath.Join(t.TempDir(), "leases")
-			if strings.Contains(keys, "%q") {
-				keys = fmt.Sprintf(keys, dir)
-			}
-			conf := fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "type": %q, "cni.dev/valid-attachments": [], %s}`, name, keys)
-			pod := cnitest.Pod(t, "killed")
-			for n := range 24 {
-				kill := time.Duration(n/2+1) * 700 * time.Microsecond
-				if n%2 == 0 {
-					_, _ = callPlugin(t, node, name, pod.NetNS, "ADD", conf, kill)
-				} else if out, err := callPlugin(t, node, name, pod.NetNS, "ADD", conf, 0); err != nil {
-					t.Fatalf("ADD: %v\n%s", err, out)
-				} else {
-					_, _ = callPlugin(t, node, name, pod.NetNS, "DEL", conf, kill)
-				}
-				verb := []string{"DEL", "GC"}[n/2%2]
-				if out, err := callPlugin(t, node, name, pod.NetNS, verb, conf, 0); err != nil {
-					t.Fatalf("%s after a kill at step %d: %v\n%s", verb, n, err, out)
-				}
-				links := node.Run("ip", "-o", "link", "show", "type", "veth")
-				inside := cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "macvlan")
-				if links != "" && !strings.Contains(links, "alias") || inside != "" {
-					// Killed before the pair had its alias, or inside: nobody's to GC, which leaves it to its namespace's end, but DEL's.
-					_, _ = callPlugin(t, node, name, pod.NetNS, "DEL", conf, 0)
-				}
-				left := node.Run("ip", "-o", "link", "show", "type", "veth") + cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "veth") +
-					cnitest.RunIn(t, pod.NetNS, "ip", "-o", "link", "show", "type", "macvlan") + strings.Join(leases(t, dir), " ")
-				rules := node.Run("nft", "list", "ruleset")
-				if left != "" || strings.Contains(rules, "killed") || strings.Contains(rules, "8080") || strings.Contains(rules, "CNI-DN-") {
-					t.Fatalf("after a kill at step %d and %s there is still: %s\n%s", n, verb, left, rules)
+			v := newVictim(t, name, keys)
+			for _, verb := range []string{"ADD", "DEL"} {
+				for _, call := range steps {
+					n := 1
+					for ; v.killedAt(verb, call, n); n++ {
+					}
+					t.Logf("%s: %d calls of %s", verb, n-1, call)
 				}
 			}
 		})
 	}
 }
 
-// call runs ptp in the node's namespace and kills it after a time; 0 lets it end.
-func call(t *testing.T, node *cnitest.Node, sandbox, verb, conf string, kill time.Duration) ([]byte, error) {
-	t.Helper()
-	return callPlugin(t, node, "ptp", sandbox, verb, conf, kill)
+// victim is a plugin on a node that is killed and run again.
+type victim struct {
+	*testing.T
+	node    *cnitest.Node
+	plugin  string
+	conf    string
+	sandbox string
+	leases  string
+	round   int
 }
 
-func callPlugin(t *testing.T, node *cnitest.Node, plugin, sandbox, verb, conf string, kill time.Duration) ([]byte, error) {
+func newVictim(t *testing.T, name, keys string) *victim {
+	name, _, _ = strings.Cut(name, " ")
+	v := &victim{T: t, node: cnitest.NewNode(t), plugin: name, sandbox: cnitest.Pod(t, "killed").NetNS, leases: filepath.Join(t.TempDir(), "leases")}
+	v.node.Run("ip", "link", "add", "lan", "type", "bridge") // for macvlan
+	if strings.Contains(keys, "%q") {
+		keys = fmt.Sprintf(keys, v.leases)
+	}
+	v.conf = fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "type": %q, "cni.dev/valid-attachments": [], %s}`, name, keys)
+	return v
+}
+
+// killedAt kills the plugin before the nth call, and sees that nothing is left in the end. It reports false when there are
+// fewer calls than that.
+func (v *victim) killedAt(verb, call string, n int) bool {
+	v.Helper()
+	if verb == "DEL" {
+		v.must("ADD")
+	}
+	var ended *exec.ExitError
+	out, err := v.run(verb, "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n))
+	if err != nil && (!errors.As(err, &ended) || ended.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL && !strings.Contains(string(out), "signal: killed")) {
+		v.Fatalf("%s killed at %s %d: %v\n%s", verb, call, n, err, out)
+	}
+	clean := []string{"DEL", "GC"}[v.round%2]
+	v.round++
+	v.must(clean)
+	left, rules := v.left()
+	if clean == "GC" && left != "" && !strings.Contains(left, "alias") {
+		// Killed before the pair had its alias, or inside: nobody's to GC, which leaves it to its namespace's end, but DEL's.
+		v.must("DEL")
+		left, rules = v.left()
+	}
+	if left != "" || strings.Contains(rules, "killed") || strings.Contains(rules, "8080") || strings.Contains(rules, "CNI-DN-") {
+		v.Fatalf("after %s killed at %s %d, and %s, there is still: %s\n%s", verb, call, n, clean, left, rules)
+	}
+	return err != nil
+}
+
+// left is what the node has of the container: links and leases, and all rules.
+func (v *victim) left() (links, rules string) {
+	const list = "ip -o link show type veth; ip -o link show type macvlan"
+	links = v.node.Run("sh", "-c", list) + cnitest.RunIn(v.T, v.sandbox, "sh", "-c", list) + strings.Join(leases(v.T, v.leases), " ")
+	return links, v.node.Rules()
+}
+
+func (v *victim) must(verb string) {
+	v.Helper()
+	if out, err := v.run(verb); err != nil {
+		v.Fatalf("%s: %v\n%s", verb, err, out)
+	}
+}
+
+func (v *victim) run(verb string, under ...string) ([]byte, error) {
+	v.Helper()
+	return callPlugin(v.T, v.node, v.plugin, v.sandbox, verb, v.conf, under...)
+}
+
+// callPlugin runs a plugin in the node's namespace for a container "killed", under another program if one is given.
+func callPlugin(t *testing.T, node *cnitest.Node, plugin, sandbox, verb, conf string, under ...string) ([]byte, error) {
 	t.Helper()
 	var out bytes.Buffer
-	c := exec.Command(filepath.Join(node.Bin, plugin))
+	args := append(under, filepath.Join(node.Bin, plugin))
+	c := exec.Command(args[0], args[1:]...)
 	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(conf), &out, &out
 	c.Env = append(os.Environ(), "CNI_COMMAND="+verb, "CNI_CONTAINERID=killed", "CNI_NETNS="+sandbox, "CNI_IFNAME=eth0", "CNI_PATH="+node.Bin)
 	if err := netns.Do(node.NS, c.Start); err != nil {
 		t.Fatal(err)
-	}
-	if kill > 0 {
-		time.Sleep(kill)
-		c.Process.Kill()
 	}
 	err := c.Wait()
 	return out.Bytes(), err
@@ -119,7 +145,7 @@ func callPlugin(t *testing.T, node *cnitest.Node, plugin, sandbox, verb, conf st
 
 func leases(t *testing.T, dir string) []string {
 	t.Helper()
-	all, err := filepath.Glob(filepath.Join(dir, "*", "10.*"))
+	all, err := filepath.Glob(filepath.Join(dir, "*", "[1f]*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func TestPodsReachEachOtherAndHostPorts(t *testing.T) {
 					t.Errorf("DEL: %v", err)
 				}
 			}
-			if got := node.Run("nft", "list", "ruleset"); strings.Contains(got, "10.244.1.2") || strings.Contains(got, "8080") {
+			if got := node.Rules(); strings.Contains(got, "10.244.1.2") || strings.Contains(got, "8080") {
 				t.Errorf("after DEL the node still has\n%s", got)
 			}
 		})
@@ -204,7 +204,7 @@ func TestGCKeepsWhatIsValid(t *testing.T) {
 	if err := node.Check(list, kept); err != nil {
 		t.Errorf("CHECK of what was kept: %v", err)
 	}
-	state := node.Run("nft", "list", "ruleset") + node.Run("ip", "addr") + node.Run("ip", "route")
+	state := node.Rules() + node.Run("ip", "addr") + node.Run("ip", "route")
 	if strings.Contains(state, "dropped") || strings.Contains(state, "10.244.1.3") {
 		t.Errorf("after GC there still is\n%s", state)
 	}
@@ -236,7 +236,7 @@ func TestMasquerade(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := node.Run("nft", "list", "ruleset"); strings.Contains(got, "kindnet/") {
+	if got := node.Rules(); strings.Contains(got, "kindnet/") {
 		t.Errorf("after DEL the node still has\n%s", got)
 	}
 }

@@ -82,7 +82,7 @@ func TestForeignSourcesDoNotLeaveTheVeth(t *testing.T) {
 			if err := node.GC(list); err != nil {
 				t.Errorf("GC: %v", err)
 			}
-			if left := node.Run("nft", "list", "ruleset") + node.Run("ip", "-d", "link"); strings.Contains(left, "/eth0") {
+			if left := node.Rules() + node.Run("ip", "-d", "link"); strings.Contains(left, "/eth0") {
 				t.Errorf("after DEL and GC the node still has\n%s", left)
 			}
 		})

@@ -63,7 +63,7 @@ func TestWrongCallsFailWithTheSpecificationsCodes(t *testing.T) {
 			if c.netns != "" {
 				ns = strings.Replace(c.netns, "host", node.NS, 1)
 			}
-			out, err := callPlugin(t, node, c.plugin, ns, c.verb, strings.ReplaceAll(c.conf, "DIR", dir), 0)
+			out, err := callPlugin(t, node, c.plugin, ns, c.verb, strings.ReplaceAll(c.conf, "DIR", dir))
 			got := failure(t, out, err)
 			if got.Code != c.code || !strings.Contains(got.Msg, c.says) {
 				t.Errorf("code %d, %q; want %d and %q", got.Code, got.Msg, c.code, c.says)
@@ -80,7 +80,7 @@ func TestWrongCallsFailWithTheSpecificationsCodes(t *testing.T) {
 func nothingLeft(t *testing.T, node *cnitest.Node, dir string) {
 	t.Helper()
 	left := node.Run("ip", "-o", "link", "show", "type", "veth") + node.Run("ip", "route") + strings.Join(leases(t, dir), " ")
-	if rules := node.Run("nft", "list", "ruleset"); left != "" || strings.Contains(rules, "/eth0") {
+	if rules := node.Rules(); left != "" || strings.Contains(rules, "/eth0") {
 		t.Errorf("this is left: %s\n%s", left, rules)
 	}
 }
@@ -194,7 +194,7 @@ func TestDelWithoutAdd(t *testing.T) {
 				"ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}}`, plugin, dir)
 			for _, ns := range []string{pod.NetNS, "/run/netns/not-there", file, ""} {
 				for range 2 {
-					if out, err := callPlugin(t, node, plugin, ns, "DEL", conf, 0); err != nil {
+					if out, err := callPlugin(t, node, plugin, ns, "DEL", conf); err != nil {
 						t.Errorf("DEL in namespace %q: %v\n%s", ns, err, out)
 					}
 				}

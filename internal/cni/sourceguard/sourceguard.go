@@ -50,7 +50,9 @@ func add(link string, entries []entry, ensure func() error) error {
 	}
 	if errors.Is(err, unix.EEXIST) {
 		// The link's name is made from the container's, so what has it is left of the same one.
-		err = nftset.Locked(func() error { return write(entries, true) })
+		err = nftset.AfterExpiry(func() error {
+			return nftset.Locked(func() error { return write(entries, true) })
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("guard source addresses of %s: %w", link, err)
@@ -104,10 +106,15 @@ func Sweep(alive func(plugin.Owner) bool) error {
 }
 
 func removeIf(unwanted func(comment string) bool) error {
+	conn, err := nftset.Dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	var infos []nftset.Info
 	var sets []nftset.Set
 	for _, family := range []byte{unix.NFPROTO_BRIDGE, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		some, err := nftset.Infos(family, TableName)
+		some, err := conn.Infos(family, TableName)
 		if err != nil {
 			return err
 		}
@@ -120,7 +127,7 @@ func removeIf(unwanted func(comment string) bool) error {
 		return nil
 	}
 	var gone []nftset.In
-	err := nftset.Locked(func() error {
+	err = nftset.Locked(func() error {
 		for _, set := range sets {
 			all, err := nftset.List(set)
 			if err != nil {
@@ -132,12 +139,12 @@ func removeIf(unwanted func(comment string) bool) error {
 				}
 			}
 		}
-		return nftset.Expire(infos, gone)
+		return conn.Expire(infos, gone)
 	})
 	if err != nil {
 		return err
 	}
-	return nftset.Expired(gone)
+	return conn.Going(gone)
 }
 
 // linkKey is a link's name as the kernel compares it.

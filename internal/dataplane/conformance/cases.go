@@ -31,6 +31,7 @@ var cases = []testCase{
 	{name: "two-services-share-an-endpoint", play: sharedEndpoint},
 	{name: "local-socket", play: localSocket},
 	{name: "session-affinity", play: sessionAffinity},
+	{name: "many-clients", play: manyClients},
 	{name: "source-ranges", play: sourceRanges},
 	{name: "external-addresses", play: externalAddresses},
 	{name: "balancer-policy-local", play: balancerLocal},

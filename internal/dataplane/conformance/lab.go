@@ -175,8 +175,10 @@ func ask(h host, network, to string) string {
 	return converse(conn)
 }
 
-func converse(conn net.Conn) string {
-	_ = conn.SetDeadline(time.Now().Add(patience))
+func converse(conn net.Conn) string { return converseWithin(conn, patience) }
+
+func converseWithin(conn net.Conn, wait time.Duration) string {
+	_ = conn.SetDeadline(time.Now().Add(wait))
 	buffer := make([]byte, 128)
 	if conn.LocalAddr().Network() == "udp" {
 		if _, err := conn.Write([]byte("?")); err != nil {

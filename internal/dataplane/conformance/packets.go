@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -70,24 +69,11 @@ func sctp(s *scene) {
 	r.Frontends = append(r.Frontends, frontend(table.ClusterIP, netip.MustParseAddr("10.96.0.7"), table.SCTP, 9000, "10.244.1.2:9999"))
 	s.apply(r)
 	arrived := s.sniff(s.lab.b, unix.IPPROTO_SCTP)
-	s.send(s.lab.client, unix.IPPROTO_SCTP, netip.MustParseAddr("10.96.0.7"), sctpInit(40000, 9000))
+	s.send(s.lab.client, unix.IPPROTO_SCTP, netip.MustParseAddr("10.96.0.7"), association(chunkInit, 40000, 9000, 0, ""))
 	packet, ok := arrived()
 	if !ok || binary.BigEndian.Uint16(packet[2:]) != 9999 {
 		s.t.Errorf("the chunk did not arrive at port 9999: %x", packet)
 	}
-}
-
-func sctpInit(sport, dport uint16) []byte {
-	out := make([]byte, 12+20)
-	binary.BigEndian.PutUint16(out, sport)
-	binary.BigEndian.PutUint16(out[2:], dport)
-	out[12], out[15] = 1, 20 // INIT, length
-	binary.BigEndian.PutUint32(out[16:], 1)
-	binary.BigEndian.PutUint32(out[20:], 1<<16)
-	binary.BigEndian.PutUint16(out[24:], 1)
-	binary.BigEndian.PutUint16(out[26:], 1)
-	binary.LittleEndian.PutUint32(out[8:], crc32.Checksum(out, crc32.MakeTable(crc32.Castagnoli)))
-	return out
 }
 
 // sniff opens a raw socket in a host. The function that it returns gives the next packet, without its IP header.

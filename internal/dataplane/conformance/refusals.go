@@ -54,8 +54,8 @@ func Refusals(t *testing.T, make func(t *rapid.T, refuse func(text string) error
 					}
 				}
 			}
-			if backend.Out() != refused {
-				t.Errorf("%d services are kept out, of %d that the kernel refuses", backend.Out(), refused)
+			if len(backend.Out()) != refused {
+				t.Errorf("%v are kept out, of %d that the kernel refuses", backend.Out(), refused)
 			}
 			fresh := make(t, likesAll)
 			if err := fresh.Apply(context.Background(), want.With(nil, bad...), table.Keys{All: true}); err != nil {

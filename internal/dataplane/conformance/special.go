@@ -3,10 +3,16 @@
 package conformance
 
 import (
+	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
 )
 
@@ -76,6 +82,47 @@ func sessionAffinity(s *scene) {
 	stays(first)
 }
 
+// Where so many clients are remembered that there is no room for more, others are served all the same, and those that are
+// remembered stay where they are.
+func manyClients(s *scene) {
+	kernel := nft.New(s.lab.node.netns)
+	r := row("nginx", "10.96.0.7", a, b, c)
+	for i := range r.Frontends {
+		r.Frontends[i].AffinitySeconds = 5400
+	}
+	s.apply(r)
+	const clients = "address-affinity"
+	first, _, _ := strings.Cut(ask(s.lab.client, "tcp", vip), " ")
+	list, err := kernel.Elements(s.t.Context(), nft.IPv4, "eastwest", clients)
+	if err != nil || len(list) != 1 {
+		s.t.Skip("this backend has no such map") // the kernel forgets the oldest clients of iptables, and IPVS has no limit
+	}
+	op := nft.Op{Family: nft.IPv4, Table: "eastwest", Set: clients}
+	frontend := list[0].Key[:len(list[0].Key)-4]
+	for n := uint32(0); ; n++ {
+		op.Add = append(op.Add, nft.Element{Key: frontend + string(binary.BigEndian.AppendUint32(nil, 11<<24|n)), Data: list[0].Data, Timeout: time.Hour})
+		if len(op.Add) < 2000 {
+			continue
+		}
+		if err := kernel.Change(s.t.Context(), []nft.Op{op}); err != nil {
+			break // some of the last may have been too many
+		}
+		op.Add = nil
+	}
+	for _, e := range op.Add {
+		single := op
+		single.Add = []nft.Element{e}
+		if err := kernel.Change(s.t.Context(), []nft.Op{single}); err != nil {
+			break
+		}
+	}
+	netDefault(s)
+	s.spread(s.lab.other, "tcp", vip, "a", "b", "c")
+	if counts := who(s.lab.client, "tcp", vip, 12); counts[first] != 12 {
+		s.t.Errorf("who was remembered went to %s, and now to %v", first, counts)
+	}
+}
+
 // Only clients in the source ranges reach a load balancer's address.
 func sourceRanges(s *scene) {
 	endpoints := []string{b}
@@ -97,6 +144,20 @@ func sourceRanges(s *scene) {
 	s.apply(build("10.244.0.0/16"))
 	s.silent(s.lab.other, "tcp", "198.51.100.7:80")
 	s.expect(s.lab.client, "tcp", "198.51.100.7:80", "b "+gateway)
+	s.apply(build(nodeIP+"/32", balancer+"/32"))
+	added := false
+	inNode(s, func() error { // so that the node's own packets come from there
+		err := addAddr("lo", balancer)
+		if added = err == nil; errors.Is(err, unix.EEXIST) {
+			return nil // the backend's own
+		}
+		return err
+	})
+	s.expect(s.lab.node, "tcp", "198.51.100.7:80", "b "+gateway)
+	s.silent(s.lab.other, "tcp", "198.51.100.7:80")
+	if added {
+		inNode(s, func() error { return deleteAddr("lo", balancer) })
+	}
 	s.apply(build())
 	s.silent(s.lab.other, "tcp", "198.51.100.7:80")
 	endpoints = nil

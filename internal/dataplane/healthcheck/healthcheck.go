@@ -27,7 +27,8 @@ import (
 type Config struct {
 	// Listen opens a TCP socket at a port of every address that serves node ports.
 	Listen  func(port uint16) ([]net.Listener, error)
-	Healthy func() bool // whether the proxy itself keeps up
+	Healthy func() bool                        // whether the proxy itself keeps up
+	Failed  func(row table.Service, err error) // of a port that cannot be opened, once; may be nil
 	Log     *slog.Logger
 }
 
@@ -35,12 +36,15 @@ type Config struct {
 type Backend struct {
 	config  Config
 	servers map[string]*server // by namespace/name
+	failed  map[string]uint16  // ports that could not be opened
 }
 
 var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
 
 // New makes a backend; it listens nowhere before the first Apply.
-func New(config Config) *Backend { return &Backend{config: config, servers: map[string]*server{}} }
+func New(config Config) *Backend {
+	return &Backend{config: config, servers: map[string]*server{}, failed: map[string]uint16{}}
+}
 
 // server answers for one Service.
 type server struct {
@@ -89,6 +93,10 @@ func (b *Backend) serve(name string, row table.Service) error {
 	if s == nil {
 		listeners, err := b.config.Listen(row.HealthCheck)
 		if err != nil {
+			if b.config.Failed != nil && b.failed[name] != row.HealthCheck {
+				b.config.Failed(row, err)
+			}
+			b.failed[name] = row.HealthCheck
 			return fmt.Errorf("open healthCheckNodePort %d of Service %s: %w", row.HealthCheck, name, err)
 		}
 		s = &server{port: row.HealthCheck, where: listeners}
@@ -101,6 +109,7 @@ func (b *Backend) serve(name string, row table.Service) error {
 			}()
 		}
 		b.servers[name] = s
+		delete(b.failed, name)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

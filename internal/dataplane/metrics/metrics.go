@@ -72,11 +72,11 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 	return m
 }
 
-// KeptOut has a gauge of the Services that the kernel refuses; count is asked at each scrape.
-func (m *Metrics) KeptOut(count func() int) {
+// KeptOut has a gauge of the Services that the kernel refuses; which are asked for at each scrape.
+func (m *Metrics) KeptOut(names func() []string) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "eastwest", Name: "proxy_refused_services", Help: "Services that this node does not serve because its kernel refuses them",
-	}, func() float64 { return float64(count()) }))
+	}, func() float64 { return float64(len(names())) }))
 }
 
 // Handler serves the registry as text.

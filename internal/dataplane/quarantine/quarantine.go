@@ -37,10 +37,10 @@ type Config struct {
 type Backend struct {
 	dataplane.Dataplane[table.Service]
 	config   Config
-	out      map[string]error // rows that are kept out, and why
-	count    atomic.Int64
-	failed   bool     // the last Apply did
-	suspects []string // rows that changed when it did first
+	out      map[string]error         // rows that are kept out, and why
+	told     atomic.Pointer[[]string] // the names in out, for others
+	failed   bool                     // the last Apply did
+	suspects []string                 // rows that changed when it did first
 }
 
 // Around makes a backend that applies with inner, and without what the kernel refuses.
@@ -48,8 +48,13 @@ func Around(inner dataplane.Dataplane[table.Service], config Config) *Backend {
 	return &Backend{Dataplane: inner, config: config, out: map[string]error{}}
 }
 
-// Out returns how many rows are kept out.
-func (b *Backend) Out() int { return int(b.count.Load()) }
+// Out returns the keys of the rows that are kept out, sorted. It is safe for concurrent use.
+func (b *Backend) Out() []string {
+	if list := b.told.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
 
 // Apply applies with the backend inside. An error that comes once may be a passing one; when it comes again, the rows are
 // looked for that the kernel refuses.
@@ -74,7 +79,8 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], ch
 	} else if !changed.All {
 		b.suspects = changed.Names
 	}
-	b.count.Store(int64(len(b.out)))
+	out := slices.Sorted(maps.Keys(b.out))
+	b.told.Store(&out)
 	return err
 }
 

@@ -23,7 +23,7 @@ const (
 
 // Config is a file, read. The zero Config changes nothing.
 type Config struct {
-	// Upstreams are asked before those of resolv.conf: ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME.
+	// Upstreams are asked in place of those of resolv.conf: ADDRESS, ADDRESS:PORT or tls://ADDRESS#NAME.
 	Upstreams []forward.Server `json:"upstreams,omitempty"`
 	// Policy says in which order upstreams are asked, those of stub zones too; empty for forward.Fastest.
 	Policy forward.Policy `json:"policy,omitempty"`

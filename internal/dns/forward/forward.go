@@ -26,8 +26,8 @@ var ErrNoUpstream = errors.New("no upstream dns server: name one in resolv.conf"
 
 // Config says which servers to ask. The zero value of a field means its default.
 type Config struct {
-	Upstreams  []Server                // given servers; they come before those of ResolvConf
-	ResolvConf string                  // path of a resolv.conf, read again when it changes; empty for none
+	Upstreams  []Server                // given servers; where there are none, those of ResolvConf
+	ResolvConf string                  // path of a resolv.conf, whose search path counts in any case; read again when it changes; empty for none
 	Self       func() []netip.AddrPort // addresses that we serve on ourselves: never asked
 	Policy     Policy                  // in which order they are asked; default Fastest
 	Roots      *x509.CertPool          // who may vouch for servers that are asked over TLS; nil for those that the machine trusts
@@ -44,6 +44,7 @@ type Forwarder struct {
 	policy    atomic.Pointer[Policy]
 	turn      atomic.Uint32 // of the policy Rotating
 
+	watch   watch      // over questions under way
 	mu      sync.Mutex // reload
 	seen    fileState
 	running bool
@@ -73,21 +74,41 @@ const maxAsked = 6
 // server was asked. The response is scrubbed: it holds nothing that was not asked for, and no OPT record. m must have
 // exactly one question; its id is not used.
 func (f *Forwarder) Exchange(ctx context.Context, m *mdns.Msg) (*mdns.Msg, error) {
+	done := make(chan result, 1)
+	f.Start(ctx, m, func(m *mdns.Msg, err error) { done <- result{m, err} })
+	r := <-done
+	return r.m, r.err
+}
+
+// Start is Exchange for who does not wait: then is called, once, with what comes of it, in the goroutine that reads the
+// response; it must not wait for anything.
+func (f *Forwarder) Start(ctx context.Context, m *mdns.Msg, then func(*mdns.Msg, error)) {
 	servers := f.order()
 	if len(servers) == 0 {
-		return nil, ErrNoUpstream
+		then(nil, ErrNoUpstream)
+		return
 	}
-	a := &attempt{ctx: WithDue(ctx, f.cfg.Timeout), m: m, servers: servers, left: max(3, min(2*len(servers), maxAsked)), results: make(chan result, maxAsked)}
+	a := &attempt{
+		ctx: WithDue(ctx, f.cfg.Timeout), m: m, then: then, servers: servers,
+		left: max(3, min(2*len(servers), maxAsked)), results: make(chan result, maxAsked),
+	}
 	if *f.policy.Load() == Parallel {
 		a.atOnce = maxAsked
+		go func() { then(a.askMore(result{})) }()
+		return
 	}
-	return a.run()
+	a.next, a.left = 1, a.left-1
+	a.begun = &asked{ctx: a.ctx, q: m, then: a.first, late: a.late}
+	servers[0].start(a.begun)
 }
 
 // attempt is one question on its way to several servers.
 type attempt struct {
 	ctx     context.Context
 	m       *mdns.Msg
+	then    func(*mdns.Msg, error)
+	begun   *asked      // the first question
+	decided atomic.Bool // the first server has answered, or others are asked as well
 	servers []*upstream
 	next    int // server to ask next
 	left    int // questions that may still be sent
@@ -101,35 +122,26 @@ type result struct {
 	err error
 }
 
-// run asks the first server, and the others when it fails or takes long. As long as nobody else is asked, nothing runs beside.
-func (a *attempt) run() (*mdns.Msg, error) {
-	if a.atOnce > 1 {
-		return a.askMore(result{})
-	}
-	first := a.servers[0]
-	a.next, a.left = 1, a.left-1
-	ctx, cancel := context.WithCancel(a.ctx)
-	defer cancel()
-	others := make(chan result, 1)
-	late := &patience{until: time.Now().Add(first.patience()), do: func() {
-		m, err := a.askMore(result{})
-		others <- result{m, err}
-		if err == nil && good(m) {
-			cancel() // the first one need not answer any more
-		}
-	}}
-	m, err := first.exchange(ctx, a.m, late)
-	switch onTime := late.end(); {
+// first is told what became of the first question. As long as nobody else is asked, nothing runs beside.
+func (a *attempt) first(m *mdns.Msg, err error) {
+	switch {
+	case !a.decided.CompareAndSwap(false, true):
+		a.results <- result{m, err} // others are asked as well
 	case err == nil && good(m):
-		return m, nil
-	case onTime:
-		return a.askMore(result{m, err})
+		a.then(m, nil)
+	default:
+		go func() { a.then(a.askMore(result{m, err})) }()
 	}
-	r := <-others
-	if r.m == nil && err == nil {
-		return m, nil // a bad response is better than none
+}
+
+// late asks others as well, while the first server says nothing.
+func (a *attempt) late() {
+	if a.decided.CompareAndSwap(false, true) {
+		a.flying = 1
+		m, err := a.askMore(result{})
+		a.begun.given.Store(true)
+		a.then(m, err)
 	}
-	return r.m, r.err
 }
 
 // askMore asks the servers that were not asked yet, and knows the last response of those that were.
@@ -140,10 +152,10 @@ func (a *attempt) askMore(last result) (*mdns.Msg, error) {
 	end, _ := a.ctx.Deadline()
 	ctx, cancel := context.WithDeadline(a.ctx, end)
 	defer cancel()
-	wait := a.ask()
+	wait := a.ask(ctx)
 	for a.atOnce > 1 && a.next < len(a.servers) && a.left > 0 {
 		a.atOnce--
-		wait = a.ask()
+		wait = a.ask(ctx)
 	}
 	patience := time.NewTimer(wait)
 	defer patience.Stop()
@@ -158,13 +170,13 @@ func (a *attempt) askMore(last result) (*mdns.Msg, error) {
 				last = r
 			}
 			if a.left > 0 && a.next < len(a.servers) || a.left > 0 && last.m == nil {
-				patience.Reset(a.ask())
+				patience.Reset(a.ask(ctx))
 			} else if a.flying == 0 {
 				return last.m, last.err
 			}
 		case <-patience.C:
 			if a.left > 0 {
-				patience.Reset(a.ask())
+				patience.Reset(a.ask(ctx))
 			}
 		case <-ctx.Done():
 			if last.m != nil {
@@ -176,13 +188,10 @@ func (a *attempt) askMore(last result) (*mdns.Msg, error) {
 }
 
 // ask sends the question to the next server and says how long to wait before asking another as well.
-func (a *attempt) ask() time.Duration {
+func (a *attempt) ask(ctx context.Context) time.Duration {
 	u := a.servers[a.next%len(a.servers)]
 	a.next, a.left, a.flying = a.next+1, a.left-1, a.flying+1
-	go func() {
-		m, err := u.exchange(a.ctx, a.m, nil)
-		a.results <- result{m, err}
-	}()
+	u.start(&asked{ctx: ctx, q: a.m, then: func(m *mdns.Msg, err error) { a.results <- result{m, err} }})
 	return u.patience()
 }
 

@@ -245,6 +245,25 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
+// Whoever names servers does not want others to be asked, however fast they are; the search path counts all the same.
+func TestGivenServersAreAskedInPlaceOfThoseOfResolvConf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(path, []byte("nameserver 192.0.2.1\nsearch corp.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	given, theirs := netip.MustParseAddrPort("192.0.2.7:53"), netip.MustParseAddrPort("192.0.2.1:53")
+	f := New(Config{ResolvConf: path})
+	for _, step := range []struct{ given, want []Server }{{nil, Plain(theirs)}, {Plain(given), Plain(given)}, {nil, Plain(theirs)}} {
+		f.SetUpstreams(step.given, Fastest)
+		if got := f.Upstreams(); !slices.Equal(got, step.want) {
+			t.Errorf("with %v given, %v are asked", step.given, got)
+		}
+		if got := f.Search(); !slices.Equal(got, []string{"corp.example"}) && !slices.Equal(got, []string{"corp.example."}) {
+			t.Errorf("search path %v", got)
+		}
+	}
+}
+
 func FuzzParseResolvConf(f *testing.F) {
 	f.Add("nameserver 127.0.0.53\nnameserver fe80::1%eth0\n")
 	f.Fuzz(func(t *testing.T, text string) {

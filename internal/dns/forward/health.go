@@ -39,7 +39,6 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		changed := f.reload()
 		f.retryDown(ctx)
 		f.forget()
-		f.Tidy()
 		if changed || n%loopEvery == 0 {
 			f.findLoops(ctx)
 		}
@@ -53,17 +52,10 @@ func (f *Forwarder) setRunning(running bool) {
 	f.running = running
 	for _, u := range *f.upstreams.Load() {
 		if running {
-			u.sockets.openAhead()
+			u.lines.start()
 		} else {
 			u.close()
 		}
-	}
-}
-
-// Tidy readies what the next question needs. To be called when a client has its answer; Run calls it from time to time.
-func (f *Forwarder) Tidy() {
-	for _, u := range *f.upstreams.Load() {
-		u.sockets.tidy()
 	}
 }
 
@@ -86,7 +78,9 @@ func (f *Forwarder) reload() (changed bool) {
 			f.cfg.Log.Warn("resolv.conf cannot be read, last servers stay", "path", f.cfg.ResolvConf, "err", err)
 		}
 		f.seen = now
-		addrs = append(addrs, Plain(more...)...)
+		if len(addrs) == 0 {
+			addrs = Plain(more...)
+		}
 	}
 	old := *f.upstreams.Load()
 	if len(addrs) == 0 && len(old) > 0 {
@@ -122,7 +116,7 @@ func (f *Forwarder) keep(old []*upstream, servers []Server) []*upstream {
 			next = append(next, old[i])
 			continue
 		}
-		next = append(next, newUpstream(server, f.cfg.Roots, f.running))
+		next = append(next, newUpstream(server, f.cfg.Roots, f.running, &f.watch))
 	}
 	return next
 }
@@ -134,7 +128,7 @@ func (f *Forwarder) retryDown(ctx context.Context) {
 			return
 		}
 		m := new(mdns.Msg).SetQuestion(".", mdns.TypeNS)
-		if _, err := u.exchange(ctx, m, nil); err == nil {
+		if _, err := u.exchange(ctx, m, false); err == nil {
 			f.cfg.Log.Info("dns upstream answers again", "server", u.server)
 		}
 	})
@@ -147,7 +141,7 @@ func (f *Forwarder) findLoops(ctx context.Context) {
 		name := fmt.Sprintf("%d.%d.", rand.Uint64(), rand.Uint64())
 		back := new(atomic.Bool)
 		f.probes.Store(name, back)
-		_, err := u.ask(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO), nil)
+		_, err := u.exchange(ctx, new(mdns.Msg).SetQuestion(name, mdns.TypeHINFO), true)
 		f.probes.Delete(name)
 		switch {
 		case back.Load():

@@ -52,7 +52,7 @@ func (s *secure) ask(ctx context.Context, q *mdns.Msg) (*mdns.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		response, err := converse(ctx, conn, "tcp", q, nil)
+		response, err := converse(ctx, conn, q)
 		if err == nil {
 			s.keep(conn)
 			return response, nil

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	mdns "github.com/miekg/dns"
 )
 
 // failuresUntilDown is how many questions in a row a server may fail before it is set aside.
@@ -17,9 +15,10 @@ const failuresUntilDown = 2
 
 // upstream is one server, and what we know about its health.
 type upstream struct {
-	server  Server
-	secure  *secure // nil without TLS
-	sockets sockets // without TLS
+	server Server
+	secure *secure // nil without TLS
+	lines  lines   // without TLS
+	watch  *watch
 
 	mu       sync.Mutex
 	rtt      time.Duration // smoothed; 0 while unknown
@@ -27,8 +26,8 @@ type upstream struct {
 	looping  bool          // it forwards to us
 }
 
-func newUpstream(server Server, roots *x509.CertPool, running bool) *upstream {
-	u := &upstream{server: server, sockets: sockets{server: server.Addr, ahead: running}}
+func newUpstream(server Server, roots *x509.CertPool, running bool, watch *watch) *upstream {
+	u := &upstream{server: server, lines: lines{server: server.Addr, keep: running}, watch: watch}
 	if server.TLS {
 		u.secure = newSecure(server, roots)
 	}
@@ -37,38 +36,37 @@ func newUpstream(server Server, roots *x509.CertPool, running bool) *upstream {
 
 // close closes what is kept for the next question.
 func (u *upstream) close() {
-	u.sockets.close()
+	u.lines.stop()
 	if u.secure != nil {
 		u.secure.close()
 	}
 }
 
-// exchange asks the server and learns from how it went. late may be nil.
-func (u *upstream) exchange(ctx context.Context, m *mdns.Msg, late *patience) (*mdns.Msg, error) {
-	began := time.Now()
-	response, err := u.ask(ctx, m, late)
-	took := time.Since(began)
+// learn is told how a question went.
+func (u *upstream) learn(took time.Duration, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case err == nil:
 		u.failures = 0
-		u.learn(took)
-	case errors.Is(ctx.Err(), context.Canceled):
-		// Another server was faster, or the client went away: slow, at worst.
-		if took > u.patienceLocked() {
-			u.learn(took)
-			u.failures++
-		}
+		u.smooth(took)
+	case errors.Is(err, context.Canceled): // another server was faster
 	default:
 		u.failures++
-		u.learn(max(took, time.Second))
+		u.smooth(max(took, time.Second))
 	}
-	return response, err
 }
 
-// learn smooths the round-trip time as TCP does (RFC 6298).
-func (u *upstream) learn(took time.Duration) {
+// late is told that an answer takes longer than it ought to.
+func (u *upstream) late(took time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.failures++
+	u.smooth(took)
+}
+
+// smooth takes a round-trip time into the smoothed one as TCP does (RFC 6298).
+func (u *upstream) smooth(took time.Duration) {
 	if u.rtt == 0 {
 		u.rtt = took
 		return

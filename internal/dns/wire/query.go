@@ -91,6 +91,7 @@ func (q *Query) Parse(p []byte) Verdict {
 		return Drop
 	}
 	if opcode := q.Flags >> 11 & 0xf; opcode != 0 {
+		q.parseUnknown(p)
 		return q.bad(NotImp)
 	}
 	if binary.BigEndian.Uint16(p[4:]) != 1 || q.Flags&FlagTC != 0 {
@@ -103,6 +104,16 @@ func (q *Query) Parse(p []byte) Verdict {
 	q.Type, q.Class = binary.BigEndian.Uint16(p[end:]), binary.BigEndian.Uint16(p[end+2:])
 	q.End = end + 4
 	return q.parseRest(p)
+}
+
+// parseUnknown looks for the OPT record of a packet that is no query, because the reply has to have one as well (RFC 6891, 6.1.1).
+// All that is known of such packets looks like queries.
+func (q *Query) parseUnknown(p []byte) {
+	if end, ok := q.parseName(p); ok && end+4 <= len(p) && binary.BigEndian.Uint16(p[4:]) == 1 {
+		q.End = end + 4
+		q.parseRest(p)
+	}
+	q.End, q.Labels, q.nameLen = HeaderLen, 0, 0
 }
 
 func (q *Query) bad(rcode uint16) Verdict {

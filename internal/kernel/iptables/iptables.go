@@ -48,8 +48,9 @@ func (c *Conn) Restore(ctx context.Context, family Family, input string) error {
 // looking is how often Watch looks.
 const looking = 15 * time.Second
 
-// Watch calls gone when a chain of table nat, in either family, is missing or empty, until ctx ends.
-func (c *Conn) Watch(ctx context.Context, chain string, gone func()) error {
+// Watch calls gone when one of some chains, of which there is one for each table, is missing or empty in either family, until
+// ctx ends.
+func (c *Conn) Watch(ctx context.Context, chains map[string]string, gone func()) error {
 	ticker := time.NewTicker(looking)
 	defer ticker.Stop()
 	for {
@@ -58,13 +59,22 @@ func (c *Conn) Watch(ctx context.Context, chain string, gone func()) error {
 			return ctx.Err()
 		case <-ticker.C:
 		}
+		if c.anyGone(ctx, chains) {
+			gone()
+		}
+	}
+}
+
+func (c *Conn) anyGone(ctx context.Context, chains map[string]string) bool {
+	for table, chain := range chains {
 		for _, family := range []Family{IPv4, IPv6} {
-			text, err := c.run(ctx, "", family.program(), "--wait", "5", "-t", "nat", "-S", chain)
+			text, err := c.run(ctx, "", family.program(), "--wait", "5", "-t", table, "-S", chain)
 			if ctx.Err() == nil && !errors.Is(err, ErrMissing) && (err != nil || strings.Count(text, "\n") < 2) {
-				gone()
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // run runs a program. A child inherits the namespace of the thread that starts it.

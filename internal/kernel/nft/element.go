@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
 )
 
 // Element is one entry of a set or a map. Key and Data are the bytes that the kernel compares, every part of a
@@ -48,12 +47,7 @@ const (
 // Change executes the operations in order. Up to batchElements elements are one transaction; of more, earlier
 // transactions stay when a later one fails.
 func (c *Conn) Change(ctx context.Context, ops []Op) error {
-	return c.do(func() error {
-		conn, err := c.open()
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.CloseLasting() }()
+	return c.borrow(func(conn *nftables.Conn) error {
 		pending := 0
 		for _, op := range ops {
 			for _, part := range split(op) {
@@ -76,12 +70,7 @@ func (c *Conn) Change(ctx context.Context, ops []Op) error {
 // Elements reads a set or map.
 func (c *Conn) Elements(_ context.Context, family Family, table, set string) ([]Element, error) {
 	var out []Element
-	err := c.do(func() error {
-		conn, err := c.open()
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.CloseLasting() }()
+	err := c.borrow(func(conn *nftables.Conn) error {
 		list, err := conn.GetSetElements(handle(family, table, set))
 		for _, e := range list {
 			out = append(out, Element{
@@ -97,18 +86,6 @@ func (c *Conn) Elements(_ context.Context, family Family, table, set string) ([]
 		return nil, fmt.Errorf("read set %s %s %s: %w", family, table, set, err)
 	}
 	return out, nil
-}
-
-func (c *Conn) open() (*nftables.Conn, error) {
-	grow := func(conn *netlink.Conn) error {
-		c.own.addOf(conn)
-		return errors.Join(conn.SetReadBuffer(bufferBytes), conn.SetWriteBuffer(bufferBytes))
-	}
-	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(grow))
-	if err != nil {
-		return nil, fmt.Errorf("open netlink socket to nftables: %w", err)
-	}
-	return conn, nil
 }
 
 // split cuts an operation into parts of at most messageElements a list, by index.

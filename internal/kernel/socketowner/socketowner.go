@@ -68,28 +68,58 @@ func program(pid int) string {
 	return strings.TrimSpace(string(name))
 }
 
+// Listening returns the ports to which sockets of the calling thread's network namespace are bound, at more than the loopback.
+// network is udp or tcp; of TCP only listening sockets count.
+func Listening(network string) map[uint16]bool {
+	ports := map[uint16]bool{}
+	for _, s := range sockets(network) {
+		if !s.bound.Addr().Unmap().IsLoopback() {
+			ports[s.bound.Port()] = true
+		}
+	}
+	return ports
+}
+
 // inodes returns the inodes of the sockets that are bound to an address.
 func inodes(network string, at netip.AddrPort) map[string]bool {
 	found := map[string]bool{}
+	for _, s := range sockets(network) {
+		if overlap(s.bound, at) {
+			found[s.inode] = true
+		}
+	}
+	return found
+}
+
+type socket struct {
+	bound netip.AddrPort
+	inode string
+}
+
+// sockets returns the sockets of the calling thread's network namespace that wait for somebody.
+func sockets(network string) (list []socket) {
 	for _, table := range []string{network, network + "6"} {
-		file, err := os.Open("/proc/self/net/" + table)
+		file, err := os.Open("/proc/thread-self/net/" + table)
 		if err != nil {
 			continue // a kernel without IPv6
 		}
 		lines := bufio.NewScanner(file)
 		for lines.Scan() {
 			fields := strings.Fields(lines.Text())
-			const local, state, inode, listening = 1, 3, 9, "0A"
+			const local, remote, state, inode, listening = 1, 2, 3, 9, "0A"
 			if len(fields) <= inode || network == "tcp" && fields[state] != listening {
 				continue
 			}
-			if bound, ok := parse(fields[local]); ok && overlap(bound, at) {
-				found[fields[inode]] = true
+			if network == "udp" && !strings.HasSuffix(fields[remote], ":0000") {
+				continue // a client's
+			}
+			if bound, ok := parse(fields[local]); ok {
+				list = append(list, socket{bound, fields[inode]})
 			}
 		}
 		_ = file.Close()
 	}
-	return found
+	return list
 }
 
 func overlap(a, b netip.AddrPort) bool {

@@ -30,8 +30,10 @@ const (
 	prefixEndpoint = "KUBE-SEP-"
 )
 
-// Canary is a chain of table nat that is always there: when it is gone or empty, somebody flushed the tables.
-const Canary = chainPostrouting
+// Canaries returns a chain of each table that always has rules: when one is gone or empty, somebody flushed the table.
+func Canaries() map[string]string {
+	return map[string]string{nat: chainPostrouting, filter: chainForward}
+}
 
 var fixedChains = []string{
 	chainServices, chainExternal, chainNodePorts, chainPostrouting, chainMark, chainForward, chainFirewall, chainOutside, chainSockets, chainAnswers, chainGuard, chainTrial,

@@ -58,6 +58,9 @@ func (p program) sticky(w *nftrules.Writer) {
 				for _, slot := range d.tries() {
 					w.Line("meta priority set %s %s %s", slot, update, p.translate(g))
 				}
+				for _, slot := range d.tries() { // when no more clients can be remembered, a rule ends at its update
+					w.Line("meta priority set %s %s", slot, p.translate(g))
+				}
 				nowhere(w)
 				w.Close()
 			}
@@ -172,25 +175,20 @@ func movedSlots(g group, have, want map[place]value) map[string]moves {
 		if m := frontendMapOf(p.set); m == nil || m.group != g || !isSticky(v.data) {
 			continue
 		}
-		now := map[string]uint32{}
-		for slot := uint32(0); ; slot++ {
-			e, ok := want[slotPlace(g, p.key, slot)]
-			if !ok {
-				break
-			}
-			now[e.data] = slot
+		now, slot := map[string]uint32{}, uint32(0)
+		for e := range slotsOf(want, g, p.key) {
+			now[e] = slot
+			slot++
 		}
 		slots, changed := moves{}, false
-		for slot := uint32(0); ; slot++ {
-			e, ok := have[slotPlace(g, p.key, slot)]
-			if !ok {
-				break
-			}
-			at, still := now[e.data]
+		slot = 0
+		for e := range slotsOf(have, g, p.key) {
+			at, still := now[e]
 			changed = changed || !still || at != slot
 			if still {
 				slots[slot] = at
 			}
+			slot++
 		}
 		if changed {
 			moved[p.key] = slots

@@ -43,7 +43,7 @@ type Config struct {
 type Backend struct {
 	config   Config
 	programs [2]program
-	last     table.Table[table.Service]
+	last     table.Table[table.Service] // as it was written: endpoints are in the order of their slots
 	synced   bool
 	hairpins map[place]int // how many services have an endpoint: by family and element
 }
@@ -66,50 +66,57 @@ var families = [2]nft.Family{nft.IPv4, nft.IPv6}
 
 // Apply makes the kernel match want. Only changed rows are looked at, unless changed.All says to compare everything.
 func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
+	apply := func() (table.Table[table.Service], error) { return b.change(ctx, want, changed.Names) }
 	if changed.All || !b.synced {
-		b.synced = false
-		if err := b.sync(ctx, want); err != nil {
-			return err
-		}
-		b.last, b.synced = want, true
-		return nil
+		apply = func() (table.Table[table.Service], error) { return b.sync(ctx, want) }
 	}
-	if err := b.change(ctx, want, changed.Names); err != nil {
-		b.synced = false
+	b.synced = false
+	written, err := apply()
+	if err != nil {
 		return err
 	}
-	b.last = want
+	b.last, b.synced = written, true
 	return nil
 }
 
 // change applies some rows: what the last table holds of them is what the kernel has.
-func (b *Backend) change(ctx context.Context, want table.Table[table.Service], names []string) error {
+func (b *Backend) change(ctx context.Context, want table.Table[table.Service], names []string) (written table.Table[table.Service], err error) {
 	names = slices.Compact(slices.Sorted(slices.Values(names))) // named twice, a row would be counted twice
+	now, gone := map[string]table.Service{}, []string(nil)
+	for _, name := range names {
+		row, ok := want.Get(name)
+		if !ok {
+			gone = append(gone, name)
+			continue
+		}
+		old, _ := b.last.Get(name)
+		now[name] = seated(row, inRow(old))
+	}
+	written = b.last.With(now, gone...)
 	var ops []nft.Op
 	for i, family := range families {
 		have, wanted := map[place]value{}, map[place]value{}
 		var need size
-		for _, name := range names {
-			if old, ok := b.last.Get(name); ok {
-				render(old, family, have)
-			}
-			if row, ok := want.Get(name); ok {
-				render(row, family, wanted)
-				need.include(row, family)
-			}
+		for _, old := range b.rows(b.last, names) {
+			render(old, now[old.Key()], family, have)
+		}
+		for name, row := range now {
+			old, _ := b.last.Get(name)
+			render(row, old, family, wanted)
+			need.include(row, family)
 		}
 		if err := b.grow(ctx, i, need); err != nil {
-			return err
+			return written, err
 		}
 		clients, err := b.remember(ctx, family, have, wanted)
 		if err != nil {
-			return err
+			return written, err
 		}
-		b.share(family, b.rows(b.last, names), b.rows(want, names), have, wanted)
+		b.share(family, b.rows(b.last, names), b.rows(written, names), have, wanted)
 		ops = append(ops, diff(family, have, wanted)...)
 		ops = append(ops, clients...)
 	}
-	return b.write(ctx, ops)
+	return written, b.write(ctx, ops)
 }
 
 func (b *Backend) rows(from table.Table[table.Service], names []string) []table.Service {
@@ -152,34 +159,39 @@ func (b *Backend) share(family nft.Family, old, now []table.Service, have, want 
 }
 
 // sync compares everything with the kernel.
-func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) error {
-	var ops []nft.Op
-	b.hairpins = map[place]int{}
+func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) (written table.Table[table.Service], err error) {
+	var have [2]map[place]value
 	for i, family := range families {
-		wanted := make(map[place]value, 4*want.Len())
 		var need size
 		for _, row := range want.All() {
-			render(row, family, wanted)
 			need.include(row, family)
+		}
+		if err := b.establish(ctx, i, need); err != nil {
+			return written, err
+		}
+		if have[i], err = b.read(ctx, i); err != nil {
+			return written, err
+		}
+	}
+	written = want.With(keepSeats(want, &have))
+	b.hairpins = map[place]int{}
+	var ops []nft.Op
+	for i, family := range families {
+		wanted := make(map[place]value, 4*want.Len())
+		for _, row := range written.All() {
+			render(row, table.Service{}, family, wanted)
 			for at := range hairpins(row, family) {
 				b.hairpins[at]++
 			}
 		}
-		if err := b.establish(ctx, i, need); err != nil {
-			return err
-		}
-		have, err := b.read(ctx, i)
+		clients, err := b.remember(ctx, family, have[i], wanted)
 		if err != nil {
-			return err
+			return written, err
 		}
-		clients, err := b.remember(ctx, family, have, wanted)
-		if err != nil {
-			return err
-		}
-		ops = append(ops, diff(family, have, wanted)...)
+		ops = append(ops, diff(family, have[i], wanted)...)
 		ops = append(ops, clients...)
 	}
-	return b.write(ctx, ops)
+	return written, b.write(ctx, ops)
 }
 
 func (b *Backend) write(ctx context.Context, ops []nft.Op) error {
@@ -203,10 +215,26 @@ func (b *Backend) establish(ctx context.Context, i int, need size) error {
 	p.size = found.union(need)
 	asWritten := listing != "" && listing == p.written && p.size.equal(found)
 	if asWritten || nftrules.Canonical(listing) == nftrules.Canonical(p.text()) {
-		return nil
+		if whole, err := b.whole(ctx, p); whole || err != nil {
+			return err
+		}
 	}
 	b.config.Log.Info("write rules", "family", p.family, "new", listing == "")
 	return b.rewrite(ctx, p, listing)
+}
+
+// whole reports whether the constant maps have their elements, which a listing is silent of: somebody may have flushed them.
+func (b *Backend) whole(ctx context.Context, p *program) (bool, error) {
+	for g := range groups {
+		elements, err := b.config.Kernel.Elements(ctx, p.family, TableName, drawMap(g))
+		if err != nil {
+			return false, fmt.Errorf("read services: %w", err)
+		}
+		if len(elements) != len(p.draws(g)) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // rewrite makes the kernel's table, as listed, equal to the program and keeps its elements. Only a table of another version,

@@ -47,7 +47,7 @@ func BenchmarkFullSync(b *testing.B) {
 	}
 }
 
-// The first of many endpoints goes and comes back, which moves all others by a slot.
+// The first of many endpoints goes and comes back.
 func BenchmarkFirstOfManyEndpoints(b *testing.B) {
 	want := many(1, 10000)
 	backend, _ := newBackend(b, netnstest.New(b))
@@ -79,6 +79,21 @@ func BenchmarkOneEndpoint(b *testing.B) {
 		want = want.With(map[string]table.Service{"default/s5": row})
 		if err := backend.Apply(b.Context(), want, table.Keys{Names: []string{"default/s5"}}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A new process finds everything in place.
+func BenchmarkRestart(b *testing.B) {
+	want, ns := many(10000, 10), netnstest.New(b)
+	first, _ := newBackend(b, ns)
+	if err := first.Apply(b.Context(), want, table.Keys{All: true}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		backend, kernel := newBackend(b, ns)
+		if err := backend.Apply(b.Context(), want, table.Keys{All: true}); err != nil || kernel.Scripts+kernel.Changes > 0 {
+			b.Fatal(err, kernel.Scripts, kernel.Changes)
 		}
 	}
 }

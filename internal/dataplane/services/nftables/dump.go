@@ -3,12 +3,10 @@
 package nftables
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +15,8 @@ import (
 	"eastwest/internal/table"
 )
 
-// Dump returns the elements that the kernel holds, one a line: set, frontend, data and comment.
+// Dump returns the elements that the kernel holds, one a line: set, frontend, data and comment. It does not tell which slot an
+// endpoint is in, which depends on what was there before, but which slots are there when one in between is missing.
 func (b *Backend) Dump(ctx context.Context) (string, error) {
 	var lines []string
 	for i, family := range families {
@@ -32,11 +31,36 @@ func (b *Backend) Dump(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for _, p := range sortedPlaces(have) {
-			lines = append(lines, describe(family, p, have[p]))
+		var elements []string
+		for p, v := range have {
+			elements = append(elements, describe(family, p, v))
 		}
+		elements = append(elements, gaps(family, have)...)
+		slices.Sort(elements)
+		lines = append(lines, elements...)
 	}
 	return strings.Join(lines, ""), nil
+}
+
+// gaps returns a line for each slot that comes after an empty one.
+func gaps(family nft.Family, have map[place]value) (lines []string) {
+	for p := range have {
+		group, ok := strings.CutSuffix(p.set, endpointSuffix)
+		if !ok {
+			continue
+		}
+		frontend, slot := slotOf(p.key)
+		if _, before := have[place{p.set, frontend + register(slot-1)}]; slot > 0 && !before {
+			lines = append(lines, fmt.Sprintf("%s %s %s slot %d follows an empty one\n", family, p.set, frontendText(family, group, frontend), slot))
+		}
+	}
+	return lines
+}
+
+// slotOf splits the key of an endpoint's element.
+func slotOf(key string) (frontend string, slot uint32) {
+	frontend, bytes := key[:len(key)-slotBytes], key[len(key)-slotBytes:]
+	return frontend, binary.NativeEndian.Uint32([]byte(bytes))
 }
 
 // describe writes one element for people.
@@ -52,9 +76,8 @@ func describe(family nft.Family, p place, v value) string {
 		return fmt.Sprintf("%s %s %s %s\n", family, p.set, frontendText(family, byAddress.String(), p.key), v.comment)
 	}
 	if group, ok := strings.CutSuffix(p.set, endpointSuffix); ok {
-		frontend, slot := p.key[:len(p.key)-slotBytes], p.key[len(p.key)-slotBytes:]
-		return fmt.Sprintf("%s %s %s slot %d → %s %s\n", family, p.set, frontendText(family, group, frontend),
-			binary.NativeEndian.Uint32([]byte(slot)), addrPort(family, v.data), v.comment)
+		frontend, _ := slotOf(p.key)
+		return fmt.Sprintf("%s %s %s → %s %s\n", family, p.set, frontendText(family, group, frontend), addrPort(family, v.data), v.comment)
 	}
 	group := byAddress.String()
 	if strings.HasPrefix(p.set, "node-port") {
@@ -74,12 +97,6 @@ func describe(family nft.Family, p place, v value) string {
 func frontendText(family nft.Family, group, key string) string {
 	protocol := table.Protocol(key[addrLen(family, group)])
 	return fmt.Sprintf("%s/%s", frontendOf(family, group, key), protocol)
-}
-
-func sortedPlaces(have map[place]value) []place {
-	return slices.SortedFunc(maps.Keys(have), func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.set, b.set), cmp.Compare(a.key, b.key))
-	})
 }
 
 // dataSets names the sets and maps whose elements come from services.

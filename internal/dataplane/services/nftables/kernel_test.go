@@ -3,6 +3,9 @@
 package nftables_test
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -10,6 +13,7 @@ import (
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/conformance"
+	"eastwest/internal/dataplane/nftrules"
 	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/dataplane/services/nftables"
 	"eastwest/internal/kernel/netns/netnstest"
@@ -104,6 +108,78 @@ func TestServiceOfAnySize(t *testing.T) {
 	}
 }
 
+// One of many endpoints that goes leaves the others where they are, but for one that takes its place; a second process finds
+// them there.
+func TestOthersKeepTheirSlots(t *testing.T) {
+	ns := netnstest.New(t)
+	backend, kernel := newBackend(t, ns)
+	all, _ := many(1, 1000).Get("default/s0")
+	if err := backend.Apply(t.Context(), tableOf(all), table.Keys{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, endpoints := range [][]netip.AddrPort{all.Frontends[0].Endpoints[1:], all.Frontends[0].Endpoints[1:999], all.Frontends[0].Endpoints[:990]} {
+		row := all
+		row.Frontends = []table.Frontend{all.Frontends[0]}
+		row.Frontends[0].Endpoints = endpoints
+		kernel.Written = 0
+		if err := backend.Apply(t.Context(), tableOf(row), table.Keys{Names: []string{"default/s0"}}); err != nil {
+			t.Fatal(err)
+		}
+		if kernel.Written > 40 {
+			t.Errorf("%d elements were written for a few endpoints", kernel.Written)
+		}
+		other, again := newBackend(t, ns)
+		if err := other.Apply(t.Context(), tableOf(row), table.Keys{All: true}); err != nil || again.Scripts+again.Changes != 0 {
+			t.Errorf("%v: a second start ran %d scripts and %d changes", err, again.Scripts, again.Changes)
+		}
+	}
+}
+
+// A client that is remembered follows its endpoint to the slot of one that went, in both families.
+func TestClientsFollowTheirEndpoint(t *testing.T) {
+	for family, endpoints := range map[nft.Family][]string{
+		nft.IPv4: {"10.244.0.2:80", "10.244.0.3:80", "10.244.0.4:80"}, nft.IPv6: {"[fd00:10::2]:80", "[fd00:10::3]:80", "[fd00:10::4]:80"},
+	} {
+		build := func(endpoints []string) table.Service {
+			row := nginx(endpoints...)
+			row.Frontends = row.Frontends[:1]
+			row.Frontends[0].AffinitySeconds = 600
+			if family == nft.IPv6 {
+				row.Addresses = []netip.Addr{netip.MustParseAddr("fd00:96::7")}
+				row.Frontends[0].Addr = row.Addresses[0]
+			}
+			return row
+		}
+		backend, kernel := newBackend(t, netnstest.New(t))
+		if err := backend.Apply(t.Context(), tableOf(build(endpoints)), table.Keys{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		client := remembered(family, build(endpoints).Frontends[0], 2)
+		op := nft.Op{Family: family, Table: "eastwest", Set: "address-affinity", Add: []nft.Element{client}}
+		if err := kernel.Conn.Change(t.Context(), []nft.Op{op}); err != nil {
+			t.Fatal(err)
+		}
+		if err := backend.Apply(t.Context(), tableOf(build(endpoints[1:])), table.Keys{Names: []string{"default/nginx"}}); err != nil {
+			t.Fatal(err)
+		}
+		list, err := kernel.Conn.Elements(t.Context(), family, "eastwest", "address-affinity")
+		want := remembered(family, build(endpoints).Frontends[0], 0)
+		if err != nil || len(list) != 1 || list[0].Key != want.Key || list[0].Data != want.Data {
+			t.Errorf("%s, %v: the client is remembered as %+v, want %+v", family, err, list, want)
+		}
+	}
+}
+
+// remembered is the element of a client, the frontend's own address, whose endpoint is in a slot.
+func remembered(family nft.Family, f table.Frontend, slot uint32) nft.Element {
+	addr, number := string(f.Addr.AsSlice()), string(binary.NativeEndian.AppendUint32(nil, slot))
+	e := nft.Element{Key: addr + string([]byte{byte(f.Protocol), 0, 0, 0, byte(f.Port >> 8), byte(f.Port), 0, 0}) + addr, Data: number}
+	if family == nft.IPv6 {
+		e.Key, e.Data = e.Key+number, ""
+	}
+	return e
+}
+
 // What a table of another version has beside ours goes, and nothing is written again at the next start.
 func TestLeftoversOfAnotherVersion(t *testing.T) {
 	ns := netnstest.New(t)
@@ -122,6 +198,44 @@ func TestLeftoversOfAnotherVersion(t *testing.T) {
 		}
 		if listing, _ := kernel.List(t.Context(), nft.IPv4, "eastwest"); strings.Contains(listing, "old-") || start == 1 && kernel.Scripts > 0 {
 			t.Errorf("start %d ran %d scripts, and the table is\n%s", start, kernel.Scripts, listing)
+		}
+	}
+}
+
+// What another program did to the constant part is mended, and nothing else is written.
+func TestConstantsAreMended(t *testing.T) {
+	ns := netnstest.New(t)
+	want := tableOf(nginx("10.244.0.2:80", "10.244.0.3:80"))
+	backend, kernel := newBackend(t, ns)
+	state := func() string {
+		text, err := backend.Dump(t.Context())
+		listing, listErr := kernel.List(t.Context(), nft.IPv4, "eastwest")
+		draws, drawErr := kernel.Conn.Elements(t.Context(), nft.IPv4, "eastwest", "address-draw")
+		if err := errors.Join(err, listErr, drawErr); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(text, listing, len(draws))
+	}
+	if err := backend.Apply(t.Context(), want, table.Keys{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	before := state()
+	for _, damage := range []string{
+		"flush map ip eastwest address-draw", "flush chain ip eastwest services", "add rule ip eastwest services drop",
+		"flush map ip eastwest service-ip", "flush table ip eastwest", "delete table ip eastwest",
+	} {
+		if err := nft.New(ns).Run(t.Context(), damage+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		kernel.Written = 0
+		if err := backend.Apply(t.Context(), want, table.Keys{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		if after := state(); nftrules.Canonical(after) != nftrules.Canonical(before) {
+			t.Errorf("%s: %s\nis now\n%s", damage, before, after)
+		}
+		if strings.Contains(damage, "chain") && kernel.Written > 0 {
+			t.Errorf("%s: %d elements were written", damage, kernel.Written)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (b *Backend) Probe(ctx context.Context) (func(context.Context, []table.Serv
 			wanted[i] = map[place]value{}
 			var need size
 			for _, row := range rows {
-				render(row, family, wanted[i])
+				render(seated(row, inKernel(&have)), table.Service{}, family, wanted[i])
 				need.include(row, family)
 			}
 			if err := b.grow(ctx, i, need); err != nil {

@@ -102,6 +102,12 @@ func (p program) verdicts(w *nftrules.Writer, g group) {
 	w.Open("map %s", drawMap(g))
 	w.Line("type classid : verdict")
 	w.Line("comment \"number of the draw : chain that draws an endpoint\"")
+	w.Line("elements = { %s }", strings.Join(p.draws(g), ",\n\t\t\t     "))
+	w.Close()
+}
+
+// draws returns the elements of the map from a frontend's number to the chain that draws.
+func (p program) draws(g group) []string {
 	elements := []string{"none : goto refuse", classID(dropped) + " : drop"}
 	for d := range p.size.draws(g) {
 		elements = append(elements, fmt.Sprintf("%s : goto %s", classID(uint32(d)), drawChain(g, d.slots())))
@@ -109,8 +115,7 @@ func (p program) verdicts(w *nftrules.Writer, g group) {
 			elements = append(elements, fmt.Sprintf("%s : goto %s", classID(seconds<<drawBits|uint32(d)), stickyChain(g, d.slots(), seconds)))
 		}
 	}
-	w.Line("elements = { %s }", strings.Join(elements, ",\n\t\t\t     "))
-	w.Close()
+	return elements
 }
 
 // slots writes the chains that draw a slot and translate to the endpoint in it.

@@ -25,8 +25,9 @@ const (
 	dropped  = 1<<drawBits - 1 // stands for the action Drop; no draw has this number
 )
 
-// render writes the elements of one service in one family into out.
-func render(s table.Service, family nft.Family, out map[place]value) {
+// render writes the elements of one service in one family into out, without the endpoints that are in the same slots of other:
+// what the service was, or is to be.
+func render(s, other table.Service, family nft.Family, out map[place]value) {
 	for _, f := range s.Frontends {
 		if !of(family, f.Addr) {
 			continue
@@ -34,7 +35,11 @@ func render(s table.Service, family nft.Family, out map[place]value) {
 		label := comment(s.Label(f))
 		m, key := mapOf(f), frontendKey(f)
 		out[place{m.name, key}] = value{data: number(f), comment: label}
+		same := slotsIn(other, f)
 		for slot, endpoint := range f.Endpoints {
+			if slot < len(same) && same[slot] == endpoint {
+				continue
+			}
 			out[slotPlace(m.group, key, uint32(slot))] = value{data: endpointData(endpoint), comment: label}
 		}
 		if f.LocalSocket {

@@ -11,7 +11,7 @@ import (
 // Counting is a kernel that counts what is written, to see that nothing is written without need.
 type Counting struct {
 	*nft.Conn
-	Scripts, Changes int
+	Scripts, Changes, Written int // Written counts elements
 }
 
 // Run counts a script and runs it.
@@ -23,5 +23,8 @@ func (c *Counting) Run(ctx context.Context, script string) error {
 // Change counts a change and makes it.
 func (c *Counting) Change(ctx context.Context, ops []nft.Op) error {
 	c.Changes++
+	for _, op := range ops {
+		c.Written += max(len(op.Delete), len(op.Add)) // one that gets other data is in both
+	}
 	return c.Conn.Change(ctx, ops)
 }

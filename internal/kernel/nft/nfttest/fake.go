@@ -99,6 +99,14 @@ func (c *content) define(text string) {
 		if c.sets[match[1]] == nil {
 			c.sets[match[1]] = map[string]nft.Element{}
 		}
+		_, block, _ := strings.Cut(text, match[0])
+		block, _, _ = strings.Cut(block, "\n\t}\n")
+		_, elements, _ := strings.Cut(block, "elements = {")
+		for _, e := range strings.FieldsFunc(elements, func(r rune) bool { return r == ',' || r == '}' }) {
+			if e = strings.TrimSpace(e); e != "" {
+				c.sets[match[1]][e] = nft.Element{Key: e} // of a constant map: how many there are is all that is asked
+			}
+		}
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	mdns "github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // running is a forwarder that keeps sockets ahead until the test ends.
@@ -50,7 +52,6 @@ func TestEveryQuestionHasAPortOfItsOwn(t *testing.T) {
 				if got := answerOf(t, f); got != "NOERROR "+good {
 					t.Errorf("got %s", got)
 				}
-				f.Tidy()
 			}
 		})
 	}
@@ -62,31 +63,40 @@ func TestEveryQuestionHasAPortOfItsOwn(t *testing.T) {
 	}
 }
 
-// What reached a socket before its question was sent is no answer, even where it has the right id.
+// What reaches a line before its question is sent is no answer, even where it has the right id, and changes its port.
 func TestAnswersBeforeTheQuestionAreNone(t *testing.T) {
 	server, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	s := &sockets{server: server.LocalAddr().(*net.UDPAddr).AddrPort(), ahead: true, used: 1}
-	defer s.close()
-	s.tidy()
-	if len(s.fresh) != 1 {
-		t.Fatalf("%d sockets are open ahead, want one", len(s.fresh))
-	}
-	ahead := s.fresh[0].conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	if _, err := server.WriteToUDPAddrPort([]byte("forged"), ahead); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := s.take()
+	ls := &lines{server: server.LocalAddr().(*net.UDPAddr).AddrPort(), keep: true}
+	defer ls.stop()
+	l, err := ls.take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.done(conn)
-	if got := conn.LocalAddr().(*net.UDPAddr).AddrPort(); got == ahead {
-		t.Error("the question goes out from the port that somebody sent to before")
+	defer l.conn.Close()
+	port := func() netip.AddrPort { // conn knows the first one only
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		var at unix.Sockaddr
+		if err := l.raw.Control(func(fd uintptr) { at, err = unix.Getsockname(int(fd)) }); err != nil || at == nil {
+			t.Fatal(err)
+		}
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(at.(*unix.SockaddrInet4).Port))
 	}
+	before := port()
+	if _, err := server.WriteToUDPAddrPort([]byte("forged"), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), before.Port())); err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		if port() != before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the question would go out from the port that somebody sent to before")
 }
 
 // A forwarder that ended, and a server that is no longer asked, keep no sockets.
@@ -95,21 +105,30 @@ func TestEndedForwarderKeepsNoSockets(t *testing.T) {
 	f := New(Config{Upstreams: Plain(u.addr)})
 	f.setRunning(true)
 	answerOf(t, f)
-	f.Tidy()
-	s := &(*f.upstreams.Load())[0].sockets
-	if len(s.fresh) != 1 {
-		t.Fatalf("%d sockets are open ahead, want one", len(s.fresh))
+	kept := func(u *upstream) int {
+		u.lines.mu.Lock()
+		defer u.lines.mu.Unlock()
+		return len(u.lines.free)
+	}
+	old := (*f.upstreams.Load())[0]
+	for range 500 {
+		if kept(old) == 1 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if got := kept(old); got != 1 {
+		t.Fatalf("%d sockets are kept, want one", got)
 	}
 	f.SetUpstreams(Plain(netip.MustParseAddrPort("127.0.0.1:1")), Fastest)
-	if len(s.fresh) != 0 {
+	if got := kept(old); got != 0 {
 		t.Error("a server that is not asked any more has open sockets")
 	}
 	f.setRunning(false)
 	if got := answerOf(t, f); got == "" {
 		t.Error("no error")
 	}
-	f.Tidy()
-	if kept := (*f.upstreams.Load())[0].sockets.fresh; len(kept) != 0 {
-		t.Errorf("%d sockets after the end", len(kept))
+	if got := kept((*f.upstreams.Load())[0]); got != 0 {
+		t.Errorf("%d sockets after the end", got)
 	}
 }
