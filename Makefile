@@ -16,6 +16,7 @@
 #   make kubelet-test   Kubernetes' own kubelet on our container runtime, CNI plugins, proxy and DNS
 #   make critest   the CRI validation suite of cri-tools against the container runtime
 #   make bench   how long a cluster and a pod take to start, memory, and service proxies beside kube-proxy
+#   make bench-proxy   service proxies beside kube-proxy
 #   make bench-kubelet   how pods start, beside Kubernetes' own kubelet on containerd
 #   make bench-dns   cluster DNS beside CoreDNS and Knot
 #   make bench-paths   pods of different hosts beside the same path set up by hand
@@ -39,7 +40,7 @@ LDFLAGS  := -ldflags '-s -w \
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
 
-.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-suites cni-bench conformance critest bench bench-kubelet bench-dns bench-paths clean packages qemu-test runtimes-test kubelet-test
+.PHONY: build run test lint unit cluster-test kubectl-test clients-test components components-test cni-test cni-suites cni-bench conformance critest bench bench-proxy bench-kubelet bench-dns bench-paths clean packages qemu-test runtimes-test kubelet-test
 
 build:
 	@scripts/require.sh build
@@ -148,8 +149,13 @@ critest: build packages
 bench: build packages
 	@scripts/require.sh test
 	cd bench && $(GO) run ./start -bin $(CURDIR)/bin
+	$(MAKE) bench-proxy
+
+# Service proxies beside kube-proxy, which is built from its module. ARGS go to the program:
+# make bench-proxy ARGS='-what sync,rolling -only nftables -services 10000,44000 -changes 100'
+bench-proxy: build packages
 	cd bench && $(GO) build -o $(CURDIR)/bin/kube-proxy ./proxy/kubeproxy
-	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy
+	cd bench && $(GO) run ./proxy -bin $(CURDIR)/bin -kube-proxy $(CURDIR)/bin/kube-proxy $(ARGS)
 
 # How pods start beside Kubernetes' own kubelet on containerd. ARGS go to the program: make bench-kubelet ARGS='-steps rolling'
 bench-kubelet: build packages

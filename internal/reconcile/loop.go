@@ -25,7 +25,7 @@ type Applier[R any] interface {
 // Config is what a Loop needs. Zero durations take the defaults.
 type Config struct {
 	Name     string        // of the dataplane, in log lines
-	Resync   time.Duration // everything is applied this often; default 5 minutes
+	Resync   time.Duration // everything is applied this often, less often where it takes long; default 5 minutes
 	MinRetry time.Duration // first pause after an error, doubled each time; default 100 ms
 	MaxRetry time.Duration // default 30 s
 	// Pace is how long after the begin of one apply the next begins at the earliest: changes that come faster are applied
@@ -49,9 +49,15 @@ type Loop[R any] struct {
 	applied time.Time // when everything offered was applied last
 	wake    chan struct{}
 
+	compared time.Time     // when everything was applied last; of Run alone
+	took     time.Duration // and how long that was
+
 	once  sync.Once
 	ready chan struct{}
 }
+
+// rests is how many times longer than it took to apply everything nothing is compared: half a percent of the time is enough.
+const rests = 200
 
 // NewLoop makes a loop for target; Run starts it.
 func NewLoop[R any](config Config, target Applier[R]) *Loop[R] {
@@ -126,7 +132,9 @@ func (l *Loop[R]) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-l.wake:
 		case <-resync.C:
-			l.Resync()
+			if time.Since(l.compared) > rests*l.took {
+				l.Resync()
+			}
 		}
 		if rest := l.config.Pace - time.Since(begin); rest > 0 && !sleep(ctx, rest) {
 			return ctx.Err()
@@ -140,7 +148,11 @@ func (l *Loop[R]) step(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
+	begin := time.Now()
 	err := l.target.Apply(ctx, want, keys)
+	if keys.All {
+		l.compared, l.took = time.Now(), time.Since(begin)
+	}
 	l.mu.Lock()
 	if err != nil {
 		l.all, l.oldest = true, l.working

@@ -32,7 +32,7 @@ var suite = []struct {
 }{
 	{name: "proxy", packages: []string{"./internal/node"}, tests: "Proxy", modules: []string{"ip_vs"}},
 	{name: "connection tracking", packages: []string{"./internal/kernel/conntrack"}, tests: ".", modules: []string{"nf_conntrack"}},
-	{name: "nftables", packages: []string{"./internal/dataplane/services/nftables", "./internal/dataplane/services/iptables"}, tests: "Conformance", modules: []string{"sctp"}},
+	{name: "nftables", packages: []string{"./internal/dataplane/services/nftables", "./internal/dataplane/services/iptables", "./internal/kernel/nft"}, tests: "Conformance|RestartRewrites|TheirSlots|Lookup", modules: []string{"sctp"}},
 	{name: "elements that expire", packages: []string{"./internal/cni/nftset"}, tests: ".", modules: []string{"nf_tables"}},
 	{name: "VLANs of bridges", packages: []string{"./internal/cni/program"}, tests: "VLAN", modules: []string{"bridge", "veth", "8021q"}},
 	{name: "IPVS", packages: []string{"./internal/dataplane/services/ipvs"}, tests: "Conformance|Schedulers|Listings|Emptied|Address|Affinity|HistoriesOnTheKernel", modules: []string{"ip_vs", "sctp"}},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -22,8 +23,13 @@ type Entry struct {
 	Endpoint netip.AddrPort // who answers: the same when the connection is not translated
 }
 
-// Conn talks to the connection tracking of one network namespace.
-type Conn struct{ netns string }
+// Conn talks to the connection tracking of one network namespace. It is safe for concurrent use.
+type Conn struct {
+	netns string
+
+	mu   sync.Mutex
+	idle *nl.SocketHandle // kept from one use to the next; nil when there is none or somebody has it
+}
 
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
 func New(path string) *Conn { return &Conn{netns: path} }
@@ -39,24 +45,52 @@ const fewPlaces = 16
 // The kernel sends no others, and they are looked at one by one as they come: memory follows what is removed and not
 // what there is.
 func (c *Conn) Delete(ctx context.Context, protocol uint8, to []netip.AddrPort, stale func(Entry) bool) (int, error) {
+	socket, err := c.take()
+	if err != nil {
+		return 0, err
+	}
 	removed := 0
-	err := c.do(func() error {
-		socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	d := dump{sockets: map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: socket}, protocol: protocol, stale: stale}
+	for _, d.to = range placesOf(to) {
+		n, err := d.delete(ctx)
+		removed += n
 		if err != nil {
-			return fmt.Errorf("open netlink socket to conntrack: %w", err)
+			socket.Close() // answers may be left in it
+			return removed, err
 		}
-		defer socket.Close()
-		d := dump{sockets: map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: socket}}, protocol: protocol, stale: stale}
-		for _, d.to = range placesOf(to) {
-			n, err := d.delete(ctx)
-			removed += n
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	}
+	c.giveBack(socket)
+	return removed, nil
+}
+
+// take returns a socket in the namespace that nobody else uses. Closing one after each use would take 10 ms where nftables were
+// changed just before: the kernel lets whoever closes a netfilter socket wait until it has freed what was deleted.
+func (c *Conn) take() (socket *nl.SocketHandle, err error) {
+	c.mu.Lock()
+	socket, c.idle = c.idle, nil
+	c.mu.Unlock()
+	if socket != nil {
+		return socket, nil
+	}
+	err = c.do(func() error {
+		opened, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+		socket = &nl.SocketHandle{Socket: opened}
+		return err
 	})
-	return removed, err
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket to conntrack: %w", err)
+	}
+	return socket, nil
+}
+
+func (c *Conn) giveBack(socket *nl.SocketHandle) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle != nil {
+		socket.Close()
+		return
+	}
+	c.idle = socket
 }
 
 // Addresses returns the addresses of the namespace's own interfaces.

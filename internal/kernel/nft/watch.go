@@ -4,7 +4,6 @@ package nft
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -77,17 +76,7 @@ func (c *Conn) WatchTables(ctx context.Context, about func(table, process string
 
 // textOf returns an attribute of a message.
 func textOf(data []byte, attribute uint16) string {
-	for data = data[min(familyBytes, len(data)):]; len(data) >= 4; {
-		length, kind := int(binary.NativeEndian.Uint16(data)), binary.NativeEndian.Uint16(data[2:])&^unix.NLA_F_NESTED
-		if length < 4 || length > len(data) {
-			return ""
-		}
-		if kind == attribute {
-			return strings.TrimRight(string(data[4:length]), "\x00")
-		}
-		data = data[min((length+3)&^3, len(data)):]
-	}
-	return ""
+	return strings.TrimRight(string(find(data[min(familyBytes, len(data)):], attribute)), "\x00")
 }
 
 // sockets remembers the addresses of the last sockets that this program wrote with.

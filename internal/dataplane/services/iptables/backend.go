@@ -33,6 +33,7 @@ type Config struct {
 	dataplane.Node
 	Kernel Kernel
 	Log    *slog.Logger
+	Batch  int // how many chains are written in one transaction, at most; 0 is 1,000
 	// Rules is told, after each write, how many rules a table has and how many of them were written. May be nil.
 	Rules func(family iptables.Family, table string, total, written int)
 }
@@ -52,6 +53,9 @@ var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
 func New(config Config) (*Backend, error) {
 	if config.Kernel == nil || config.Log == nil {
 		return nil, errors.New("make the iptables backend: Kernel and Log are required")
+	}
+	if config.Batch == 0 {
+		config.Batch = 1000
 	}
 	b := &Backend{config: config, counts: map[counted]int{}}
 	for i, family := range families {
@@ -116,11 +120,11 @@ func (b *Backend) change(ctx context.Context, p program, want table.Table[table.
 			have[at], wanted[at] = []string{"differs"}, whole[at]
 		}
 	}
-	input := write(have, wanted, nil, nil)
-	if err := b.restore(ctx, p, input); err != nil {
+	inputs := writes(have, wanted, nil, nil, b.config.Batch)
+	if err := b.restore(ctx, p, inputs); err != nil {
 		return err
 	}
-	b.count(p.family, input, func(table string) int { return b.counts[counted{p.family, table}] + grown[table] })
+	b.count(p.family, inputs, func(table string) int { return b.counts[counted{p.family, table}] + grown[table] })
 	return nil
 }
 
@@ -148,12 +152,12 @@ func (b *Backend) sync(ctx context.Context, p program, want table.Table[table.Se
 			remove = append(remove, j)
 		}
 	}
-	input := write(have, wanted, add, remove)
-	if err := b.restore(ctx, p, input); err != nil {
+	inputs := writes(have, wanted, add, remove, b.config.Batch)
+	if err := b.restore(ctx, p, inputs); err != nil {
 		return err
 	}
 	all := difference(map[string]int{}, wanted, nil)
-	b.count(p.family, input, func(table string) int { return all[table] })
+	b.count(p.family, inputs, func(table string) int { return all[table] })
 	return nil
 }
 
@@ -171,11 +175,13 @@ func (p program) shared(want table.Table[table.Service]) chains {
 	return out
 }
 
-func (b *Backend) restore(ctx context.Context, p program, input string) error {
-	if input == "" {
-		return nil
+func (b *Backend) restore(ctx context.Context, p program, inputs []string) error {
+	for _, input := range inputs {
+		if err := b.config.Kernel.Restore(ctx, p.family, input); err != nil {
+			return err
+		}
 	}
-	return b.config.Kernel.Restore(ctx, p.family, input)
+	return nil
 }
 
 // read returns our chains and the rules of the kernel's own chains that lead to them.
@@ -222,7 +228,7 @@ func (b *Backend) Remove(ctx context.Context) error {
 			return nil // without the programs nothing was written
 		}
 		if err == nil {
-			err = b.restore(ctx, p, write(have, nil, nil, jumps))
+			err = b.restore(ctx, p, writes(have, nil, nil, jumps, b.config.Batch))
 		}
 		if err != nil {
 			return fmt.Errorf("remove %s: %w", p, err)

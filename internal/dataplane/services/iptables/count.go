@@ -25,13 +25,13 @@ func difference(counts map[string]int, a, b chains) map[string]int {
 	return counts
 }
 
-// count tells how many rules there are, and how many were written with an input.
-func (b *Backend) count(family iptables.Family, input string, total func(table string) int) {
+// count tells how many rules there are, and how many were written with some inputs.
+func (b *Backend) count(family iptables.Family, inputs []string, total func(table string) int) {
 	if b.config.Rules == nil {
 		return
 	}
 	written, table := map[string]int{}, ""
-	for line := range strings.Lines(input) {
+	for line := range strings.Lines(strings.Join(inputs, "")) {
 		if name, ok := strings.CutPrefix(line, "*"); ok {
 			table = strings.TrimSpace(name)
 		} else if strings.HasPrefix(line, "-A ") {

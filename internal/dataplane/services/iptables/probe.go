@@ -41,7 +41,7 @@ func (b *Backend) Probe(ctx context.Context) (func(context.Context, []table.Serv
 					old[at] = rules
 				}
 			}
-			if err := b.restore(ctx, p, write(old, want, nil, nil)); err != nil {
+			if err := b.restore(ctx, p, writes(old, want, nil, nil, b.config.Batch)); err != nil {
 				return err
 			}
 			for at, rules := range want {

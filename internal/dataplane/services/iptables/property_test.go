@@ -20,7 +20,8 @@ import (
 func TestHistories(t *testing.T) {
 	conformance.Histories(t, func(t *rapid.T, fail func() error) (dataplane.Dataplane[table.Service], func()) {
 		kernel := &iptablestest.Fake{Fail: fail}
-		backend, err := iptables.New(iptables.Config{Kernel: kernel, Log: slog.New(slog.DiscardHandler)})
+		batch := rapid.SampledFrom([]int{1, 2, 5, 1000}).Draw(t, "batch")
+		backend, err := iptables.New(iptables.Config{Kernel: kernel, Batch: batch, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +38,8 @@ func TestHistoriesOnTheKernel(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	conformance.Refusals(t, func(t *rapid.T, refuse func(string) error) conformance.Probed {
-		backend, err := iptables.New(iptables.Config{Kernel: &iptablestest.Fake{Refuse: refuse}, Log: slog.New(slog.DiscardHandler)})
+		batch := rapid.SampledFrom([]int{1, 2, 5, 1000}).Draw(t, "batch")
+		backend, err := iptables.New(iptables.Config{Kernel: &iptablestest.Fake{Refuse: refuse}, Batch: batch, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

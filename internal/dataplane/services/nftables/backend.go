@@ -29,6 +29,7 @@ type Kernel interface {
 	Run(ctx context.Context, script string) error
 	List(ctx context.Context, family nft.Family, table string) (string, error)
 	Elements(ctx context.Context, family nft.Family, table, set string) ([]nft.Element, error)
+	Lookup(ctx context.Context, family nft.Family, table, set string, keys []string) ([]nft.Element, error)
 	Change(ctx context.Context, ops []nft.Op) error
 }
 
@@ -45,6 +46,7 @@ type Backend struct {
 	programs [2]program
 	last     table.Table[table.Service] // as it was written: endpoints are in the order of their slots
 	synced   bool
+	looked   bool          // at what the kernel has, for the first time
 	hairpins map[place]int // how many services have an endpoint: by family and element
 }
 
@@ -161,6 +163,10 @@ func (b *Backend) share(family nft.Family, old, now []table.Service, have, want 
 // sync compares everything with the kernel.
 func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) (written table.Table[table.Service], err error) {
 	var have [2]map[place]value
+	read := b.read
+	if !b.looked {
+		read, b.looked = b.glance, true
+	}
 	for i, family := range families {
 		var need size
 		for _, row := range want.All() {
@@ -169,7 +175,7 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) (wr
 		if err := b.establish(ctx, i, need); err != nil {
 			return written, err
 		}
-		if have[i], err = b.read(ctx, i); err != nil {
+		if have[i], err = read(ctx, i); err != nil {
 			return written, err
 		}
 	}
@@ -264,21 +270,6 @@ func (b *Backend) grow(ctx context.Context, i int, need size) error {
 	}
 	b.programs[i] = p
 	return nil
-}
-
-// read returns the elements that the kernel has in one family.
-func (b *Backend) read(ctx context.Context, i int) (map[place]value, error) {
-	have := map[place]value{}
-	for _, set := range dataSets() {
-		elements, err := b.config.Kernel.Elements(ctx, families[i], TableName, set)
-		if err != nil {
-			return nil, fmt.Errorf("read services: %w", err)
-		}
-		for _, e := range elements {
-			have[place{set, e.Key}] = value{e.Data, e.Comment, e.KeyEnd}
-		}
-	}
-	return have, nil
 }
 
 // Remove deletes the tables.

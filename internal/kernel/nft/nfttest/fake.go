@@ -142,6 +142,26 @@ func (f *Fake) Elements(_ context.Context, family nft.Family, table, set string)
 	return out, nil
 }
 
+// Lookup returns the elements that have one of the keys.
+func (f *Fake) Lookup(_ context.Context, family nft.Family, table, set string, keys []string) ([]nft.Element, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fail(); err != nil {
+		return nil, err
+	}
+	elements, err := find(f.tables, nft.Op{Family: family, Table: table, Set: set})
+	if err != nil {
+		return nil, err
+	}
+	var out []nft.Element
+	for _, key := range keys {
+		if e, ok := elements[key]; ok {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
 // Change executes the operations, all of them or none. As the kernel does, it refuses to delete what is missing and to
 // add what is there with other data.
 func (f *Fake) Change(_ context.Context, ops []nft.Op) error {
