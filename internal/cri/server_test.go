@@ -221,9 +221,12 @@ func TestNetworkFailureLeavesNothing(t *testing.T) {
 // A network that hangs fails the sandbox when its time is up. What cannot be undone while it hangs is undone later.
 func TestNetworkThatHangsLeavesNothing(t *testing.T) {
 	n := newNode(t)
-	n.server.net = network.New(network.Config{
-		ConfDir: n.path("conf"), BinDirs: []string{n.path("bin")}, CacheDir: n.path("root", "cni"), Timeout: 300 * time.Millisecond,
-	})
+	patience := func(timeout time.Duration) {
+		n.server.net = network.New(network.Config{
+			ConfDir: n.path("conf"), BinDirs: []string{n.path("bin")}, CacheDir: n.path("root", "cni"), Timeout: timeout,
+		})
+	}
+	patience(300 * time.Millisecond)
 	if err := os.WriteFile(n.path("bin", "hangs"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +237,7 @@ func TestNetworkThatHangsLeavesNothing(t *testing.T) {
 	if err := os.Remove(n.path("bin", "hangs")); err != nil {
 		t.Fatal(err)
 	}
+	patience(time.Minute)
 	left, err := n.runtime.ListPodSandbox(t.Context(), &runtimeapi.ListPodSandboxRequest{})
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 
 	mdns "github.com/miekg/dns"
 
-	"eastwest/internal/dns/cache"
 	"eastwest/internal/dns/wire"
 )
 
@@ -40,13 +39,13 @@ func (s *Server) beginForeign(w *waiting, q *wire.Query) bool {
 	if s.cache.Get(key, time.Now()) != nil {
 		return false
 	}
-	s.ask(string(key), question(q), func(e *cache.Entry, err error) {
+	s.ask(string(key), question(q), func(got fetched) {
 		s.answerWith(w, func(c *session) []byte {
-			if err != nil {
-				s.cfg.Log.Debug("dns query failed", "name", wire.Text(c.query.Name()), "err", err)
+			if got.err != nil {
+				s.cfg.Log.Debug("dns query failed", "name", wire.Text(c.query.Name()), "err", got.err)
 				return s.failure(w.packet)
 			}
-			return s.finish(c, e, time.Now())
+			return s.finish(c, got.entry, time.Now())
 		})
 	})
 	return true
@@ -81,7 +80,7 @@ func (s *Server) search(w *waiting, names [][]byte) bool {
 		key, now := string(cacheKey(nil, q)), time.Now()
 		switch e := s.cache.Get([]byte(key), now); {
 		case e == nil:
-			s.ask(key, question(q), func(e *cache.Entry, err error) { s.searchOn(w, names, e, err) })
+			s.ask(key, question(q), func(got fetched) { s.searchOn(w, names, got) })
 			return true
 		case e.Expired(now) || e.Rcode != wire.NXDomain:
 			return false
@@ -107,12 +106,12 @@ func (s *Server) outside(w *waiting, name []byte) (*wire.Query, bool) {
 }
 
 // searchOn goes on with a search when it is known what the first of the names has.
-func (s *Server) searchOn(w *waiting, names [][]byte, e *cache.Entry, err error) {
+func (s *Server) searchOn(w *waiting, names [][]byte, got fetched) {
 	switch {
-	case err != nil || e.Failed(): // the client has to go through its path itself
+	case got.err != nil || got.entry.Failed(): // the client has to go through its path itself
 		s.answerWith(w, func(c *session) []byte { return s.replyNone(c, w.packet, limitOf(&c.query, w.udp), false) })
-	case e.Rcode == wire.NoError:
-		s.answerWith(w, func(c *session) []byte { return s.replyAlias(c, w.packet, names[0], e, limitOf(&c.query, w.udp)) })
+	case got.entry.Rcode == wire.NoError:
+		s.answerWith(w, func(c *session) []byte { return s.replyAlias(c, w, names[0], got.message) })
 	case !s.search(w, names[1:]):
 		s.beside(w)
 	}
@@ -129,26 +128,17 @@ func (s *Server) replyNone(c *session, packet []byte, limit int, keep bool) []by
 	return none
 }
 
-// replyAlias answers a search with an alias to a name outside, and what that name has.
-func (s *Server) replyAlias(c *session, packet, name []byte, e *cache.Entry, limit int) []byte {
+// replyAlias answers a search with an alias to a name outside, and what that name has; the message may be read by others, too.
+func (s *Server) replyAlias(c *session, w *waiting, name []byte, found *mdns.Msg) []byte {
 	m := new(mdns.Msg)
 	m.Question = question(&c.query).Question
-	hop := sessions.Get().(*session)
-	defer sessions.Put(hop)
-	about := c.query.About(name)
-	hop.query.Parse(about)
-	hop.reply.Begin(&hop.query, about, nil, maxTCP)
-	found := new(mdns.Msg)
-	if found.Unpack(s.finish(hop, e, time.Now())) != nil {
-		return s.failure(packet)
-	}
-	m.Answer = append(append(m.Answer, &mdns.CNAME{
+	m.Answer = append(append(make([]mdns.RR, 0, 1+len(found.Answer)), &mdns.CNAME{
 		Hdr:    mdns.RR_Header{Name: m.Question[0].Name, Rrtype: mdns.TypeCNAME, Class: mdns.ClassINET, Ttl: s.aliasTTL(&c.query)},
 		Target: wire.Text(name),
 	}), found.Answer...)
 	m.Ns = found.Ns
-	if out := s.replyPath(c, packet, m, limit); out != nil {
+	if out := s.replyPath(c, w.packet, m, limitOf(&c.query, w.udp)); out != nil {
 		return out
 	}
-	return s.failure(packet)
+	return s.failure(w.packet)
 }

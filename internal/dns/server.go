@@ -104,7 +104,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		slow:  newQuota(maxSlow, maxSlowOne),
 		conns: newQuota(maxConns, maxConnsOne),
 
-		flights: flights{all: map[string][]func(*cache.Entry, error){}},
+		flights: flights{all: map[string][]func(fetched){}},
 		workers: newWorkers(),
 
 		counters: []*counters{new(counters)},

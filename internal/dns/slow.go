@@ -123,7 +123,7 @@ func (s *Server) fetch(ctx context.Context, q *wire.Query) (*cache.Entry, error)
 		return old, nil
 	}
 	got := make(chan fetched, 1)
-	s.ask(key, question(q), func(e *cache.Entry, err error) { got <- fetched{e, err} })
+	s.ask(key, question(q), func(f fetched) { got <- f })
 	if old == nil || old.Failed() { // there is nothing to wait for but the answer, and that takes less time than the client has
 		f := <-got
 		return f.entry, f.err
@@ -142,20 +142,22 @@ func (s *Server) fetch(ctx context.Context, q *wire.Query) (*cache.Entry, error)
 	return old, nil
 }
 
+// fetched is what upstream has about a question. Many read it: it is not to be changed.
 type fetched struct {
-	entry *cache.Entry
-	err   error
+	entry   *cache.Entry
+	message *mdns.Msg
+	err     error
 }
 
 // flights are the questions that are on their way upstream, by cache key, and who wants to know.
 type flights struct {
 	mu  sync.Mutex
-	all map[string][]func(*cache.Entry, error)
+	all map[string][]func(fetched)
 }
 
 // ask sends a question upstream unless it is on its way already, and stores the answer. then is called in the goroutine
 // that reads it, and must not wait for anything. The question goes on when whoever asked has gone: its answer serves the next one.
-func (s *Server) ask(key string, m *mdns.Msg, then func(*cache.Entry, error)) {
+func (s *Server) ask(key string, m *mdns.Msg, then func(fetched)) {
 	f := &s.flights
 	f.mu.Lock()
 	others, flying := f.all[key]
@@ -165,16 +167,16 @@ func (s *Server) ask(key string, m *mdns.Msg, then func(*cache.Entry, error)) {
 		return
 	}
 	s.forwarderOf([]byte(key[:len(key)-3])).Start(s.asking, m, func(response *mdns.Msg, err error) { // the key begins with the name
-		var e *cache.Entry
+		got := fetched{message: response, err: err}
 		if err == nil {
-			e, err = s.store(key, response)
+			got.entry, got.err = s.store(key, response)
 		}
 		f.mu.Lock()
 		all := f.all[key]
 		delete(f.all, key)
 		f.mu.Unlock()
 		for _, then := range all {
-			then(e, err)
+			then(got)
 		}
 	})
 }
@@ -194,7 +196,7 @@ func (s *Server) store(key string, response *mdns.Msg) (*cache.Entry, error) {
 
 // prefetch fetches an entry anew before it expires.
 func (s *Server) prefetch(q *wire.Query, key string) {
-	s.ask(key, question(q), func(*cache.Entry, error) {})
+	s.ask(key, question(q), func(fetched) {})
 }
 
 // question writes a query for upstream. The name goes out in lower case: one entry serves every spelling.

@@ -122,6 +122,14 @@ func TestResizeByRestart(t *testing.T) {
 	if got := w.cri.Config("main").GetLinux().GetResources().GetMemoryLimitInBytes(); got != 256<<20 {
 		t.Errorf("it was started with %d", got)
 	}
+	// That was no failure: the next restart does not wait.
+	w.resize("web", resources("200m", "192Mi"))
+	w.until("web", "restarted with less", func(p *corev1.Pod) bool {
+		return has(p, resources("200m", "192Mi")) && p.Status.ContainerStatuses[0].RestartCount == 2
+	})
+	if e := w.api.Events("web"); len(e["BackOff"]) > 0 {
+		t.Errorf("it was held back: %v", e["BackOff"])
+	}
 }
 
 // What the node does not have, it says; the pod runs on with what it had, and gets more as soon as others leave room.

@@ -9,8 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,13 +95,28 @@ func collectAt(percent int) {
 	}
 }
 
-// keepMemorySmall gives back what the first lists took. The more there is to keep, the smaller a part of it garbage may be.
-func keepMemorySmall() {
-	const room = 5 << 20
+// garbageRoom is how much garbage may lie about, whatever is kept beside it: the more that is, the smaller a part garbage may be.
+const garbageRoom = 4 << 20
+
+// keepMemorySmall gives back what the first lists took, and has the collector follow what is kept from then on, until ctx ends.
+func keepMemorySmall(ctx context.Context) {
 	debug.FreeOSMemory()
-	var now runtime.MemStats
-	runtime.ReadMemStats(&now)
-	collectAt(int(min(max(100*room/now.HeapAlloc, gcLeast), gcServing)))
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	last, live := 0, []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	for {
+		metrics.Read(live)
+		kept := max(live[0].Value.Uint64(), 1)
+		if percent := int(min(max(100*garbageRoom/kept, gcLeast), gcReading)); percent < last-5 || percent > last+5 {
+			collectAt(percent)
+			last = percent
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (f *dnsFlags) run(ctx context.Context, s Streams) error {
@@ -195,10 +210,10 @@ func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) erro
 	group.Go(func() error { return names.Run(ctx) })
 	group.Go(func() error {
 		if names.WaitReady(ctx) == nil {
-			keepMemorySmall()
 			if _, err := memory.ForgetProgram(); err != nil {
 				f.server.Log.Warn("more memory is used than need be", "err", err)
 			}
+			keepMemorySmall(ctx)
 		}
 		return nil
 	})

@@ -31,7 +31,12 @@ type fake struct {
 // startFake serves handle on a free port over UDP and TCP until the test ends.
 func startFake(t *testing.T, handle func(w mdns.ResponseWriter, q *mdns.Msg)) *fake {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return startFakeAt(t, "127.0.0.1:0", handle)
+}
+
+func startFakeAt(t *testing.T, address string, handle func(w mdns.ResponseWriter, q *mdns.Msg)) *fake {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

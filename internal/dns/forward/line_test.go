@@ -31,12 +31,18 @@ func running(t *testing.T, servers ...Server) *Forwarder {
 	return f
 }
 
-// No two questions come from one port, although sockets are opened ahead.
+// No two questions come from one port, although sockets are used again and again.
 func TestEveryQuestionHasAPortOfItsOwn(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(address, func(t *testing.T) { everyQuestionHasAPort(t, address) })
+	}
+}
+
+func everyQuestionHasAPort(t *testing.T, address string) {
 	var mu sync.Mutex
 	ports := map[string]int{}
 	const good = "a.example. 60 IN A 192.0.2.1"
-	u := startFake(t, func(w mdns.ResponseWriter, q *mdns.Msg) {
+	u := startFakeAt(t, address, func(w mdns.ResponseWriter, q *mdns.Msg) {
 		if q.Question[0].Name == "a.example." {
 			mu.Lock()
 			ports[w.RemoteAddr().String()]++

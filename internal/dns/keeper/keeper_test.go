@@ -103,7 +103,7 @@ func reach(t *testing.T, path string) (*Client, []*os.File) {
 
 // A keeper that no server comes back to ends, and with it the sockets: whoever asks then is told at once.
 func TestKeeperEndsWithoutServer(t *testing.T) {
-	path, start, ended := keep(t, 20*time.Millisecond)
+	path, start, ended := keep(t, 500*time.Millisecond)
 	socket := open(t)
 	c, err := Start(path, start)
 	if err != nil {
@@ -116,7 +116,7 @@ func TestKeeperEndsWithoutServer(t *testing.T) {
 	select {
 	case err := <-ended:
 		t.Fatalf("the keeper ended while its server was there: %v", err)
-	case <-time.After(100 * time.Millisecond):
+	case <-time.After(time.Second):
 	}
 	c.Close()
 	if err := <-ended; err != nil {

@@ -23,6 +23,8 @@ type Source interface {
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 	// Services returns those of a namespace.
 	Services(namespace string) []*corev1.Service
+	// File returns what is in a file of a volume.
+	File(pod *corev1.Pod, volume, path string) (string, error)
 }
 
 // Facts are what variables may say of the running pod and its node.
@@ -105,8 +107,10 @@ func reference(ctx context.Context, pod *corev1.Pod, c *corev1.Container, from *
 		return configMapKey(ctx, pod.Namespace, from.ConfigMapKeyRef, source)
 	case from.SecretKeyRef != nil:
 		return secretKey(ctx, pod.Namespace, from.SecretKeyRef, source)
+	case from.FileKeyRef != nil:
+		return fileKey(pod, from.FileKeyRef, source)
 	}
-	return "", false, fmt.Errorf("this kind of valueFrom is not known here: use fieldRef, resourceFieldRef, configMapKeyRef or secretKeyRef")
+	return "", false, fmt.Errorf("this kind of valueFrom is not known here: use fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef or fileKeyRef")
 }
 
 func configMapKey(ctx context.Context, namespace string, ref *corev1.ConfigMapKeySelector, source Source) (string, bool, error) {

@@ -37,6 +37,10 @@ func (objects) Secret(_ context.Context, _, name string) (*corev1.Secret, error)
 	return nil, apierrors.NewNotFound(corev1.Resource("secrets"), name)
 }
 
+func (objects) File(_ *corev1.Pod, volume, path string) (string, error) {
+	return "FROM='" + volume + "/" + path + "'\n", nil
+}
+
 func (objects) Services(namespace string) []*corev1.Service {
 	name := map[string]string{"default": "kubernetes", "shop": "my-db"}[namespace]
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -57,6 +61,8 @@ func TestVariables(t *testing.T) {
 			{Name: "IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}},
 			{Name: "CPU", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.cpu"}}},
 			{Name: "MEM", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.memory", Divisor: resource.MustParse("1Mi")}}},
+			{Name: "FILE", ValueFrom: &corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{VolumeName: "v", Path: "env", Key: "FROM"}}},
+			{Name: "NOFILE", ValueFrom: &corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{VolumeName: "v", Path: "env", Key: "NONE", Optional: &yes}}},
 			{Name: "MAYBE", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "k", Optional: &yes}}},
 		}}
 	got, err := Variables(context.Background(), pod, c, Facts{PodIPs: []string{"10.244.0.2"}}, objects{})
@@ -68,13 +74,15 @@ func TestVariables(t *testing.T) {
 		values[v.Name] = v.Value
 	}
 	for name, want := range map[string]string{"P_size": "big", "COLOR": "red at 10.96.0.1", "NAME": "web", "TIER": "front", "IP": "10.244.0.2", "CPU": "2",
-		"MEM": "64", "KUBERNETES_SERVICE_HOST": "10.96.0.1", "MY_DB_PORT_443_TCP": "tcp://10.96.0.1:443", "MY_DB_SERVICE_PORT": "443"} {
+		"MEM": "64", "FILE": "v/env", "KUBERNETES_SERVICE_HOST": "10.96.0.1", "MY_DB_PORT_443_TCP": "tcp://10.96.0.1:443", "MY_DB_SERVICE_PORT": "443"} {
 		if diff := cmp.Diff(want, values[name]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if _, set := values["MAYBE"]; set {
-		t.Error("an optional reference to nothing made a variable")
+	for _, name := range []string{"MAYBE", "NOFILE"} {
+		if _, set := values[name]; set {
+			t.Errorf("%s: an optional reference to nothing made a variable", name)
+		}
 	}
 	pod.Spec.EnableServiceLinks = &no
 	c.Env = []corev1.EnvVar{{Name: "MUST", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "k"}}}}

@@ -119,10 +119,14 @@ func (r *Reporter) remember(conditions []corev1.NodeCondition) {
 	}
 }
 
+// declared are the features that the API server asks a node for before it lets pods on it use them.
+var declared = []string{"InPlacePodVerticalScalingInitContainers"}
+
 func (r *Reporter) status(conditions []corev1.NodeCondition) corev1.NodeStatus {
 	s := corev1.NodeStatus{
 		Capacity: r.Capacity(), Allocatable: r.Allocatable(), Conditions: conditions, NodeInfo: r.info(),
-		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: r.config.Port}},
+		DaemonEndpoints:  corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: r.config.Port}},
+		DeclaredFeatures: declared,
 	}
 	for _, ip := range r.config.IPs {
 		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})

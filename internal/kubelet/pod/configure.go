@@ -44,6 +44,11 @@ func (s source) Services(namespace string) []*corev1.Service {
 	return s.w.m.config.Services.In(namespace)
 }
 
+// File returns what is in a file of a volume of the pod.
+func (s source) File(pod *corev1.Pod, volume, path string) (string, error) {
+	return s.w.m.config.Volumes.File(pod, volume, path)
+}
+
 // configure works out everything that the container is made with.
 func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, sandbox *podstate.Sandbox, found image.Found) (*runtimeapi.ContainerConfig, error) {
 	if err := w.m.config.Services.Wait(ctx); err != nil {

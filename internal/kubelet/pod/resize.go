@@ -39,7 +39,8 @@ type resizing struct {
 	failed   string                                 // why what was granted could not be applied
 	retryAt  time.Time
 	underway bool
-	group    bool // the pod's group has not been brought to what was granted
+	restarts map[string]bool // containers that are restarted for it, which is no failure of theirs
+	group    bool            // the pod's group has not been brought to what was granted
 }
 
 func eachContainer(pod *corev1.Pod, do func(c *corev1.Container)) {
@@ -78,6 +79,15 @@ func (r *resizing) recall(pod *corev1.Pod) {
 			}
 		}
 	}
+}
+
+// restarted says whether a container is restarted for its resources, once.
+func (w *worker) restarted(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	is := w.resizing.restarts[name]
+	delete(w.resizing.restarts, name)
+	return is
 }
 
 // resize grants what is asked for if the node has it beside the others. The caller holds the lock.
@@ -188,6 +198,7 @@ func (w *worker) restartFor(steps *plan.Steps) (inPlace []podstate.Container) {
 		case restarts(spec, has):
 			steps.Kill = append(steps.Kill, plan.Kill{Container: c, Message: fmt.Sprintf("Container %s resize requires restart", c.Name)})
 			steps.Start = append(steps.Start, c.Name)
+			w.resizing.restarts[c.Name] = true
 		default:
 			inPlace = append(inPlace, c)
 		}

@@ -61,7 +61,7 @@ func (w *worker) start(ctx context.Context, pod *corev1.Pod, name string, sandbo
 		return
 	}
 	_, state := w.snapshot()
-	if c := state.Latest(name); c != nil && c.Exited() {
+	if c := state.Latest(name); c != nil && c.Exited() && !w.restarted(name) {
 		w.m.backOff.Next(w.crashKey(name), time.Now())
 	}
 	id, fail := w.create(ctx, pod, spec, sandbox, config)

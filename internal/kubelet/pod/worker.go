@@ -73,7 +73,7 @@ func newWorker(m *Manager, pod *corev1.Pod) *worker {
 		log:     m.config.Log.With("pod", pod.Namespace+"/"+pod.Name),
 		waiting: map[string]status.Waiting{}, starting: map[string]bool{}, notYet: map[string]time.Time{},
 		last: *pod.Status.DeepCopy(), messages: map[string]string{}, down: make(chan struct{})}
-	w.resizing = resizing{granted: map[string]corev1.ResourceRequirements{}, applied: map[string]corev1.ResourceRequirements{}}
+	w.resizing = resizing{granted: map[string]corev1.ResourceRequirements{}, applied: map[string]corev1.ResourceRequirements{}, restarts: map[string]bool{}}
 	w.resizing.recall(pod)
 	w.pod = w.resizing.take(pod)
 	w.resume()
