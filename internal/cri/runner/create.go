@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,6 +64,7 @@ func (r *Runner) Create(ctx context.Context, c Container) (pid, monitor int, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = sync.SetReadDeadline(time.Now()) })
 	defer stop()
+	defer r.expectRuntime(c.ID, func() { _ = sync.SetReadDeadline(time.Now()) })()
 	msg, err := readSync(sync)
 	if waitErr := started.Wait(); err == nil && waitErr != nil {
 		err = waitErr
@@ -79,6 +81,41 @@ func (r *Runner) Create(ctx context.Context, c Container) (pid, monitor int, err
 		err = fmt.Errorf("%w: %s", err, Message(string(text)))
 	}
 	return 0, 0, errors.Join(fmt.Errorf("create container %s: %w", c.ID, err), r.abandon(c))
+}
+
+// The monitor of a runtime that was killed waits until the container's first process closes its output, which waits for the
+// runtime: so somebody has to look whether that is at work.
+const (
+	workEvery = time.Second
+	workAfter = 5 // times that it was not seen
+)
+
+// expectRuntime calls gone when nothing works on the container's creation any more, until it is stopped.
+func (r *Runner) expectRuntime(id string, gone func()) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(workEvery)
+		defer tick.Stop()
+		for missed := 0; missed < workAfter; {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			missed++
+			if slices.ContainsFunc(r.makers(id), r.isRuntime) {
+				missed = 0
+			}
+		}
+		gone()
+	}()
+	return func() { close(done) }
+}
+
+func (r *Runner) isRuntime(pid int) bool {
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	program, _, _ := strings.Cut(string(args), "\x00")
+	return err == nil && program == r.runtime
 }
 
 // Abandon removes what a creation left that failed, or whose caller was killed: monitor and runtime may be at it still.
