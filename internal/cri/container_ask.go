@@ -26,17 +26,18 @@ const becoming = 500 * time.Millisecond
 // about to install one, and would be left to run for all of the grace: it is asked again when it can hear.
 func ask(ctx context.Context, c *container, rec containerRecord, grace time.Duration) (ended bool, err error) {
 	sig := stopSignal(rec)
-	heard := rec.SharedPID || hears(rec.PID, sig)
+	asked, heard := programOf(rec.PID), rec.SharedPID || hears(rec.PID, sig)
 	if err := signalContainer(rec, sig); err != nil {
 		return false, err
 	}
 	limit := time.Now().Add(grace)
-	// The handlers that a look saw may have been those of the program before, runc, which go a moment after its files are closed.
+	// Who had the handlers may have been the program before, runc, which the container's follows a moment after its files are
+	// closed, and which may have its own by the next look.
 	for heard && !rec.SharedPID && time.Since(rec.Started) < becoming && time.Until(limit) > firstLook {
 		if ended, err := waitEnded(ctx, c, firstLook); ended || err != nil {
 			return ended, err
 		}
-		heard = hears(rec.PID, sig)
+		heard = hears(rec.PID, sig) && programOf(rec.PID) == asked
 	}
 	for look := firstLook; !heard && time.Until(limit) > look; look = min(2*look, lastLook) {
 		if ended, err := waitEnded(ctx, c, look); ended || err != nil {
@@ -49,6 +50,12 @@ func ask(ctx context.Context, c *container, rec containerRecord, grace time.Dura
 		}
 	}
 	return waitEnded(ctx, c, time.Until(limit))
+}
+
+// programOf names the file that a process executes; "" when it has ended.
+func programOf(pid int) string {
+	file, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return file
 }
 
 // hears reports whether a process gets a signal: it has a handler for it, or holds it back for later.

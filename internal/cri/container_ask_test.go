@@ -3,8 +3,10 @@
 package cri
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
+	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -47,4 +49,21 @@ func TestStopBeforeContainerListens(t *testing.T) {
 		t.Errorf("stopped container: %v", st)
 	}
 	n.waitLog(n.path("logs", "late", "main", "0.log"), "stdout F bye")
+}
+
+// Stopped at any moment of its start, a program that ends when it is asked is not left until it is killed.
+func TestStopWhileProgramBegins(t *testing.T) {
+	n := newNode(t)
+	pod := n.sandboxConfig("begins")
+	sb := n.runSandbox(pod)
+	for i := range 60 {
+		id := n.run(sb, containerConfig(fmt.Sprintf("main%d", i), "serve"), pod)
+		time.Sleep(time.Duration(i%4) * 100 * time.Microsecond)
+		if _, err := n.runtime.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: 3}); err != nil {
+			t.Fatal(err)
+		}
+		if st := n.status(id); st.GetExitCode() == 128+int32(syscall.SIGKILL) {
+			t.Errorf("container %d had to be killed: %v", i, st)
+		}
+	}
 }
