@@ -142,8 +142,9 @@ func TestMachineThatGoesDownWaitsForPods(t *testing.T) {
 	w.eventually("the shutdown is an event", func() bool { return len(w.api.Events("n1")["NodeShutdown"]) > 0 })
 }
 
-// A shutdown that is called off: the node is Ready again and takes pods, those that were not told yet go on, and the next one is delayed too.
-func TestShutdownCalledOff(t *testing.T) {
+// goingDown is a machine that has begun to go down: its pod "slow" was told to stop, "critical" was not.
+func goingDown(t *testing.T) (*world, *loginddouble.Logind, *stops) {
+	t.Helper()
 	w, logind, s := machine(t, time.Hour)
 	s.hold["slow"] = make(chan struct{})
 	w.start()
@@ -156,6 +157,12 @@ func TestShutdownCalledOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("slow is told to stop", func() bool { return s.told("slow") })
+	return w, logind, s
+}
+
+// A shutdown that is called off: the node is Ready again and takes pods, those that were not told yet go on, and the next one is delayed too.
+func TestShutdownCalledOff(t *testing.T) {
+	w, logind, s := goingDown(t)
 	if err := logind.PrepareForShutdown(false); err != nil {
 		t.Fatal(err)
 	}
@@ -178,18 +185,7 @@ func TestShutdownCalledOff(t *testing.T) {
 
 // A kubelet that is killed while its machine goes down goes on with that when it is back: what was told to end does not run on.
 func TestKubeletKilledWhileTheMachineGoesDown(t *testing.T) {
-	w, logind, s := machine(t, time.Hour)
-	s.hold["slow"] = make(chan struct{})
-	w.start()
-	w.create(newPod("slow", withPriority(0, 600)))
-	w.create(newPod("critical", withPriority(2_000_001_000, 600)))
-	w.ready("slow")
-	w.ready("critical")
-	w.eventually("the shutdown is delayed", logind.Held)
-	if err := logind.PrepareForShutdown(true); err != nil {
-		t.Fatal(err)
-	}
-	w.eventually("slow is told to stop", func() bool { return s.told("slow") })
+	w, _, s := goingDown(t)
 	close(s.hold["slow"])
 	w.restart()
 	w.nodeReady(corev1.ConditionFalse, "node is shutting down")

@@ -32,7 +32,7 @@ func (n *Network) refused(row table.Service, reason error) {
 
 // taken tells people of a node port at which a process of this node listens.
 func (n *Network) taken(row table.Service, f table.Frontend) {
-	owners := "a process"
+	owners := "a process" // who it is cannot always be told
 	_ = inNetns(n.config.Netns, func() error {
 		if list := socketowner.Of(f.Protocol.String(), netip.AddrPortFrom(f.Addr, f.Port)); len(list) > 0 {
 			owners = fmt.Sprint(list[0])

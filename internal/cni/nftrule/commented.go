@@ -7,11 +7,12 @@ import (
 	"fmt"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/nft/wire"
 )
 
-// RemoveCommented removes those rules of a table's chains whose comment is unwanted. A table or chain that is not there has
+// RemoveCommented removes those rules of a table's chains whose comment, "" for none, is unwanted. A table or chain that is not there has
 // none. It is for what the reference plugins make, a rule or more for each container.
 func RemoveCommented(family nftables.TableFamily, table string, unwanted func(comment string) bool, chains ...string) error {
 	c, err := nftables.New()
@@ -30,7 +31,7 @@ func RemoveCommented(family nftables.TableFamily, table string, unwanted func(co
 			return fmt.Errorf("list rules of nftables table %s, chain %s: %w", table, name, err)
 		}
 		for _, r := range rules {
-			if comment, ok := userdata.GetString(r.UserData, userdata.TypeComment); ok && unwanted(comment) {
+			if unwanted(wire.Comment(r.UserData)) {
 				found = true
 				if err := c.DelRule(&nftables.Rule{Table: t, Chain: chain, Handle: r.Handle}); err != nil {
 					return fmt.Errorf("remove rule of nftables table %s: %w", table, err)

@@ -3,12 +3,12 @@
 package nftset
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/nft/wire"
 )
 
 // commentType is the kind of user data that nft prints as a comment (libnftnl, NFTNL_UDATA_SET_ELEM_COMMENT).
@@ -51,72 +51,11 @@ func encodeComment(c string) []byte {
 	return append([]byte{commentType, byte(len(c) + 1)}, c+"\x00"...)
 }
 
-func decodeComment(b []byte) string {
-	for len(b) >= 2 {
-		kind, n := b[0], int(b[1])
-		if len(b) < 2+n {
-			return ""
-		}
-		if kind == commentType {
-			return string(bytes.TrimRight(b[2:2+n], "\x00"))
-		}
-		b = b[2+n:]
-	}
-	return ""
-}
-
 func decode(data []byte) ([]Element, error) {
-	if len(data) < nfHeader {
-		return nil, nil
+	have, err := wire.Elements(data)
+	out := make([]Element, len(have))
+	for i, e := range have {
+		out[i] = Element{Key: e.Key, Value: e.Data, Comment: e.Comment, expires: e.Expires}
 	}
-	ad, err := netlink.NewAttributeDecoder(data[nfHeader:])
-	if err != nil {
-		return nil, fmt.Errorf("decode elements: %w", err)
-	}
-	ad.ByteOrder = binary.BigEndian
-	var out []Element
-	for ad.Next() {
-		if ad.Type() == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-			ad.Nested(func(list *netlink.AttributeDecoder) error {
-				for list.Next() {
-					list.Nested(func(ad *netlink.AttributeDecoder) error {
-						out = append(out, decodeElement(ad))
-						return nil
-					})
-				}
-				return nil
-			})
-		}
-	}
-	if err := ad.Err(); err != nil {
-		return nil, fmt.Errorf("decode elements: %w", err)
-	}
-	return out, nil
-}
-
-func decodeElement(ad *netlink.AttributeDecoder) Element {
-	var e Element
-	inner := func(to *[]byte) func(*netlink.AttributeDecoder) error {
-		return func(ad *netlink.AttributeDecoder) error {
-			for ad.Next() {
-				if ad.Type() == unix.NFTA_DATA_VALUE {
-					*to = ad.Bytes()
-				}
-			}
-			return nil
-		}
-	}
-	for ad.Next() {
-		switch ad.Type() {
-		case unix.NFTA_SET_ELEM_KEY:
-			ad.Nested(inner(&e.Key))
-		case unix.NFTA_SET_ELEM_DATA:
-			ad.Nested(inner(&e.Value))
-		case unix.NFTA_SET_ELEM_EXPIRATION:
-			e.expires = max(1, binary.BigEndian.Uint64(ad.Bytes()))
-		case unix.NFTA_SET_ELEM_USERDATA:
-			e.Comment = decodeComment(ad.Bytes())
-		}
-	}
-	return e
+	return out, err
 }

@@ -182,7 +182,7 @@ func (l *line) received() {
 	a := l.asked
 	if a == nil {
 		if l.errno == 0 {
-			_ = l.renew()
+			_ = l.renew() // else the next question does
 		}
 		l.mu.Unlock()
 		return

@@ -7,22 +7,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/nft/wire"
 )
 
-// Attributes of include/uapi/linux/netfilter/nf_tables.h: of a list of elements, of an element, and of its data.
 const (
-	listTable, listSet, listElements               = 1, 2, 3
-	elemKey, elemData, elemUser, elemKeyEnd        = 1, 2, 6, 10
-	dataValue                                      = 1
-	messageGet                                     = 13 // NFT_MSG_GETSETELEM
-	messageNew                                     = 12 // NFT_MSG_NEWSETELEM
-	together                                       = 200
-	answerBytes                                    = 32 << 10 // an error repeats the request
-	nested                                  uint16 = unix.NLA_F_NESTED
+	together    = 200
+	answerBytes = 32 << 10 // an error repeats the request
+	keyEnd      = 10       // NFTA_SET_ELEM_KEY_END of linux/netfilter/nf_tables.h
+	getElements = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETSETELEM
+	newElements = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSETELEM
 )
 
 // Lookup returns those elements of a set or map that have one of the keys. It costs what is asked for, while the time that
@@ -47,7 +44,10 @@ func (c *Conn) Lookup(ctx context.Context, family Family, table, set string, key
 		}
 		asked := keys[:min(together, len(keys))]
 		have := len(out)
-		out, err = ask(conn, request(family, table, set, asked), out, buffer)
+		question, err := request(family, table, set, asked)
+		if err == nil {
+			out, err = ask(conn, question, out, buffer)
+		}
 		if errors.Is(err, unix.ENOENT) && len(out)-have < len(asked) { // the first that is missing ends the answer
 			keys = keys[len(out)-have+1:]
 			continue
@@ -60,25 +60,27 @@ func (c *Conn) Lookup(ctx context.Context, family Family, table, set string, key
 	return out, nil
 }
 
-func request(family Family, table, set string, keys []string) netlink.Message {
-	number := map[Family]byte{IPv4: unix.NFPROTO_IPV4, IPv6: unix.NFPROTO_IPV6, ARP: unix.NFPROTO_ARP}[family]
-	var elements []byte
-	for _, key := range keys {
-		elements = attribute(elements, nested|1, attribute(nil, nested|elemKey, attribute(nil, dataValue, []byte(key))))
-	}
-	data := attribute([]byte{number, 0, 0, 0}, listTable, []byte(table+"\x00"))
-	data = attribute(data, listSet, []byte(set+"\x00"))
+func request(family Family, table, set string, keys []string) (netlink.Message, error) {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	attributes.String(unix.NFTA_SET_ELEM_LIST_SET, set)
+	attributes.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(list *netlink.AttributeEncoder) error {
+		for _, key := range keys {
+			list.Nested(unix.NFTA_LIST_ELEM, func(element *netlink.AttributeEncoder) error {
+				element.Nested(unix.NFTA_SET_ELEM_KEY, func(value *netlink.AttributeEncoder) error {
+					value.Bytes(unix.NFTA_DATA_VALUE, []byte(key))
+					return nil
+				})
+				return nil
+			})
+		}
+		return nil
+	})
+	data, err := attributes.Encode()
 	return netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | messageGet), Flags: netlink.Request | netlink.Acknowledge},
-		Data:   attribute(data, nested|listElements, elements),
-	}
-}
-
-// attribute appends one.
-func attribute(to []byte, kind uint16, value []byte) []byte {
-	to = binary.NativeEndian.AppendUint16(to, uint16(len(value)+4))
-	to = append(binary.NativeEndian.AppendUint16(to, kind), value...)
-	return append(to, make([]byte, -len(value)&3)...)
+		Header: netlink.Header{Type: getElements, Flags: netlink.Request | netlink.Acknowledge},
+		Data:   append([]byte{byte(handle(family, table, set).Table.Family), unix.NFNETLINK_V0, 0, 0}, data...),
+	}, err
 }
 
 // ask appends the answers to a request, until the kernel acknowledges it.
@@ -114,38 +116,16 @@ func ask(conn *netlink.Conn, m netlink.Message, to []Element, buffer []byte) ([]
 					return to, unix.Errno(-number)
 				}
 				return to, nil
-			case unix.NFNL_SUBSYS_NFTABLES<<8 | messageNew:
-				to = append(to, elementOf(find(find(body[familyBytes:], listElements), 1)))
+			case newElements:
+				some, err := wire.Elements(body)
+				if err != nil {
+					return to, err
+				}
+				for _, e := range some {
+					to = append(to, Element{Key: string(e.Key), KeyEnd: string(e.KeyEnd), Data: string(e.Data), Comment: e.Comment})
+				}
 			}
 			data = data[min((length+3)&^3, len(data)):]
 		}
 	}
-}
-
-// elementOf reads one element.
-func elementOf(data []byte) Element {
-	value := func(kind uint16) string { return string(find(find(data, kind), dataValue)) }
-	e := Element{Key: value(elemKey), Data: value(elemData), KeyEnd: value(elemKeyEnd)}
-	// User data are kind, length and value; kind 0 is a comment.
-	for user := find(data, elemUser); len(user) >= 2 && int(user[1])+2 <= len(user); user = user[int(user[1])+2:] {
-		if user[0] == 0 {
-			e.Comment = strings.TrimRight(string(user[2:2+int(user[1])]), "\x00")
-		}
-	}
-	return e
-}
-
-// find returns the value of the first attribute of a kind.
-func find(data []byte, kind uint16) []byte {
-	for len(data) >= 4 {
-		length := int(binary.NativeEndian.Uint16(data))
-		if length < 4 || length > len(data) {
-			return nil
-		}
-		if binary.NativeEndian.Uint16(data[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == kind {
-			return data[4:length]
-		}
-		data = data[min((length+3)&^3, len(data)):]
-	}
-	return nil
 }

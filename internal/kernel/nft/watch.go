@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -74,9 +73,15 @@ func (c *Conn) WatchTables(ctx context.Context, about func(table, process string
 	}
 }
 
-// textOf returns an attribute of a message.
+// textOf returns an attribute of a message, "" where it has none.
 func textOf(data []byte, attribute uint16) string {
-	return strings.TrimRight(string(find(data[min(familyBytes, len(data)):], attribute)), "\x00")
+	attributes, err := netlink.NewAttributeDecoder(data[min(familyBytes, len(data)):])
+	for err == nil && attributes.Next() {
+		if attributes.Type() == attribute {
+			return attributes.String()
+		}
+	}
+	return ""
 }
 
 // sockets remembers the addresses of the last sockets that this program wrote with.

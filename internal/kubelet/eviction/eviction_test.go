@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"eastwest/internal/kubelet/render"
 )
 
 func TestThresholds(t *testing.T) {
@@ -87,7 +89,7 @@ func TestNodeUnderPressureRefuses(t *testing.T) {
 		{tolerant, true, memory, false},
 		{tolerant, true, disk, true},
 		{pod("p", 0, "1Mi"), false, disk, true},
-		{pod("p", systemCritical, ""), true, append(disk, memory...), false},
+		{pod("p", render.SystemCritical, ""), true, append(disk, memory...), false},
 	} {
 		if got := admit(test.pod, test.bestEffort, test.conditions); (got != "") != test.refused {
 			t.Errorf("%s under %v: %q", test.pod.Name, test.conditions, got)
@@ -142,7 +144,7 @@ func TestReliefBeginsWithWhatNobodyNeeds(t *testing.T) {
 		Thresholds: []Threshold{{Signal: NodefsAvailable, Quantity: 10}}, Period: time.Hour, Keep: time.Hour,
 		Observe: func() map[Signal]Reading { return map[Signal]Reading{NodefsAvailable: {free, 100}} },
 		Pods: func() []*corev1.Pod {
-			return []*corev1.Pod{pod("a", 1, ""), pod("b", 0, ""), pod("c", systemCritical, "")}
+			return []*corev1.Pod{pod("a", 1, ""), pod("b", 0, ""), pod("c", render.SystemCritical, "")}
 		},
 		Usage:   func(context.Context, corev1.ResourceName, []*corev1.Pod) map[types.UID]Usage { return nil },
 		Reclaim: func(context.Context) { free = 20 },

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"eastwest/internal/kubelet/render"
 )
 
 // Reason is what a pod says that was evicted or refused for the node's sake.
@@ -103,7 +105,7 @@ func (m *Manager) relieve(ctx context.Context) {
 		return
 	}
 	short := list[0]
-	all := m.candidates(ctx, short.signal.resource(), func(pod *corev1.Pod) bool { return !critical(pod) })
+	all := m.candidates(ctx, short.signal.resource(), func(pod *corev1.Pod) bool { return !render.IsCritical(pod) })
 	if len(all) == 0 {
 		m.config.Log.Warn("the node is short, and has no pod that may be evicted", "signal", short.signal,
 			"available", short.show(short.available), "threshold", short.show(short.least))

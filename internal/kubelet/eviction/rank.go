@@ -27,13 +27,6 @@ type candidate struct {
 	usage Usage
 }
 
-// systemCritical is the priority from which on pods are never evicted.
-const systemCritical = 2_000_000_000
-
-func critical(pod *corev1.Pod) bool {
-	return pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCritical || render.IsStatic(pod)
-}
-
 // rank sorts the pods that are to go first to the front: those that use more than they asked for, those of lower priority, and those that
 // use most beyond what they asked for. Process ids are not asked for.
 func rank(list []candidate, of corev1.ResourceName) {
@@ -49,15 +42,8 @@ func rank(list []candidate, of corev1.ResourceName) {
 		if of == "pids" {
 			byExcess = 0
 		}
-		return cmp.Or(byExcess, cmp.Compare(priority(a.pod), priority(b.pod)), cmp.Compare(over(b), over(a)))
+		return cmp.Or(byExcess, cmp.Compare(render.Priority(a.pod), render.Priority(b.pod)), cmp.Compare(over(b), over(a)))
 	})
-}
-
-func priority(pod *corev1.Pod) int32 {
-	if pod.Spec.Priority == nil {
-		return 0
-	}
-	return *pod.Spec.Priority
 }
 
 // request is what the scheduler set aside for the pod's containers.
@@ -103,7 +89,7 @@ func (b breach) show(n int64) string {
 
 // admit says why a node under pressure does not take a pod, or nothing.
 func admit(pod *corev1.Pod, bestEffort bool, conditions []corev1.NodeConditionType) string {
-	if len(conditions) == 0 || critical(pod) {
+	if len(conditions) == 0 || render.IsCritical(pod) {
 		return ""
 	}
 	if len(conditions) == 1 && conditions[0] == corev1.NodeMemoryPressure && (!bestEffort || tolerates(pod)) {

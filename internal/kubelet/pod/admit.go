@@ -50,11 +50,6 @@ func allowed(name string, list []string) bool {
 	})
 }
 
-// critical pods are run whatever else is: those of the node's own folder, and those that a cluster does not work without.
-func critical(pod *corev1.Pod) bool {
-	return render.IsStatic(pod) || pod.Spec.Priority != nil && *pod.Spec.Priority >= 2_000_000_000
-}
-
 // admit refuses a pod that this node must not run, once, before anything of it is there. The caller holds the lock.
 func (w *worker) admit(others []View) {
 	if w.admitted {
@@ -68,7 +63,7 @@ func (w *worker) admit(others []View) {
 	if reason == "" && w.m.config.Refuse != nil {
 		reason, message = w.m.config.Refuse(w.pod, render.QOS(w.pod) == corev1.PodQOSBestEffort)
 	}
-	if name, asked, used, capacity := short(w.pod, others, w.m.config.Allocatable()); reason == "" && name != "" && !critical(w.pod) {
+	if name, asked, used, capacity := short(w.pod, others, w.m.config.Allocatable()); reason == "" && name != "" && !render.IsCritical(w.pod) {
 		reason, message = "OutOf"+string(name), lacks(name, asked, used, capacity)
 	}
 	if reason != "" {

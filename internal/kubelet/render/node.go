@@ -42,6 +42,20 @@ func (n Node) CgroupParent(pod *corev1.Pod) string {
 	return filepath.Join(base, "pod"+string(pod.UID))
 }
 
+// SystemCritical is the priority from which on a cluster does not work without a pod: that of the class system-cluster-critical.
+const SystemCritical = 2_000_000_000
+
+// Priority is the pod's, 0 where it has none.
+func Priority(pod *corev1.Pod) int32 {
+	if pod.Spec.Priority == nil {
+		return 0
+	}
+	return *pod.Spec.Priority
+}
+
+// IsCritical says whether the node runs the pod whatever else it is short of: one of its own, or one that the cluster does not work without.
+func IsCritical(pod *corev1.Pod) bool { return IsStatic(pod) || Priority(pod) >= SystemCritical }
+
 // IsStatic says whether the pod came from a manifest on the node instead of the API.
 func IsStatic(pod *corev1.Pod) bool {
 	source, ok := pod.Annotations["kubernetes.io/config.source"]

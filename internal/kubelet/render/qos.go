@@ -52,7 +52,7 @@ const (
 )
 
 func oomScore(pod *corev1.Pod, c *corev1.Container, capacity int64) int64 {
-	if pod.Spec.Priority != nil && *pod.Spec.Priority >= 2000000000 {
+	if Priority(pod) >= SystemCritical {
 		return oomGuaranteed
 	}
 	switch QOS(pod) {

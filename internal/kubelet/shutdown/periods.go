@@ -14,10 +14,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-)
 
-// systemCritical is the priority from which on pods are critical for the cluster.
-const systemCritical = 2_000_000_000
+	"eastwest/internal/kubelet/render"
+)
 
 // Period is how long pods of a priority, and of those up to the next Period's, may take to end.
 type Period struct {
@@ -48,7 +47,7 @@ func ParsePeriods(total, critical time.Duration, byPriority []string) (Periods, 
 	if total == 0 {
 		return nil, nil
 	}
-	return Periods{{0, total - critical}, {systemCritical, critical}}, nil
+	return Periods{{0, total - critical}, {render.SystemCritical, critical}}, nil
 }
 
 func parseEach(texts []string) (Periods, error) {
@@ -91,13 +90,9 @@ func (p Periods) groups(pods []*corev1.Pod) []group {
 		out[i].Period = p[i]
 	}
 	for _, pod := range pods {
-		priority := int32(0)
-		if pod.Spec.Priority != nil {
-			priority = *pod.Spec.Priority
-		}
 		at := 0
 		for i := range p {
-			if p[i].Priority <= priority {
+			if p[i].Priority <= render.Priority(pod) {
 				at = i
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -126,40 +127,31 @@ func (f *Fake) List(_ context.Context, family nft.Family, table string) (string,
 
 // Elements returns the elements of a set, in no order.
 func (f *Fake) Elements(_ context.Context, family nft.Family, table, set string) ([]nft.Element, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.fail(); err != nil {
-		return nil, err
-	}
-	elements, err := find(f.tables, nft.Op{Family: family, Table: table, Set: set})
-	if err != nil {
-		return nil, err
-	}
-	var out []nft.Element
-	for _, e := range elements {
-		out = append(out, e)
-	}
-	return out, nil
+	all, err := f.read(family, table, set)
+	return slices.Collect(maps.Values(all)), err
 }
 
 // Lookup returns the elements that have one of the keys.
 func (f *Fake) Lookup(_ context.Context, family nft.Family, table, set string, keys []string) ([]nft.Element, error) {
+	all, err := f.read(family, table, set)
+	var out []nft.Element
+	for _, key := range keys {
+		if e, ok := all[key]; ok {
+			out = append(out, e)
+		}
+	}
+	return out, err
+}
+
+// read returns a set's elements by their keys.
+func (f *Fake) read(family nft.Family, table, set string) (map[string]nft.Element, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.fail(); err != nil {
 		return nil, err
 	}
 	elements, err := find(f.tables, nft.Op{Family: family, Table: table, Set: set})
-	if err != nil {
-		return nil, err
-	}
-	var out []nft.Element
-	for _, key := range keys {
-		if e, ok := elements[key]; ok {
-			out = append(out, e)
-		}
-	}
-	return out, nil
+	return maps.Clone(elements), err
 }
 
 // Change executes the operations, all of them or none. As the kernel does, it refuses to delete what is missing and to
