@@ -11,5 +11,5 @@ import (
 )
 
 func main() {
-	os.Exit(nodecmd.Main(context.Background(), os.Args[1:], nodecmd.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	os.Exit(nodecmd.Main(context.Background(), os.Args, nodecmd.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

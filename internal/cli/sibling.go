@@ -33,6 +33,14 @@ func newSibling(name, short, program string) *cobra.Command {
 	}
 }
 
+// called is the name that people know a program by: the commands of eastwest-node are those of eastwest.
+func called(program string) string {
+	if program == nodeProgram {
+		return "eastwest"
+	}
+	return program
+}
+
 // become replaces this program by its sibling. It returns only an error.
 func become(program string, args []string) error {
 	dir, err := programDir()
@@ -40,7 +48,7 @@ func become(program string, args []string) error {
 		return err
 	}
 	path := filepath.Join(dir, program)
-	if err := unix.Exec(path, append([]string{program}, args...), os.Environ()); err != nil {
+	if err := unix.Exec(path, append([]string{called(program)}, args...), os.Environ()); err != nil {
 		return fmt.Errorf("run %s (it has to be beside this program; make build builds all of them): %w", path, err)
 	}
 	return nil

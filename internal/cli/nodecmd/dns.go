@@ -185,6 +185,20 @@ func apiClient(kubeconfig string) (*client.Client, error) {
 	return client.New(config)
 }
 
+// usualClient is apiClient for people: without a file it takes what kubectl takes.
+func usualClient(kubeconfig string) (*client.Client, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("there is no kubeconfig: name one with --kubeconfig or $KUBECONFIG")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	return client.New(config)
+}
+
 // serveCluster makes the zone and what keeps it equal to the cluster's services.
 func (f *dnsFlags) serveCluster(ctx context.Context, group *errgroup.Group) error {
 	var err error

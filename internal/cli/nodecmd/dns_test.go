@@ -57,7 +57,7 @@ func startWorld(t *testing.T) (api *apidouble.Server, kubeconfig string) {
 
 func run(ctx context.Context, args ...string) (status int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	status = Main(ctx, args, Streams{In: strings.NewReader(""), Out: &out, Err: &errs})
+	status = Main(ctx, append([]string{"eastwest"}, args...), Streams{In: strings.NewReader(""), Out: &out, Err: &errs})
 	return status, out.String(), errs.String()
 }
 
@@ -79,6 +79,15 @@ func TestDNSQuerySaysWhereRecordsComeFrom(t *testing.T) {
 	}
 	if status, _, errs := run(t.Context(), "dns", "query", "web", "--type", "no", "--kubeconfig", kubeconfig); status != 2 || !strings.Contains(errs, `"no" is no type of records`) {
 		t.Errorf("status %d: %s", status, errs)
+	}
+	// Without the flag it is the kubeconfig that kubectl takes.
+	t.Setenv("KUBECONFIG", kubeconfig)
+	if status, out, errs := run(t.Context(), "dns", "query", "web"); status != 0 || !strings.Contains(out, "10.96.0.20") {
+		t.Errorf("with $KUBECONFIG: status %d: %s%s", status, out, errs)
+	}
+	t.Setenv("KUBECONFIG", kubeconfig+".missing")
+	if status, _, errs := run(t.Context(), "dns", "query", "web"); status != 1 || !strings.Contains(errs, "there is no kubeconfig") {
+		t.Errorf("with none: status %d: %s", status, errs)
 	}
 }
 

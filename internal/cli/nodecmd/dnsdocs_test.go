@@ -67,6 +67,7 @@ func TestCommandsOfThePage(t *testing.T) {
 	}
 	writeCertificate(t, dir)
 	commands := 0
+	t.Setenv("KUBECONFIG", kubeconfig)
 	for line := range strings.Lines(page) {
 		command, ok := strings.CutPrefix(line, "    eastwest ")
 		if !ok {

@@ -30,13 +30,13 @@ type queryFlags struct {
 func newDNSQuery(s Streams) *cobra.Command {
 	f := &queryFlags{}
 	cmd := &cobra.Command{
-		Use:   "query NAME --kubeconfig FILE",
+		Use:   "query NAME",
 		Short: "Show the records of a cluster name and the object that each came from",
 		Long: `Read the cluster's objects, answer a question about a name from them as cluster DNS does, and say which Service, and
 which Pod behind it, each record came from. Nothing is asked of a running DNS server. A name without a dot at its end may
 be short: SERVICE, SERVICE.NAMESPACE and SERVICE.NAMESPACE.svc mean the name in the cluster's domain.`,
-		Example: `  eastwest dns query web.default --kubeconfig ~/.kube/config
-  eastwest dns query _http._tcp.web.default.svc.cluster.local. --type SRV --kubeconfig ~/.kube/config`,
+		Example: `  eastwest dns query web.default
+  eastwest dns query _http._tcp.web.default.svc.cluster.local. --type SRV --kubeconfig ~/.kube/other`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
@@ -45,7 +45,7 @@ be short: SERVICE, SERVICE.NAMESPACE and SERVICE.NAMESPACE.svc mean the name in 
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster (required)")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster (default: $KUBECONFIG, or ~/.kube/config)")
 	flags.StringVarP(&f.qtype, "type", "t", "A", "type of records: A, AAAA, SRV, PTR, CNAME, …")
 	flags.StringVar(&f.zone.Domain, "cluster-domain", "cluster.local", "domain of the cluster")
 	flags.StringVar((*string)(&f.zone.Pods), "pods", string(dns.PodsInsecure), "pod records: disabled, insecure or verified")
@@ -54,9 +54,6 @@ be short: SERVICE, SERVICE.NAMESPACE and SERVICE.NAMESPACE.svc mean the name in 
 }
 
 func (f *queryFlags) run(ctx context.Context, s Streams, name string) error {
-	if f.kubeconfig == "" {
-		return usageError{errors.New("--kubeconfig is required")}
-	}
 	qtype, ok := mdns.StringToType[strings.ToUpper(f.qtype)]
 	if !ok {
 		return usageError{fmt.Errorf("--type: %q is no type of records", f.qtype)}
@@ -75,7 +72,7 @@ func (f *queryFlags) run(ctx context.Context, s Streams, name string) error {
 
 // load fills a zone from the cluster, once.
 func (f *queryFlags) load(ctx context.Context, s Streams) (*dns.Zone, error) {
-	api, err := apiClient(f.kubeconfig)
+	api, err := usualClient(f.kubeconfig)
 	if err != nil {
 		return nil, err
 	}

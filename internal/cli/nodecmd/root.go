@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 )
@@ -36,17 +37,17 @@ func commands(s Streams) []*cobra.Command {
 // usageError says that a command was called in a wrong way; the program ends with status 2.
 type usageError struct{ error }
 
-// Main runs the program with its arguments (without its name) and returns the exit status: 0, 1 when it failed, 2 for wrong
-// usage.
+// Main runs the program with its arguments, the first of them the name that it was called by, and returns the exit status: 0,
+// 1 when it failed, 2 for wrong usage.
 func Main(ctx context.Context, args []string, s Streams) int {
 	root := &cobra.Command{
-		Use: "eastwest-node", Short: "A node of an eastwest cluster, or one part of it",
+		Use: filepath.Base(args[0]), Short: "A node of an eastwest cluster, or one part of it",
 		SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.SetArgs(args)
+	root.SetArgs(args[1:])
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(commands(s)...)
 	parent(root)
