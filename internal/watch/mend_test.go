@@ -239,3 +239,32 @@ func TestWhatIsGoneStaysGone(t *testing.T) {
 		t.Error("the service that was made anew is no news")
 	}
 }
+
+// What is told again in the same version, by the watch, a second one or a new full list, is no change: whoever counts or applies
+// changes hears of it once.
+func TestToldTwice(t *testing.T) {
+	puts := 0
+	m := newMirror(func(s *corev1.Service, _ interned) (string, bool) { return s.Name, true }, func(string) { puts++ }, func(string) {})
+	service := func(version string) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", ResourceVersion: version}}
+	}
+	for i, step := range []struct {
+		tell func() error
+		puts int
+	}{
+		{func() error { return m.Replace([]any{service("5")}, "5") }, 1},
+		{func() error { return m.Add(service("5")) }, 1},
+		{func() error { return m.Replace([]any{service("5")}, "7") }, 1},
+		{func() error { _, _, _, err := m.mend(service("8"), false); return err }, 2},
+		{func() error { return m.Update(service("8")) }, 2},
+		{func() error { return m.Update(service("9")) }, 3},
+		{func() error { return m.Replace(nil, "10") }, 3},
+		{func() error { return m.Replace([]any{service("9")}, "11") }, 4},
+		{func() error { return m.Update(service("opaque")) }, 5},
+		{func() error { return m.Update(service("opaque")) }, 6}, // versions that are no numbers do not tell
+	} {
+		if err := step.tell(); err != nil || puts != step.puts {
+			t.Errorf("step %d: %d times put, want %d: %v", i, puts, step.puts, err)
+		}
+	}
+}

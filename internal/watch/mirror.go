@@ -89,10 +89,16 @@ func (m *mirror) Add(object any) error {
 	if err != nil {
 		return err
 	}
-	if !m.stale(t.key, t.version) {
+	if !m.stale(t.key, t.version) && !same(m.versions, t) {
 		m.set(t)
 	}
 	return nil
+}
+
+// same reports whether an object is known in that version: told twice, by a second watch or a new full list, it is no change.
+func same(versions map[string]uint64, t trimmed) bool {
+	known, there := versions[t.key]
+	return there && t.version != 0 && known == t.version
 }
 
 // Update takes a newer version of an object in.
@@ -124,7 +130,9 @@ func (m *mirror) Replace(list []any, version string) error {
 		if err != nil {
 			return err
 		}
-		m.set(t)
+		if m.versions[t.key] = t.version; !same(before, t) {
+			m.set(t)
+		}
 	}
 	for key := range before {
 		if _, there := m.versions[key]; !there {
