@@ -129,6 +129,7 @@ type cached struct {
 	mu       sync.Mutex
 	listings map[string]string
 	elements map[string][]nft.Element
+	chains   map[string]map[iptableskernel.Chain][]string
 	errs     map[string]error
 }
 
@@ -138,6 +139,7 @@ func (c *cached) explained(t *testing.T, from netip.Addr, to netip.AddrPort, net
 	defer c.mu.Unlock()
 	if c.errs == nil {
 		c.listings, c.elements, c.errs = map[string]string{}, map[string][]nft.Element{}, map[string]error{}
+		c.chains = map[string]map[iptableskernel.Chain][]string{}
 	}
 	return answer(t, explain.New(c.kernel, explain.Sources{Rules: c, Servers: c.sources.Servers, Chains: c}), from, to, network)
 }
@@ -158,10 +160,10 @@ func (c *cached) Elements(ctx context.Context, family nft.Family, name, set stri
 	return c.elements[key], c.errs[key]
 }
 
-func (c *cached) Save(ctx context.Context, family iptableskernel.Family, name string) (string, error) {
-	key := "save " + string(family) + name
+func (c *cached) Chains(ctx context.Context, family iptableskernel.Family, tables []string, wanted func(string) bool) (map[iptableskernel.Chain][]string, error) {
+	key := "chains " + string(family)
 	if _, ok := c.errs[key]; !ok {
-		c.listings[key], c.errs[key] = c.sources.Chains.Save(ctx, family, name)
+		c.chains[key], c.errs[key] = c.sources.Chains.Chains(ctx, family, tables, wanted)
 	}
-	return c.listings[key], c.errs[key]
+	return c.chains[key], c.errs[key]
 }

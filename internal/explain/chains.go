@@ -40,31 +40,27 @@ type chainRule struct {
 
 // readChains reads the tables; found is false where the backend's chains are not there.
 func (e *Explainer) readChains(ctx context.Context, family nft.Family) (c chains, found bool, err error) {
-	var parsed [3]map[string][]chainRule
-	for i, name := range []string{"nat", "filter", "raw"} {
-		text, err := e.from.Chains.Save(ctx, iptablesFamily(family), name)
-		if errors.Is(err, iptables.ErrMissing) {
-			return chains{}, false, nil
-		}
-		if err != nil {
-			return chains{}, false, fmt.Errorf("read iptables: %w", err)
-		}
-		parsed[i] = parseChains(text)
+	read, err := e.from.Chains.Chains(ctx, iptablesFamily(family), []string{"nat", "filter", "raw"}, nil)
+	if errors.Is(err, iptables.ErrMissing) {
+		return chains{}, false, nil
 	}
-	c = chains{nat: parsed[0], filter: parsed[1], raw: parsed[2], local: e.isLocal}
+	if err != nil {
+		return chains{}, false, fmt.Errorf("read iptables: %w", err)
+	}
+	parsed := map[string]map[string][]chainRule{"nat": {}, "filter": {}, "raw": {}}
+	for chain, rules := range read {
+		parsed[chain.Table][chain.Name] = parseRules(rules)
+	}
+	c = chains{nat: parsed["nat"], filter: parsed["filter"], raw: parsed["raw"], local: e.isLocal}
 	return c, len(c.nat[chainServices]) > 0, nil
 }
 
-func parseChains(text string) map[string][]chainRule {
-	out := map[string][]chainRule{}
-	for line := range strings.Lines(text) {
-		words := splitRule(strings.TrimSpace(line))
-		if len(words) < 2 || words[0] != "-A" {
-			continue
-		}
-		rule := chainRule{words: words[2:]}
+func parseRules(lines []string) []chainRule {
+	out := make([]chainRule, 0, len(lines))
+	for _, line := range lines {
+		rule := chainRule{words: splitRule(line)}
 		rule.comment, rule.target = rule.after("--comment"), rule.after("-j")
-		out[words[1]] = append(out[words[1]], rule)
+		out = append(out, rule)
 	}
 	return out
 }

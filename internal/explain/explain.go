@@ -47,7 +47,7 @@ var _ Servers = (*ipvs.Conn)(nil)
 
 // Chains is the state of iptables that an explanation reads.
 type Chains interface {
-	Save(ctx context.Context, family iptables.Family, table string) (string, error)
+	Chains(ctx context.Context, family iptables.Family, tables []string, wanted func(chain string) bool) (map[iptables.Chain][]string, error)
 }
 
 var _ Chains = (*iptables.Conn)(nil)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"eastwest/internal/kernel/netns"
 )
 
@@ -120,4 +122,11 @@ func (f Family) program() string {
 		return "ip6tables"
 	}
 	return "iptables"
+}
+
+func (f Family) number() uint8 {
+	if f == IPv6 {
+		return unix.NFPROTO_IPV6
+	}
+	return unix.NFPROTO_IPV4
 }

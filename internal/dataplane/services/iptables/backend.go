@@ -24,7 +24,7 @@ import (
 
 // Kernel is what the backend needs of iptables.
 type Kernel interface {
-	Save(ctx context.Context, family iptables.Family, table string) (string, error)
+	Chains(ctx context.Context, family iptables.Family, tables []string, wanted func(chain string) bool) (map[iptables.Chain][]string, error)
 	Restore(ctx context.Context, family iptables.Family, input string) error
 }
 
@@ -186,34 +186,20 @@ func (b *Backend) restore(ctx context.Context, p program, inputs []string) error
 
 // read returns our chains and the rules of the kernel's own chains that lead to them.
 func (b *Backend) read(ctx context.Context, family iptables.Family) (chains, []jump, error) {
-	have := chains{}
+	found, err := b.config.Kernel.Chains(ctx, family, []string{raw, nat, filter}, ours)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s chains: %w", family, err)
+	}
+	have := make(chains, len(found))
 	var jumps []jump
-	for _, name := range []string{raw, nat, filter} {
-		text, err := b.config.Kernel.Save(ctx, family, name)
-		if err != nil {
-			return nil, nil, fmt.Errorf("read table %s: %w", name, err)
+	for chain, rules := range found {
+		at := place{chain.Table, chain.Name}
+		if ours(chain.Name) {
+			have[at] = rules
+			continue
 		}
-		for line := range strings.Lines(text) {
-			line = strings.TrimSuffix(line, "\n")
-			if chain, ok := strings.CutPrefix(line, ":"); ok {
-				chain, _, _ = strings.Cut(chain, " ")
-				if ours(chain) {
-					have[place{name, chain}] = nil
-				}
-				continue
-			}
-			rest, ok := strings.CutPrefix(line, "-A ")
-			if !ok {
-				continue
-			}
-			chain, rule, _ := strings.Cut(rest, " ")
-			at := place{name, chain}
-			switch _, target, _ := strings.Cut(rule, "-j "); {
-			case ours(chain):
-				have[at] = append(have[at], rule)
-			case ours(target):
-				jumps = append(jumps, jump{at, rule})
-			}
+		for _, rule := range rules {
+			jumps = append(jumps, jump{at, rule})
 		}
 	}
 	return have, jumps, nil

@@ -14,14 +14,15 @@ import (
 // chain that differs is written whole.
 //
 // Up to batch chains are one input, in which each table changes as a whole. The program takes time that grows with the square of the
-// chains of one input, so more are split: chains of services come before what leads to them, and go after it.
+// chains that one input names, so more are split: chains of services come before what leads to them, each soon after those that it
+// leads to, and go after it.
 func writes(have, want chains, add, remove []jump, batch int) (inputs []string) {
 	var leaves, shared, gone []place
 	for _, at := range sorted(want) {
 		old, exists := have[at]
 		switch {
 		case exists && slices.Equal(old, want[at]):
-		case rank(at) < rankShared:
+		case leaf(at):
 			leaves = append(leaves, at)
 		default:
 			shared = append(shared, at)
@@ -35,8 +36,8 @@ func writes(have, want chains, add, remove []jump, batch int) (inputs []string) 
 	if len(leaves)+len(shared)+len(gone) <= batch {
 		return nonEmpty(input(want, append(leaves, shared...), gone, add, remove))
 	}
-	slices.SortStableFunc(leaves, func(a, b place) int { return rank(a) - rank(b) })
-	slices.SortStableFunc(gone, func(a, b place) int { return rank(b) - rank(a) })
+	leaves, gone = bottomUp(leaves, want), bottomUp(gone, have)
+	slices.Reverse(gone)
 	for chunk := range slices.Chunk(leaves, batch) {
 		inputs = append(inputs, input(want, chunk, nil, nil, nil))
 	}
@@ -54,26 +55,45 @@ func nonEmpty(input string) []string {
 	return []string{input}
 }
 
-const rankShared = 5
+// leaf reports whether a chain belongs to one service, or is one that such chains lead to: it leads to no chain that all share.
+func leaf(at place) bool {
+	return at.table == nat && (at.chain == chainMark || at.chain == chainOutside ||
+		slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(at.chain, p) }))
+}
 
-// rank orders chains: rules lead to chains of a lower rank alone, but for those of the last.
-func rank(at place) int {
-	if at.table != nat {
-		return rankShared
+// bottomUp orders chains: each comes after those of the list that it leads to.
+func bottomUp(list []place, rules chains) []place {
+	waits := make(map[place]bool, len(list))
+	for _, at := range list {
+		waits[at] = true
 	}
-	switch {
-	case at.chain == chainMark, at.chain == chainOutside:
-		return 0
-	case strings.HasPrefix(at.chain, prefixEndpoint):
+	out := make([]place, 0, len(list))
+	var visit func(place)
+	visit = func(at place) {
+		if !waits[at] {
+			return
+		}
+		delete(waits, at)
+		for _, rule := range rules[at] {
+			_, target, _ := strings.Cut(rule, "-j ")
+			target, _, _ = strings.Cut(target, " ")
+			visit(place{at.table, target})
+		}
+		out = append(out, at)
+	}
+	slices.SortStableFunc(list, func(a, b place) int { return cmp.Compare(depth(a), depth(b)) })
+	for _, at := range list {
+		visit(at)
+	}
+	return out
+}
+
+// depth puts chains of whole services before those of endpoints, so that these are found from the former.
+func depth(at place) int {
+	if strings.HasPrefix(at.chain, prefixEndpoint) {
 		return 1
-	case strings.HasPrefix(at.chain, prefixCluster), strings.HasPrefix(at.chain, prefixLocal):
-		return 2
-	case strings.HasPrefix(at.chain, prefixExternal):
-		return 3
-	case strings.HasPrefix(at.chain, prefixRanges):
-		return 4
 	}
-	return rankShared
+	return 0
 }
 
 // input returns one input of iptables-restore: chains to write as want has them, chains that go, and jumps.

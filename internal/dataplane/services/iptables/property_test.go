@@ -3,9 +3,12 @@
 package iptables_test
 
 import (
+	"context"
 	"log/slog"
+	"maps"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"eastwest/internal/dataplane"
@@ -32,8 +35,31 @@ func TestHistories(t *testing.T) {
 func TestHistoriesOnTheKernel(t *testing.T) {
 	netnstest.RequireProgram(t, "iptables-restore")
 	conformance.KernelHistories(t, func(t *testing.T, ns string) dataplane.Dataplane[table.Service] {
-		return newBackend(t, kernel.New(ns))
+		return newBackend(t, twice{t, kernel.New(ns)})
 	})
+}
+
+// twice reads in both ways, which have to agree.
+type twice struct {
+	t *testing.T
+	*kernel.Conn
+}
+
+func (k twice) Chains(ctx context.Context, family kernel.Family, tables []string, wanted func(string) bool) (map[kernel.Chain][]string, error) {
+	have, err := k.Conn.Chains(ctx, family, tables, wanted)
+	want := map[kernel.Chain][]string{}
+	for _, table := range tables {
+		text, err := k.Save(ctx, family, table)
+		if err != nil {
+			return nil, err
+		}
+		kernel.Parse(want, table, text, wanted)
+	}
+	maps.DeleteFunc(want, func(c kernel.Chain, rules []string) bool { return len(rules) == 0 && !wanted(c.Name) })
+	if diff := cmp.Diff(want, have); diff != "" {
+		k.t.Errorf("%s (-iptables-save +kernel):\n%s", family, diff)
+	}
+	return have, err
 }
 
 func TestRefusals(t *testing.T) {

@@ -31,26 +31,26 @@ var builtin = map[string][]string{
 	"nat": {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}, "filter": {"INPUT", "FORWARD", "OUTPUT"}, "raw": {"PREROUTING", "OUTPUT"},
 }
 
-// Save prints a table as iptables-save does.
-func (f *Fake) Save(_ context.Context, family iptables.Family, table string) (string, error) {
+// Chains returns what iptables.Conn.Chains does.
+func (f *Fake) Chains(_ context.Context, family iptables.Family, tables []string, wanted func(string) bool) (map[iptables.Chain][]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.fail(); err != nil {
-		return "", err
+		return nil, err
 	}
-	var declared, rules strings.Builder
-	content := f.table(family, table)
-	for _, chain := range slices.Sorted(maps.Keys(content)) {
-		policy := "-"
-		if slices.Contains(builtin[table], chain) {
-			policy = "ACCEPT"
+	out := map[iptables.Chain][]string{}
+	for _, table := range tables {
+		var text strings.Builder
+		content := f.table(family, table)
+		for _, chain := range slices.Sorted(maps.Keys(content)) {
+			fmt.Fprintf(&text, ":%s - [0:0]\n", chain)
+			for _, rule := range content[chain] {
+				fmt.Fprintf(&text, "-A %s %s\n", chain, rule)
+			}
 		}
-		fmt.Fprintf(&declared, ":%s %s [0:0]\n", chain, policy)
-		for _, rule := range content[chain] {
-			fmt.Fprintf(&rules, "-A %s %s\n", chain, rule)
-		}
+		iptables.Parse(out, table, text.String(), wanted)
 	}
-	return fmt.Sprintf("# in memory\n*%s\n%s%sCOMMIT\n", table, declared.String(), rules.String()), nil
+	return out, nil
 }
 
 // Restore executes the input; each table of it changes as a whole or not at all.
