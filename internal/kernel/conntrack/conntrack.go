@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/netns"
+	"eastwest/internal/kernel/nfnetlink"
 )
 
 // Entry is what matters of one connection.
@@ -28,7 +29,15 @@ type Conn struct {
 	netns string
 
 	mu   sync.Mutex
-	idle *nl.SocketHandle // kept from one use to the next; nil when there is none or somebody has it
+	idle *sockets // kept from one use to the next; nil when there are none or somebody has them
+}
+
+// sockets are two: entries are deleted while others are listed.
+type sockets struct{ list, remove *nfnetlink.Conn }
+
+func (s *sockets) close() {
+	s.list.Close()
+	s.remove.Close()
 }
 
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
@@ -42,55 +51,57 @@ const fewPlaces = 16
 
 // Delete removes the entries of a protocol that are stale, and returns how many. Only entries to the places of to are
 // looked at: of a place with an unspecified address, those to its port at any address of its family; without places, all.
-// The kernel sends no others, and they are looked at one by one as they come: memory follows what is removed and not
-// what there is.
+// The kernel sends no others, and they are looked at and removed while they come: memory follows neither what there is nor what is
+// removed.
 func (c *Conn) Delete(ctx context.Context, protocol uint8, to []netip.AddrPort, stale func(Entry) bool) (int, error) {
-	socket, err := c.take()
+	s, err := c.take()
 	if err != nil {
 		return 0, err
 	}
-	removed := 0
-	d := dump{sockets: map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: socket}, protocol: protocol, stale: stale}
+	d := dump{sockets: s, protocol: protocol, stale: stale}
 	for _, d.to = range placesOf(to) {
-		n, err := d.delete(ctx)
-		removed += n
-		if err != nil {
-			socket.Close() // answers may be left in it
-			return removed, err
+		if err := d.delete(ctx); err != nil {
+			s.close() // answers may be left in them
+			return d.removed, err
 		}
 	}
-	c.giveBack(socket)
-	return removed, nil
+	c.giveBack(s)
+	return d.removed, nil
 }
 
-// take returns a socket in the namespace that nobody else uses. Closing one after each use would take 10 ms where nftables were
+// take returns sockets in the namespace that nobody else uses. Closing one after each use would take 10 ms where nftables were
 // changed just before: the kernel lets whoever closes a netfilter socket wait until it has freed what was deleted.
-func (c *Conn) take() (socket *nl.SocketHandle, err error) {
+func (c *Conn) take() (s *sockets, err error) {
 	c.mu.Lock()
-	socket, c.idle = c.idle, nil
+	s, c.idle = c.idle, nil
 	c.mu.Unlock()
-	if socket != nil {
-		return socket, nil
+	if s != nil {
+		return s, nil
 	}
-	err = c.do(func() error {
-		opened, err := nl.Subscribe(unix.NETLINK_NETFILTER)
-		socket = &nl.SocketHandle{Socket: opened}
+	s = &sockets{}
+	err = c.do(func() (err error) {
+		if s.list, err = nfnetlink.Dial(); err != nil {
+			return err
+		}
+		if s.remove, err = nfnetlink.Dial(); err != nil {
+			s.list.Close()
+		}
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open netlink socket to conntrack: %w", err)
+		return nil, fmt.Errorf("open sockets to connection tracking: %w", err)
 	}
-	return socket, nil
+	return s, nil
 }
 
-func (c *Conn) giveBack(socket *nl.SocketHandle) {
+func (c *Conn) giveBack(s *sockets) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.idle != nil {
-		socket.Close()
+		s.close()
 		return
 	}
-	c.idle = socket
+	c.idle = s
 }
 
 // Addresses returns the addresses of the namespace's own interfaces.
@@ -120,10 +131,12 @@ func (c *Conn) do(fn func() error) error {
 
 // dump is one pass over the entries of a family and protocol.
 type dump struct {
-	sockets  map[int]*nl.SocketHandle
+	sockets  *sockets
 	protocol uint8
 	to       netip.AddrPort // an unspecified address or port 0 stands for every one
 	stale    func(Entry) bool
+	waiting  []nfnetlink.Request // to be removed
+	removed  int
 }
 
 // placesOf returns the passes that see every entry to these places.
@@ -134,64 +147,70 @@ func placesOf(to []netip.AddrPort) []netip.AddrPort {
 	return []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), 0), netip.AddrPortFrom(netip.IPv6Unspecified(), 0)}
 }
 
-func (d dump) family() uint8 {
+func (d *dump) family() uint8 {
 	if d.to.Addr().Is4() {
 		return unix.AF_INET
 	}
 	return unix.AF_INET6
 }
 
-func (d dump) delete(ctx context.Context) (removed int, err error) {
+// together is how many entries are removed at once.
+const together = 256
+
+func (d *dump) delete(ctx context.Context) (err error) {
 	for range attempts {
-		var keys [][]byte
-		err = d.list(func(entry Entry, key []byte) {
-			if d.stale(entry) {
-				keys = append(keys, key)
+		err = d.list(func(message []byte) error {
+			if d.waiting = append(d.waiting, d.request(nl.IPCTNL_MSG_CT_DELETE, keyOf(message))); len(d.waiting) < together {
+				return nil
 			}
-		})
-		if err != nil && !errors.Is(err, nl.ErrDumpInterrupted) {
-			return removed, fmt.Errorf("list conntrack entries: %w", err)
-		}
-		for _, key := range keys {
 			if ctx.Err() != nil {
-				return removed, ctx.Err()
+				return ctx.Err()
 			}
-			request := d.request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
-			request.AddRawData(key)
-			_, failed := request.Execute(unix.NETLINK_NETFILTER, 0)
-			if failed != nil && !errors.Is(failed, unix.ENOENT) {
-				return removed, fmt.Errorf("delete conntrack entry: %w", failed)
+			return d.flush()
+		})
+		if err == nil || errors.Is(err, nfnetlink.ErrDisturbed) {
+			if failed := d.flush(); failed != nil {
+				return failed
 			}
-			removed++
 		}
 		if err == nil {
-			return removed, nil
+			return nil
+		}
+		if !errors.Is(err, nfnetlink.ErrDisturbed) {
+			return fmt.Errorf("list conntrack entries: %w", err)
 		}
 	}
-	return removed, nil // a table that never holds still was gone over several times: nothing old is left in it
+	return nil // a table that never holds still was gone over several times: nothing old is left in it
 }
 
-func (d dump) covers(to netip.AddrPort) bool {
+// flush removes what waits for that. What is gone already is no error.
+func (d *dump) flush() error {
+	d.removed += len(d.waiting)
+	err := d.sockets.remove.Each(d.waiting, func(err error) error {
+		if d.removed--; errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		return fmt.Errorf("delete conntrack entry: %w", err)
+	})
+	d.waiting = d.waiting[:0]
+	return err
+}
+
+func (d *dump) covers(to netip.AddrPort) bool {
 	return (d.to.Addr().IsUnspecified() || d.to.Addr() == to.Addr()) && (d.to.Port() == 0 || d.to.Port() == to.Port())
 }
 
 // list asks for the entries of the pass, but may be sent more: a kernel before 5.8 sends all of the family.
-func (d dump) list(each func(entry Entry, key []byte)) error {
-	request := d.request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
-	for _, attribute := range filterFor(d.protocol, d.to) {
-		request.AddData(attribute)
-	}
-	return request.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(message []byte) bool {
-		if entry, protocol, key, ok := parse(message); ok && protocol == d.protocol && d.covers(entry.To) {
-			each(entry, key)
+func (d *dump) list(stale func(message []byte) error) error {
+	return d.sockets.list.Dump(d.request(nl.IPCTNL_MSG_CT_GET, filterFor(d.protocol, d.to)), func(message []byte) error {
+		entry, protocol, ok := parse(message)
+		if ok && protocol == d.protocol && d.covers(entry.To) && d.stale(entry) {
+			return stale(message)
 		}
-		return true
+		return nil
 	})
 }
 
-func (d dump) request(operation, flags int) *nl.NetlinkRequest {
-	request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|operation, flags)
-	request.Sockets = d.sockets
-	request.AddData(&nl.Nfgenmsg{NfgenFamily: d.family(), Version: nl.NFNETLINK_V0})
-	return request
+func (d *dump) request(operation uint8, attributes []byte) nfnetlink.Request {
+	return nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_CTNETLINK, Operation: operation, Family: d.family(), Attributes: attributes}
 }

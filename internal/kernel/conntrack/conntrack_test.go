@@ -3,6 +3,7 @@
 package conntrack_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -132,6 +134,19 @@ func BenchmarkDelete(b *testing.B) {
 			b.ReportMetric(resident(b, "VmHWM")-before, "MB-more")
 		})
 	}
+	var before, after unix.Rusage
+	err := unix.Getrusage(unix.RUSAGE_SELF, &before)
+	begin := time.Now()
+	removed, failed := conn.Delete(b.Context(), unix.IPPROTO_UDP, nil, func(conntrack.Entry) bool { return true })
+	took := time.Since(begin)
+	if err = errors.Join(err, failed, unix.Getrusage(unix.RUSAGE_SELF, &after)); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("all-removed", func(b *testing.B) { // once
+		b.ReportMetric(float64(removed), "removed")
+		b.ReportMetric(took.Seconds(), "s")
+		b.ReportMetric(float64(after.Utime.Nano()-before.Utime.Nano()+after.Stime.Nano()-before.Stime.Nano())/1e9, "cpu-s")
+	})
 }
 
 // resident returns a size of this process in MB.

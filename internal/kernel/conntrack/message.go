@@ -4,11 +4,12 @@ package conntrack
 
 import (
 	"encoding/binary"
-	"iter"
 	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/nfnetlink"
 )
 
 // Attributes of include/uapi/linux/netfilter/nfnetlink_conntrack.h that the netlink package has no names for.
@@ -18,11 +19,10 @@ const (
 	filterIPDst        = 1 << 1
 	filterProtoNum     = 1 << 3
 	filterProtoDstPort = 1 << 5
-	headerBytes        = 4 // struct nfgenmsg
 )
 
-// filterFor asks the kernel to send only the entries of a protocol to a place, as far as it can tell.
-func filterFor(protocol uint8, to netip.AddrPort) []*nl.RtAttr {
+// filterFor returns the attributes that have the kernel send only the entries of a protocol to a place, as far as it can tell.
+func filterFor(protocol uint8, to netip.AddrPort) []byte {
 	flags := uint32(filterProtoNum)
 	like := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, nil)
 	// Linux 6.18 still has the comparison of IPv6 addresses the wrong way round, and sends all others.
@@ -38,72 +38,53 @@ func filterFor(protocol uint8, to netip.AddrPort) []*nl.RtAttr {
 	}
 	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
 	filter.AddRtAttr(ctaFilterOrigFlags, nl.Uint32Attr(flags))
-	return []*nl.RtAttr{filter, like}
+	return append(filter.Serialize(), like.Serialize()...)
 }
 
-// parse reads a message; key is what names the entry to delete it, and nothing younger that is like it.
-func parse(message []byte) (entry Entry, protocol uint8, key []byte, ok bool) {
-	if len(message) < headerBytes {
-		return entry, 0, nil, false
-	}
-	for a := range attributes(message[headerBytes:]) {
-		switch a.kind {
+// parse reads the attributes of an entry.
+func parse(message []byte) (entry Entry, protocol uint8, ok bool) {
+	for a := range nfnetlink.Attributes(message) {
+		switch a.Kind {
 		case nl.CTA_TUPLE_ORIG:
-			_, entry.To, protocol = tuple(a.value)
-			key = append(key, a.whole...)
+			_, entry.To, protocol = tuple(a.Value)
 		case nl.CTA_TUPLE_REPLY:
-			entry.Endpoint, _, _ = tuple(a.value)
-		case nl.CTA_ID, nl.CTA_ZONE:
-			key = append(key, a.whole...)
+			entry.Endpoint, _, _ = tuple(a.Value)
 		}
 	}
-	return entry, protocol, key, entry.To.IsValid() && entry.Endpoint.IsValid()
+	return entry, protocol, entry.To.IsValid() && entry.Endpoint.IsValid()
+}
+
+// keyOf returns what names an entry to delete it, and nothing younger that is like it.
+func keyOf(message []byte) (key []byte) {
+	for a := range nfnetlink.Attributes(message) {
+		switch a.Kind {
+		case nl.CTA_TUPLE_ORIG, nl.CTA_ID, nl.CTA_ZONE:
+			key = append(key, a.Whole...)
+		}
+	}
+	return key
 }
 
 // tuple reads who sends to whom in one direction.
 func tuple(data []byte) (from, to netip.AddrPort, protocol uint8) {
 	var source, target netip.Addr
 	var sport, dport uint16
-	for part := range attributes(data) {
-		for a := range attributes(part.value) {
+	for part := range nfnetlink.Attributes(data) {
+		for a := range nfnetlink.Attributes(part.Value) {
 			switch {
-			case part.kind == nl.CTA_TUPLE_IP && (a.kind == nl.CTA_IP_V4_SRC || a.kind == nl.CTA_IP_V6_SRC):
-				source, _ = netip.AddrFromSlice(a.value)
-			case part.kind == nl.CTA_TUPLE_IP:
-				target, _ = netip.AddrFromSlice(a.value)
-			case part.kind != nl.CTA_TUPLE_PROTO:
-			case a.kind == nl.CTA_PROTO_NUM && len(a.value) >= 1:
-				protocol = a.value[0]
-			case a.kind == nl.CTA_PROTO_SRC_PORT && len(a.value) >= 2:
-				sport = binary.BigEndian.Uint16(a.value)
-			case a.kind == nl.CTA_PROTO_DST_PORT && len(a.value) >= 2:
-				dport = binary.BigEndian.Uint16(a.value)
+			case part.Kind == nl.CTA_TUPLE_IP && (a.Kind == nl.CTA_IP_V4_SRC || a.Kind == nl.CTA_IP_V6_SRC):
+				source, _ = netip.AddrFromSlice(a.Value)
+			case part.Kind == nl.CTA_TUPLE_IP:
+				target, _ = netip.AddrFromSlice(a.Value)
+			case part.Kind != nl.CTA_TUPLE_PROTO:
+			case a.Kind == nl.CTA_PROTO_NUM && len(a.Value) >= 1:
+				protocol = a.Value[0]
+			case a.Kind == nl.CTA_PROTO_SRC_PORT && len(a.Value) >= 2:
+				sport = binary.BigEndian.Uint16(a.Value)
+			case a.Kind == nl.CTA_PROTO_DST_PORT && len(a.Value) >= 2:
+				dport = binary.BigEndian.Uint16(a.Value)
 			}
 		}
 	}
 	return netip.AddrPortFrom(source, sport), netip.AddrPortFrom(target, dport), protocol
-}
-
-type attribute struct {
-	kind         uint16
-	value, whole []byte // whole has the header and the padding
-}
-
-// attributes yields what is well formed, and ends where it is not.
-func attributes(data []byte) iter.Seq[attribute] {
-	const header = 4
-	return func(yield func(attribute) bool) {
-		for len(data) >= header {
-			length := int(binary.NativeEndian.Uint16(data))
-			padded := min((length+3)&^3, len(data))
-			if length < header || length > len(data) {
-				return
-			}
-			kind := binary.NativeEndian.Uint16(data[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
-			if !yield(attribute{kind, data[header:length], data[:padded]}) {
-				return
-			}
-			data = data[padded:]
-		}
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"eastwest/internal/kernel/nfnetlink"
 )
 
 // attempts is how often a listing is repeated that another program disturbed.
@@ -36,7 +38,7 @@ func (c *Conn) Chains(ctx context.Context, family Family, tables []string, wante
 			return out, nil
 		case errors.Is(err, errUnknown):
 			inNftables = false
-		case !errors.Is(err, errDisturbed):
+		case !errors.Is(err, nfnetlink.ErrDisturbed):
 			return nil, fmt.Errorf("list chains of %s: %w", family, err)
 		}
 	}

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"eastwest/internal/kernel/netns"
 )
 
@@ -122,11 +120,4 @@ func (f Family) program() string {
 		return "ip6tables"
 	}
 	return "iptables"
-}
-
-func (f Family) number() uint8 {
-	if f == IPv6 {
-		return unix.NFPROTO_IPV6
-	}
-	return unix.NFPROTO_IPV4
 }

@@ -5,10 +5,11 @@ package iptables
 import (
 	"encoding/binary"
 	"errors"
-	"iter"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/nfnetlink"
 )
 
 // errUnknown says that a rule has a shape that only the programs know.
@@ -17,20 +18,20 @@ var errUnknown = errors.New("a rule that only iptables-save reads")
 // listed asks the kernel of the thread's network namespace. It is asked for the rules of each chain: to go on with those of a whole
 // table, the kernel begins anew and skips what it has sent, which takes time that grows with the square of them.
 func listed(family Family, tables []string, wanted func(string) bool) (map[Chain][]string, error) {
-	k, err := dial()
+	k, err := nfnetlink.Dial()
 	if err != nil {
 		return nil, err
 	}
-	defer k.close()
+	defer k.Close()
 	var all []Chain
-	err = k.dump(family, unix.NFT_MSG_GETCHAIN, nil, func(message []byte) error {
+	err = k.Dump(about(family, unix.NFT_MSG_GETCHAIN, nil), func(message []byte) error {
 		var c Chain
-		for a := range attributes(message) {
-			switch a.kind {
+		for a := range nfnetlink.Attributes(message) {
+			switch a.Kind {
 			case unix.NFTA_CHAIN_TABLE:
-				c.Table = text(a.value)
+				c.Table = text(a.Value)
 			case unix.NFTA_CHAIN_NAME:
-				c.Name = text(a.value)
+				c.Name = text(a.Value)
 			}
 		}
 		if slices.Contains(tables, c.Table) {
@@ -45,21 +46,29 @@ func listed(family Family, tables []string, wanted func(string) bool) (map[Chain
 		}
 		whole := wanted == nil || wanted(c.Name)
 		var rules []string
-		if rules, err = k.rules(family, c, whole, wanted); whole || len(rules) > 0 {
+		if rules, err = rulesOf(k, family, c, whole, wanted); whole || len(rules) > 0 {
 			out[c] = rules
 		}
 	}
 	return out, err
 }
 
-// rules returns those of a chain: all of them, or those that lead to chains that wanted names.
-func (k *kernel) rules(family Family, c Chain, whole bool, wanted func(string) bool) (out []string, err error) {
-	asked := append(named(unix.NFTA_RULE_TABLE, c.Table), named(unix.NFTA_RULE_CHAIN, c.Name)...)
-	err = k.dump(family, unix.NFT_MSG_GETRULE, asked, func(message []byte) error {
+func about(family Family, operation uint8, attributes []byte) nfnetlink.Request {
+	kind := uint8(unix.NFPROTO_IPV4)
+	if family == IPv6 {
+		kind = unix.NFPROTO_IPV6
+	}
+	return nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Operation: operation, Family: kind, Attributes: attributes}
+}
+
+// rulesOf returns those of a chain: all of them, or those that lead to chains that wanted names.
+func rulesOf(k *nfnetlink.Conn, family Family, c Chain, whole bool, wanted func(string) bool) (out []string, err error) {
+	asked := nfnetlink.Named(nfnetlink.Named(nil, unix.NFTA_RULE_TABLE, c.Table), unix.NFTA_RULE_CHAIN, c.Name)
+	err = k.Dump(about(family, unix.NFT_MSG_GETRULE, asked), func(message []byte) error {
 		var expressions []byte
-		for a := range attributes(message) {
-			if a.kind == unix.NFTA_RULE_EXPRESSIONS {
-				expressions = a.value
+		for a := range nfnetlink.Attributes(message) {
+			if a.Kind == unix.NFTA_RULE_EXPRESSIONS {
+				expressions = a.Value
 			}
 		}
 		if !whole && !wanted(jumpOf(expressions)) {
@@ -73,29 +82,6 @@ func (k *kernel) rules(family Family, c Chain, whole bool, wanted func(string) b
 		return nil
 	})
 	return out, err
-}
-
-// attribute is one of netlink.
-type attribute struct {
-	kind  uint16
-	value []byte
-}
-
-// attributes yields what is well formed, and ends where it is not.
-func attributes(data []byte) iter.Seq[attribute] {
-	return func(yield func(attribute) bool) {
-		for len(data) >= unix.NLA_HDRLEN {
-			length := int(binary.NativeEndian.Uint16(data))
-			if length < unix.NLA_HDRLEN || length > len(data) {
-				return
-			}
-			kind := binary.NativeEndian.Uint16(data[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
-			if !yield(attribute{kind, data[unix.NLA_HDRLEN:length]}) {
-				return
-			}
-			data = data[min((length+3)&^3, len(data)):]
-		}
-	}
 }
 
 // text returns a name without the byte that ends it.

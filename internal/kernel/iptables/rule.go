@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/nfnetlink"
 )
 
 // rule collects what a rule's expressions say. iptables-save prints options of the packet before everything else, and what
@@ -46,8 +48,8 @@ const (
 // not known.
 func ruleOf(family Family, expressions []byte) (line string, ok bool) {
 	r := rule{family: family}
-	for element := range attributes(expressions) {
-		name, data := expression(element.value)
+	for element := range nfnetlink.Attributes(expressions) {
+		name, data := expression(element.Value)
 		if !r.add(name, data) {
 			return "", false
 		}
@@ -56,12 +58,12 @@ func ruleOf(family Family, expressions []byte) (line string, ok bool) {
 }
 
 func expression(element []byte) (name string, data []byte) {
-	for a := range attributes(element) {
-		switch a.kind {
+	for a := range nfnetlink.Attributes(element) {
+		switch a.Kind {
 		case unix.NFTA_EXPR_NAME:
-			name = text(a.value)
+			name = text(a.Value)
 		case unix.NFTA_EXPR_DATA:
-			data = a.value
+			data = a.Value
 		}
 	}
 	return name, data
@@ -91,9 +93,9 @@ func (r *rule) add(name string, data []byte) bool {
 
 // fields are attributes of an expression by their kinds.
 func fields(data []byte) (out [16][]byte) {
-	for a := range attributes(data) {
-		if int(a.kind) < len(out) {
-			out[a.kind] = a.value
+	for a := range nfnetlink.Attributes(data) {
+		if int(a.Kind) < len(out) {
+			out[a.Kind] = a.Value
 		}
 	}
 	return out
@@ -129,9 +131,9 @@ func (r *rule) bitwise(f [16][]byte) bool {
 
 // value returns what NFTA_DATA_VALUE holds in an attribute.
 func value(data []byte) []byte {
-	for a := range attributes(data) {
-		if a.kind == unix.NFTA_DATA_VALUE {
-			return a.value
+	for a := range nfnetlink.Attributes(data) {
+		if a.Kind == unix.NFTA_DATA_VALUE {
+			return a.Value
 		}
 	}
 	return nil
@@ -273,17 +275,17 @@ const (
 )
 
 func verdictOf(data []byte) (code int32, chain string, ok bool) {
-	for verdict := range attributes(fields(data)[unix.NFTA_IMMEDIATE_DATA]) {
-		if verdict.kind != unix.NFTA_DATA_VERDICT {
+	for verdict := range nfnetlink.Attributes(fields(data)[unix.NFTA_IMMEDIATE_DATA]) {
+		if verdict.Kind != unix.NFTA_DATA_VERDICT {
 			continue
 		}
-		for a := range attributes(verdict.value) {
-			switch a.kind {
+		for a := range nfnetlink.Attributes(verdict.Value) {
+			switch a.Kind {
 			case unix.NFTA_VERDICT_CODE:
-				n, is := number(a.value)
+				n, is := number(a.Value)
 				code, ok = int32(n), is
 			case unix.NFTA_VERDICT_CHAIN:
-				chain = text(a.value)
+				chain = text(a.Value)
 			}
 		}
 	}
@@ -292,8 +294,8 @@ func verdictOf(data []byte) (code int32, chain string, ok bool) {
 
 // jumpOf returns the chain that a rule leads to.
 func jumpOf(expressions []byte) string {
-	for element := range attributes(expressions) {
-		if name, data := expression(element.value); name == "immediate" {
+	for element := range nfnetlink.Attributes(expressions) {
+		if name, data := expression(element.Value); name == "immediate" {
 			if code, chain, ok := verdictOf(data); ok && code == unix.NFT_JUMP {
 				return chain
 			}
