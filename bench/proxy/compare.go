@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -23,8 +24,9 @@ const (
 	localPod  = "10.244.0.2"
 	farPod    = "10.244.1.2"
 	farPod2   = "10.244.1.3"
-	tries     = 40                     // enough to see every one of three endpoints
-	silence   = 700 * time.Millisecond // a busy machine answers later than an idle one
+	tries     = 40 // enough to see every one of three endpoints
+	silence   = 700 * time.Millisecond
+	patient   = 4 * time.Second // a first packet that was lost is sent again after one and after three
 )
 
 // compare gives the same random objects to every proxy, and tells where packets of three clients fare differently.
@@ -34,7 +36,7 @@ func (o options) compare(services int, seed uint64) error {
 	var first map[probe]string
 	undeliberate := 0
 	for _, p := range o.peers {
-		seen, err := o.observe(p, objects, probes)
+		seen, err := o.observe(p, objects, probes, first)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -98,8 +100,9 @@ func tally(seen map[probe]string) string {
 	return strings.Join(out, ", ")
 }
 
-// observe runs one proxy and asks every probe.
-func (o options) observe(p peer, objects *world, probes []probe) (map[probe]string, error) {
+// observe runs one proxy and asks every probe. Silence is waited for longer where nothing, or something else, was heard before: it may
+// be a packet that was lost, or a machine that others keep busy.
+func (o options) observe(p peer, objects *world, probes []probe, before map[probe]string) (map[probe]string, error) {
 	l, err := newLab("compare")
 	if err != nil {
 		return nil, err
@@ -123,11 +126,11 @@ func (o options) observe(p peer, objects *world, probes []probe) (map[probe]stri
 	seen := map[probe]string{}
 	var mu sync.Mutex
 	var running sync.WaitGroup
-	slots := make(chan bool, 16)
+	slots := make(chan bool, 24)
 	for _, q := range probes {
 		slots <- true
 		running.Go(func() {
-			answer := ask(spaces[q.from], q.network, q.to)
+			answer := ask(spaces[q.from], q.network, q.to, before[q] != "silence")
 			mu.Lock()
 			seen[q] = answer
 			mu.Unlock()
@@ -135,6 +138,7 @@ func (o options) observe(p peer, objects *world, probes []probe) (map[probe]stri
 		})
 	}
 	running.Wait()
+	fmt.Printf("%-20s lost on the way: %s\n", p.name, l.losses())
 	return seen, nil
 }
 
@@ -205,8 +209,11 @@ func answerStreams(listener net.Listener) {
 		if err != nil {
 			return
 		}
-		fmt.Fprintf(conn, "%s sees %s", host(conn.LocalAddr()), host(conn.RemoteAddr()))
-		conn.Close()
+		go func() {
+			defer conn.Close()
+			fmt.Fprintf(conn, "%s sees %s\n", host(conn.LocalAddr()), host(conn.RemoteAddr()))
+			io.Copy(io.Discard, conn) // the client ends it: see converse
+		}()
 	}
 }
 
@@ -233,12 +240,12 @@ func host(a net.Addr) string {
 }
 
 // ask returns everybody who answers, with the address that they see, or what happened instead.
-func ask(ns, network, to string) string {
+func ask(ns, network, to string, doubt bool) string {
 	answers := map[string]bool{}
 	for range tries {
-		answer := once(ns, network, to)
-		if answer == "silence" && len(answers) > 0 {
-			answer = once(ns, network, to) // one lost packet, as of a port that its peer still waits on, takes a second
+		answer := once(ns, network, to, silence)
+		if answer == "silence" && (doubt || len(answers) > 0) {
+			answer = once(ns, network, to, patient)
 		}
 		answers[answer] = true
 		if answer == "silence" || answer == "refused" {
@@ -248,9 +255,9 @@ func ask(ns, network, to string) string {
 	return strings.Join(slices.Sorted(maps.Keys(answers)), ", ")
 }
 
-func once(ns, network, to string) (answer string) {
+func once(ns, network, to string, wait time.Duration) (answer string) {
 	inside(ns, func() error {
-		text, err := converse(network, to)
+		text, err := converse(network, to, wait)
 		var timeout net.Error
 		switch {
 		case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EPERM): // EPERM: a datagram refused on its way out
@@ -267,18 +274,21 @@ func once(ns, network, to string) (answer string) {
 	return answer
 }
 
-func converse(network, to string) (string, error) {
-	conn, err := net.DialTimeout(network, to, silence)
+// converse resets its connection: a port that a peer still waits on is not taken again for a second, and there are more connections
+// in a minute than ports.
+func converse(network, to string, wait time.Duration) (string, error) {
+	conn, err := net.DialTimeout(network, to, wait)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if network == "tcp" {
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
-		text, _ := io.ReadAll(conn)
-		return string(text), nil
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+		tcp.SetDeadline(time.Now().Add(5 * time.Second))
+		text, _ := bufio.NewReader(tcp).ReadString('\n')
+		return strings.TrimSpace(text), nil
 	}
-	conn.SetDeadline(time.Now().Add(silence))
+	conn.SetDeadline(time.Now().Add(wait))
 	buffer := make([]byte, 128)
 	if _, err := conn.Write([]byte("?")); err != nil {
 		return "", err
