@@ -37,7 +37,7 @@ func (l *lab) losses() string {
 
 // tracked sums what connection tracking counts on each processor.
 func tracked() map[string]uint64 {
-	text, _ := os.ReadFile("/proc/net/stat/nf_conntrack")
+	text, _ := os.ReadFile("/proc/thread-self/net/stat/nf_conntrack")
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	names, out := strings.Fields(lines[0]), map[string]uint64{}
 	for _, line := range lines[1:] {
@@ -52,12 +52,12 @@ func tracked() map[string]uint64 {
 	return out
 }
 
-// counted reads /proc/net/snmp and netstat, where a line of names comes before one of numbers.
+// counted reads net/snmp and netstat, where a line of names comes before one of numbers.
 func counted() map[string]uint64 {
 	interesting := []string{"ListenOverflows", "ListenDrops", "TCPRcvQDrop", "TCPTimeouts", "TCPSynRetrans", "TCPACKSkippedTimeWait", "PAWSActive", "PAWSTimewait",
 		"RcvbufErrors", "SndbufErrors", "InDiscards", "OutDiscards", "OutNoRoutes"}
 	out := map[string]uint64{}
-	for _, file := range []string{"/proc/net/snmp", "/proc/net/netstat"} {
+	for _, file := range []string{"/proc/thread-self/net/snmp", "/proc/thread-self/net/netstat"} {
 		text, _ := os.ReadFile(file)
 		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 		for i := 0; i+1 < len(lines); i += 2 {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"time"
 
 	"eastwest/internal/kernel/netns"
 )
@@ -43,38 +42,6 @@ func (c *Conn) Save(ctx context.Context, family Family, table string) (string, e
 func (c *Conn) Restore(ctx context.Context, family Family, input string) error {
 	_, err := c.run(ctx, input, family.program()+"-restore", "--noflush", "--wait", "5")
 	return err
-}
-
-// looking is how often Watch looks.
-const looking = 15 * time.Second
-
-// Watch calls gone when one of some chains, of which there is one for each table, is missing or empty in either family, until
-// ctx ends.
-func (c *Conn) Watch(ctx context.Context, chains map[string]string, gone func()) error {
-	ticker := time.NewTicker(looking)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-		if c.anyGone(ctx, chains) {
-			gone()
-		}
-	}
-}
-
-func (c *Conn) anyGone(ctx context.Context, chains map[string]string) bool {
-	for table, chain := range chains {
-		for _, family := range []Family{IPv4, IPv6} {
-			text, err := c.run(ctx, "", family.program(), "--wait", "5", "-t", table, "-S", chain)
-			if ctx.Err() == nil && !errors.Is(err, ErrMissing) && (err != nil || strings.Count(text, "\n") < 2) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // run runs a program. A child inherits the namespace of the thread that starts it.

@@ -61,10 +61,19 @@ func about(family Family, operation uint8, attributes []byte) nfnetlink.Request 
 	return nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Operation: operation, Family: kind, Attributes: attributes}
 }
 
+func rulesIn(family Family, c Chain) nfnetlink.Request {
+	return about(family, unix.NFT_MSG_GETRULE, nfnetlink.Named(nfnetlink.Named(nil, unix.NFTA_RULE_TABLE, c.Table), unix.NFTA_RULE_CHAIN, c.Name))
+}
+
+// countRules returns how many rules a chain has; none is there where there is no such chain.
+func countRules(k *nfnetlink.Conn, family Family, c Chain) (count int, err error) {
+	err = k.Dump(rulesIn(family, c), func([]byte) error { count++; return nil })
+	return count, err
+}
+
 // rulesOf returns those of a chain: all of them, or those that lead to chains that wanted names.
 func rulesOf(k *nfnetlink.Conn, family Family, c Chain, whole bool, wanted func(string) bool) (out []string, err error) {
-	asked := nfnetlink.Named(nfnetlink.Named(nil, unix.NFTA_RULE_TABLE, c.Table), unix.NFTA_RULE_CHAIN, c.Name)
-	err = k.Dump(about(family, unix.NFT_MSG_GETRULE, asked), func(message []byte) error {
+	err = k.Dump(rulesIn(family, c), func(message []byte) error {
 		var expressions []byte
 		for a := range nfnetlink.Attributes(message) {
 			if a.Kind == unix.NFTA_RULE_EXPRESSIONS {
