@@ -243,11 +243,26 @@ func (n *Network) removeOthers(ctx context.Context) {
 }
 
 func removeBackend(ctx context.Context, name string, config NetworkConfig) error {
-	backend, err := newBackend(name, nft.New(config.Netns), config)
+	tables := nft.New(config.Netns)
+	if name == Backends()[0] && !hasAny(tables, nftables.TableName) {
+		return nil
+	}
+	backend, err := newBackend(name, tables, config)
 	if err != nil {
 		return err
 	}
 	return backend.Remove(ctx)
+}
+
+// hasAny reports whether a table may be there in one of the families: beside many rules of iptables nft takes a minute to delete one,
+// there or not.
+func hasAny(tables *nft.Conn, name string) bool {
+	for _, family := range []nft.Family{nft.IPv4, nft.IPv6} {
+		if there, err := tables.Has(family, name); there || err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // listenAtNodePort listens at a port of every address that serves node ports.

@@ -72,7 +72,7 @@ func (c *Conn) Run(ctx context.Context, script string) error {
 //
 // Whether there is one is asked of the kernel before: of somebody's 300,000 iptables rules nft takes a minute to find that out.
 func (c *Conn) List(ctx context.Context, family Family, table string) (string, error) {
-	there, err := c.has(family, table)
+	there, err := c.Has(family, table)
 	if err != nil {
 		return "", fmt.Errorf("list table %s %s: %w", family, table, err)
 	}

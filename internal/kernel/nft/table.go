@@ -10,8 +10,8 @@ import (
 	"eastwest/internal/kernel/nfnetlink"
 )
 
-// has asks the kernel whether there is a table.
-func (c *Conn) has(family Family, table string) (there bool, err error) {
+// Has asks the kernel whether there is a table.
+func (c *Conn) Has(family Family, table string) (there bool, err error) {
 	numbers := map[Family]uint8{IPv4: unix.NFPROTO_IPV4, IPv6: unix.NFPROTO_IPV6, ARP: unix.NFPROTO_ARP}
 	request := nfnetlink.Request{
 		Subsystem: unix.NFNL_SUBSYS_NFTABLES, Operation: unix.NFT_MSG_GETTABLE,
