@@ -170,12 +170,17 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 		t.Errorf("/livez of a leaving node: %d", code)
 	}
 	api.Put("nodes", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker"}, Spec: corev1.NodeSpec{PodCIDR: "10.244.0.0/24"}})
-	if backend != "iptables" {
-		if err := nft.New(ns).Run(t.Context(), "flush ruleset\n"); err != nil {
-			t.Fatal(err)
+	flush := func() error { return nft.New(ns).Run(t.Context(), "flush ruleset\n") }
+	if backend == "iptables" {
+		flush = func() error {
+			return iptables.New(ns).Restore(t.Context(), iptables.IPv4, "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-POSTROUTING - [0:0]\nCOMMIT\n")
 		}
-		eventually(t, "what somebody flushed is back", func() bool { return strings.Contains(kernelText(t, ns), own) })
+		own = "-A KUBE-SERVICES"
 	}
+	if err := flush(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what somebody flushed is back", func() bool { return strings.Contains(kernelText(t, ns), own) })
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("the proxy ended with %v", err)
