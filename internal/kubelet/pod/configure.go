@@ -68,7 +68,7 @@ func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 		return nil, err
 	}
 	in := render.Inputs{Restarts: w.restarts(pod, state, spec.Name), ImageRef: found.Ref, Env: env, TargetID: target(pod, spec.Name, state)}
-	if in.Mounts, err = w.mounts(pod, spec, in.Restarts, env, facts.PodIPs); err != nil {
+	if in.Mounts, err = w.mounts(ctx, pod, spec, in.Restarts, env, facts.PodIPs); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(w.m.config.Node.LogDirectory(pod.Namespace, pod.Name, string(pod.UID)), spec.Name), 0o755); err != nil {
@@ -77,8 +77,12 @@ func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 	return render.Container(pod, spec, w.m.config.Node, in), nil
 }
 
-func (w *worker) mounts(pod *corev1.Pod, spec *corev1.Container, restarts int, env []environment.Variable, ips []string) ([]*runtimeapi.Mount, error) {
-	mounts, err := w.m.config.Volumes.Mounts(pod, spec, env)
+func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, restarts int, env []environment.Variable, ips []string) ([]*runtimeapi.Mount, error) {
+	handler, err := w.m.config.Classes.Handler(ctx, pod.Spec.RuntimeClassName)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := w.m.config.Volumes.Mounts(pod, spec, env, w.m.config.RecursiveReadOnly(handler))
 	if err != nil {
 		return nil, err
 	}
