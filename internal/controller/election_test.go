@@ -82,11 +82,13 @@ func TestElectionAwaitsItsNamespace(t *testing.T) {
 	client := fake.NewClientset()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	refused := false
+	var there, refused atomic.Bool
 	client.PrependReactor("create", "leases", func(ktesting.Action) (bool, runtime.Object, error) {
-		_, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-		refused = refused || err != nil
-		return err != nil, nil, err
+		if there.Load() {
+			return false, nil, nil
+		}
+		refused.Store(true)
+		return true, nil, errors.New("namespaces \"kube-system\" not found")
 	})
 	go func() {
 		ended <- elected(ctx, client, func(context.Context) error { stop(); return nil })
@@ -94,10 +96,11 @@ func TestElectionAwaitsItsNamespace(t *testing.T) {
 	for len(client.Actions()) < 3 {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem}}, metav1.CreateOptions{}); err != nil {
+	there.Store(true)
+	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err != nil || refused {
-		t.Errorf("%v; refused: %v", err, refused)
+	if err := <-ended; err != nil || refused.Load() {
+		t.Errorf("%v; refused: %v", err, refused.Load())
 	}
 }
