@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,7 +140,7 @@ func (k *Kubelet) assemble(ctx context.Context) {
 func (k *Kubelet) renderNode() render.Node {
 	c, capacity := k.config, k.node.Capacity()
 	return render.Node{Name: c.NodeName, IPs: c.NodeIPs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, LogDir: c.LogDir,
-		CgroupRoot: c.CgroupRoot, MemoryBytes: capacity.Memory().Value(), CPUs: capacity.Cpu().Value()}
+		SeccompDir: filepath.Join(c.RootDir, "seccomp"), CgroupRoot: c.CgroupRoot, MemoryBytes: capacity.Memory().Value(), CPUs: capacity.Cpu().Value()}
 }
 
 // text returns a file's text, or nothing where it cannot be read: a node without resolv.conf is a node without resolver.

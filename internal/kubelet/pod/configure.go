@@ -64,7 +64,7 @@ func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 	if err != nil {
 		return nil, err
 	}
-	if err := nonRoot(pod, spec, found); err != nil {
+	if err := nonRoot(pod, spec, w.m.config.Node, found); err != nil {
 		return nil, err
 	}
 	in := render.Inputs{Restarts: w.restarts(pod, state, spec.Name), ImageRef: found.Ref, Env: env, TargetID: target(pod, spec.Name, state)}
@@ -141,11 +141,11 @@ func target(pod *corev1.Pod, name string, state *podstate.State) string {
 }
 
 // nonRoot keeps a container that must not run as root from doing so.
-func nonRoot(pod *corev1.Pod, spec *corev1.Container, found image.Found) error {
+func nonRoot(pod *corev1.Pod, spec *corev1.Container, node render.Node, found image.Found) error {
 	if !render.RunAsNonRoot(pod, spec) {
 		return nil
 	}
-	user := render.Security(pod, spec).GetRunAsUser()
+	user := render.Security(pod, spec, node).GetRunAsUser()
 	where := fmt.Sprintf("(pod: \"%s_%s(%s)\", container: %s)", pod.Name, pod.Namespace, pod.UID, spec.Name)
 	switch {
 	case user != nil && user.GetValue() == 0:
