@@ -101,16 +101,16 @@ func collide(a, b []hostPort) bool {
 }
 
 // place returns the node as the pod is to see it: as it was last heard of, unless the pod does not belong there. Its labels may have changed a moment ago,
-// for this very pod; then the API is asked.
-func (w *worker) place(ctx context.Context) *corev1.Node {
+// for this very pod; then the API is asked. A pod that is here already, or comes from the node itself, does not wait for an API that may be away.
+func (w *worker) place(ctx context.Context, state *podstate.State) *corev1.Node {
 	w.mu.Lock()
-	pod, decided := w.pod, w.admitted
+	pod, decided := w.pod, w.admitted || len(state.Sandboxes) > 0
 	w.mu.Unlock()
 	if decided {
 		return nil
 	}
 	on := w.m.config.Place(ctx, false)
-	if reason, _ := unwelcome(pod, on); on == nil || reason != "" {
+	if reason, _ := unwelcome(pod, on); reason != "" || on == nil && !render.IsStatic(pod) {
 		if asked := w.m.config.Place(ctx, true); asked != nil {
 			return asked
 		}

@@ -216,7 +216,7 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 		return errorPause, false
 	}
 	w.lastWords(state)
-	on := w.place(ctx)
+	on := w.place(ctx, state)
 	others, decided := w.others()
 	defer decided()
 	w.mu.Lock()
