@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -176,13 +175,13 @@ func (*Plugin) Check(_ context.Context, args *skel.CmdArgs) error {
 
 // Del brings the interface's attributes back. An interface that does not take them back is no reason to keep the
 // container.
-func (*Plugin) Del(_ context.Context, args *skel.CmdArgs) error {
+func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	c, err := parse(args.StdinData, args.Args)
 	if err != nil {
 		return err
 	}
 	if err := c.restore(args); err != nil {
-		fmt.Fprintf(os.Stderr, "tuning DEL of container %s interface %s: %v\n", args.ContainerID, args.IfName, err)
+		fmt.Fprintf(plugin.Of(ctx).Stderr, "tuning DEL of container %s interface %s: %v\n", args.ContainerID, args.IfName, err)
 		return c.removeBackup(args)
 	}
 	return nil
