@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -13,6 +14,7 @@ import (
 // process for others makes one for each; Process is that of the process itself.
 type Call struct {
 	Program        string   // file of the program that was called
+	Dir            string   // where relative paths begin; empty for the process's own
 	Environ        []string // KEY=VALUE; of a name that is there twice the last one counts
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -31,6 +33,14 @@ func (c *Call) Getenv(name string) string {
 		}
 	}
 	return ""
+}
+
+// Path returns where a path of the call's configuration leads to. The empty path stays empty.
+func (c *Call) Path(path string) string {
+	if path == "" || c.Dir == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(c.Dir, path)
 }
 
 type callKey struct{}

@@ -20,7 +20,7 @@ import (
 // request is what a plugin hands over.
 type request struct {
 	program               string // as it was called
-	file                  string // its file
+	process               string // its folder of /proc
 	environ               []string
 	stdin, stdout, stderr *os.File
 }
@@ -30,7 +30,7 @@ func (r *request) name() string { return filepath.Base(r.program) }
 
 // call is the request for a plugin.
 func (r *request) call() *plugin.Call {
-	return &plugin.Call{Program: r.file, Environ: r.environ, Stdin: r.stdin, Stdout: r.stdout, Stderr: r.stderr}
+	return &plugin.Call{Program: r.process + "/exe", Dir: r.process + "/cwd", Environ: r.environ, Stdin: r.stdin, Stdout: r.stdout, Stderr: r.stderr}
 }
 
 // understood returns what a request has that means something else here than in the process that it comes from.

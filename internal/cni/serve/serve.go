@@ -119,7 +119,7 @@ func answer(conn *net.UnixConn, kind, value uint32) error {
 	return err
 }
 
-// acceptable returns why a request is not ours to do, or says which file the calling program is.
+// acceptable returns why a request is not ours to do, or notes which process it is.
 func (s *server) acceptable(conn *net.UnixConn, r *request) error {
 	process, err := root(conn)
 	if err != nil {
@@ -132,6 +132,6 @@ func (s *server) acceptable(conn *net.UnixConn, r *request) error {
 	if theirs != s.own {
 		return errors.New("its namespaces are others than ours")
 	}
-	r.file = "/proc/" + process + "/exe"
+	r.process = "/proc/" + process
 	return r.understood()
 }
