@@ -158,26 +158,30 @@ func (noLocalEndpoints) Describe(to chan<- *prometheus.Desc) { to <- noLocal }
 
 // Collect counts.
 func (n noLocalEndpoints) Collect(to chan<- prometheus.Metric) {
-	type key struct{ policy, family string }
-	counts := map[key]float64{}
+	var counts [2][2]float64 // by policy and family
 	for _, row := range n.services().All() {
-		dropped := map[key]bool{}
-		for _, f := range row.Frontends {
-			policy := "external"
-			if f.Kind == table.ClusterIP {
-				policy = "internal"
-			}
-			if f.Action == table.Drop {
-				dropped[key{policy, familyOf(f.Addr.Is6())}] = true
+		var dropped [2][2]bool
+		for i := range row.Frontends { // there may be tens of thousands
+			if f := &row.Frontends[i]; f.Action == table.Drop {
+				dropped[index(f.Kind != table.ClusterIP)][index(f.Addr.Is6())] = true
 			}
 		}
-		for k := range dropped {
-			counts[k]++
+		for p := range dropped {
+			for f := range dropped[p] {
+				counts[p][f] += float64(index(dropped[p][f]))
+			}
 		}
 	}
-	for _, policy := range []string{"internal", "external"} {
-		for _, family := range families {
-			to <- prometheus.MustNewConstMetric(noLocal, prometheus.GaugeValue, counts[key{policy, family}], policy, family)
+	for p, policy := range []string{"internal", "external"} {
+		for f, family := range families {
+			to <- prometheus.MustNewConstMetric(noLocal, prometheus.GaugeValue, counts[p][f], policy, family)
 		}
 	}
+}
+
+func index(second bool) int {
+	if second {
+		return 1
+	}
+	return 0
 }
