@@ -183,9 +183,11 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) (wr
 	b.hairpins = map[place]int{}
 	var ops []nft.Op
 	for i, family := range families {
-		wanted := make(map[place]value, 4*want.Len())
+		wanted, elements := make(map[place]value, max(0, 4*want.Len()-len(have[i]))), map[place]value{}
 		for _, row := range written.All() {
-			render(row, table.Service{}, family, wanted)
+			clear(elements)
+			render(row, table.Service{}, family, elements)
+			settle(elements, have[i], wanted)
 			for at := range hairpins(row, family) {
 				b.hairpins[at]++
 			}
