@@ -29,13 +29,17 @@ RUNTIMES ?= /var/cache/eastwest/runtimes
 # What `kubectl version` and /version say: Kubernetes' release from go.mod, and the commit that was built.
 KUBERNETES := $(shell awk '$$1 == "k8s.io/kubernetes" { print $$2; exit }' go.mod)
 KUBERNETES_VERSION := k8s.io/component-base/version
-LDFLAGS  := -ldflags '-s -w \
+LINK     := -s -w \
   -X $(KUBERNETES_VERSION).gitVersion=$(KUBERNETES) \
   -X $(KUBERNETES_VERSION).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES:v%=%))) \
   -X $(KUBERNETES_VERSION).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES:v%=%))) \
   -X $(KUBERNETES_VERSION).gitCommit=$(shell git rev-parse HEAD 2>/dev/null) \
   -X $(KUBERNETES_VERSION).gitTreeState=$(shell test -z "$$(git status --porcelain 2>/dev/null)" && echo clean || echo dirty) \
-  -X $(KUBERNETES_VERSION).buildDate=$(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)'
+  -X $(KUBERNETES_VERSION).buildDate=$(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+LDFLAGS  := -ldflags '$(LINK)'
+
+# The CNI plugins start in assembly where there is some for the processor (internal/cni/entry).
+ENTRY    := $(if $(wildcard internal/cni/entry/entry_$(shell $(GO) env GOARCH).s),-E eastwest/internal/cni/entry.start)
 
 # One way to compile everything: Kubernetes is compiled once for programs and tests, and programs need no C library.
 export CGO_ENABLED = 0
@@ -45,7 +49,8 @@ export CGO_ENABLED = 0
 build:
 	@scripts/require.sh build
 	@mkdir -p bin
-	$(GO) build $(LDFLAGS) -o bin/ ./cmd/...
+	$(GO) build $(LDFLAGS) -o bin/ $(filter-out ./cmd/eastwest-cni,$(wildcard ./cmd/*))
+	$(GO) build -ldflags '$(LINK) $(ENTRY)' -o bin/ ./cmd/eastwest-cni
 
 # Debian packages that running and testing need; says which are missing and why, and installs them.
 packages:

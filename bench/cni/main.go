@@ -2,7 +2,8 @@
 
 // Command cni measures our CNI plugins beside those of containernetworking/plugins, as whole processes under libcni and in
 // one run: ADD and DEL of a container, 100 ADDs at once, and ADD on a node that is full. Beside them it measures the
-// kernel's own deletion of a veth pair, which every DEL waits for.
+// kernel's own deletion of a veth pair, which every DEL waits for. Ours is measured twice: as on a node, where the agent does
+// the calls that plugins are started for (here "eastwest-cni serve"), and alone.
 //
 //	go run ./cni -bin ../bin -runs 30
 package main
@@ -54,12 +55,14 @@ func reexec() error {
 	return c.Run()
 }
 
-// side is one of the two that are compared.
+// side is one of those that are compared.
 type side struct {
-	name string
-	dir  string // folder of its plugins
-	data string // folder of its leases
-	cni  *libcni.CNIConfig
+	name   string
+	dir    string // folder of its plugins
+	data   string // folder of its leases
+	cni    *libcni.CNIConfig
+	server *server // that does the calls of its plugins; nil for none
+	hidden bool    // the server is not to be found
 }
 
 func run(bin string, runs int) error {
@@ -84,7 +87,13 @@ func run(bin string, runs int) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{dir: dir, ours: ours, reference: reference, ctx: context.Background()}
+	if ours.server, err = startServer(ours.dir); err != nil {
+		return err
+	}
+	defer ours.server.stop()
+	alone := *ours
+	alone.name, alone.hidden = "eastwest alone", true
+	b := &bench{dir: dir, ours: ours, alone: &alone, reference: reference, ctx: context.Background()}
 	for _, step := range []func(int) error{b.bare, b.oneByOne, b.atOnce, b.fullNode} {
 		if err := step(runs); err != nil {
 			return err

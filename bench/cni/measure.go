@@ -16,10 +16,10 @@ import (
 )
 
 type bench struct {
-	dir             string
-	ours, reference *side
-	ctx             context.Context
-	pods            int
+	dir                    string
+	ours, alone, reference *side
+	ctx                    context.Context
+	pods                   int
 }
 
 const (
@@ -64,27 +64,32 @@ func (b *bench) addDel(s *side, list *libcni.NetworkConfigList) (times, error) {
 	if err != nil {
 		return times{}, err
 	}
+	show, err := s.hide()
+	if err != nil {
+		return times{}, err
+	}
+	defer show()
 	var t times
-	begin, cpu := time.Now(), children()
+	begin, cpu := time.Now(), s.cpu()
 	if _, err := s.cni.AddNetworkList(b.ctx, list, pod); err != nil {
 		return t, fmt.Errorf("%s: ADD: %w", s.name, err)
 	}
-	t.add, t.addCPU = time.Since(begin), children()-cpu
-	begin, cpu = time.Now(), children()
+	t.add, t.addCPU = time.Since(begin), s.cpu()-cpu
+	begin, cpu = time.Now(), s.cpu()
 	if err := s.cni.DelNetworkList(b.ctx, list, pod); err != nil {
 		return t, fmt.Errorf("%s: DEL: %w", s.name, err)
 	}
-	t.del, t.delCPU = time.Since(begin), children()-cpu
+	t.del, t.delCPU = time.Since(begin), s.cpu()-cpu
 	return t, removeNamespace(pod.NetNS)
 }
 
 // oneByOne takes the sides in turn, so that both see the same machine.
 func (b *bench) oneByOne(runs int) error {
 	for _, what := range []struct{ name, ports string }{{"ptp + host-local + portmap", withPorts}, {"ptp + host-local", withoutPorts}} {
-		var add, del, addCPU, delCPU [2][]time.Duration
+		var add, del, addCPU, delCPU [3][]time.Duration
 		var kernel []time.Duration
 		for range runs {
-			for i, s := range []*side{b.ours, b.reference} {
+			for i, s := range b.sides() {
 				list, err := s.list(what.ports)
 				if err != nil {
 					return err
@@ -103,13 +108,27 @@ func (b *bench) oneByOne(runs int) error {
 			kernel = append(kernel, d)
 		}
 		fmt.Printf("%s, one by one, %d each\n", what.name, runs)
-		compare("ADD", add[0], add[1])
-		compare("DEL", del[0], del[1])
-		compare("ADD, CPU", addCPU[0], addCPU[1])
-		compare("DEL, CPU", delCPU[0], delCPU[1])
-		fmt.Printf("  kernel deletes such a pair   %s; our DEL takes %.1f ms more\n", spread(kernel), ms(median(del[0])-median(kernel)))
+		b.compare("ADD", add)
+		b.compare("DEL", del)
+		b.compare("ADD, CPU", addCPU)
+		b.compare("DEL, CPU", delCPU)
+		fmt.Printf("  kernel deletes such a pair   %s; our DEL takes %.1f ms more, alone %.1f ms\n",
+			spread(kernel), ms(median(del[0])-median(kernel)), ms(median(del[1])-median(kernel)))
 	}
 	return nil
+}
+
+func (b *bench) sides() []*side { return []*side{b.ours, b.alone, b.reference} }
+
+// compare prints what a step took each side, and ours in the reference's.
+func (b *bench) compare(what string, took [3][]time.Duration) {
+	for i, s := range b.sides() {
+		fmt.Printf("  %-9s %-16s %-24s", what, s.name, spread(took[i]))
+		if s != b.reference {
+			fmt.Printf("  1/%.1f", ratio(median(took[2]), median(took[i])))
+		}
+		fmt.Println()
+	}
 }
 
 const together = 100
@@ -117,33 +136,50 @@ const together = 100
 // atOnce adds many containers at the same time, as after a node's start.
 func (b *bench) atOnce(int) error {
 	fmt.Printf("ptp + host-local + portmap, %d ADDs at once\n", together)
-	var total [2]time.Duration
-	var each [2][]time.Duration
-	for i, s := range []*side{b.ours, b.reference} {
-		list, err := s.list(withPorts)
-		if err != nil {
+	var total [3]time.Duration
+	var each [3][]time.Duration
+	for i, s := range b.sides() {
+		var err error
+		if total[i], each[i], err = b.crowd(s); err != nil {
 			return err
 		}
-		pods := make([]*libcni.RuntimeConf, together)
-		for n := range pods {
-			if pods[n], err = b.pod(); err != nil {
-				return err
-			}
-		}
-		if total[i], each[i], err = b.addAll(s, list, pods); err != nil {
-			return err
-		}
-		for _, p := range pods {
-			if err := errors.Join(s.cni.DelNetworkList(b.ctx, list, p), removeNamespace(p.NetNS)); err != nil {
-				return fmt.Errorf("%s: DEL: %w", s.name, err)
-			}
-		}
 	}
-	for i, s := range []*side{b.ours, b.reference} {
-		fmt.Printf("  %-16s total %6.0f ms, median %6.0f ms, p99 %6.0f ms\n", s.name, ms(total[i]), ms(median(each[i])), ms(quantile(each[i], 0.99)))
+	for i, s := range b.sides() {
+		fmt.Printf("  %-16s total %6.0f ms, median %6.0f ms, p99 %6.0f ms", s.name, ms(total[i]), ms(median(each[i])), ms(quantile(each[i], 0.99)))
+		if s != b.reference {
+			fmt.Printf("  total 1/%.1f, p99 1/%.1f", ratio(total[2], total[i]), ratio(quantile(each[2], 0.99), quantile(each[i], 0.99)))
+		}
+		fmt.Println()
 	}
-	fmt.Printf("  ratio            total 1/%.1f, p99 1/%.1f\n", ratio(total[1], total[0]), ratio(quantile(each[1], 0.99), quantile(each[0], 0.99)))
 	return nil
+}
+
+// crowd adds and deletes the containers of one side.
+func (b *bench) crowd(s *side) (total time.Duration, each []time.Duration, err error) {
+	show, err := s.hide()
+	if err != nil {
+		return 0, nil, err
+	}
+	defer show()
+	list, err := s.list(withPorts)
+	if err != nil {
+		return 0, nil, err
+	}
+	pods := make([]*libcni.RuntimeConf, together)
+	for n := range pods {
+		if pods[n], err = b.pod(); err != nil {
+			return 0, nil, err
+		}
+	}
+	if total, each, err = b.addAll(s, list, pods); err != nil {
+		return 0, nil, err
+	}
+	for _, p := range pods {
+		if err := errors.Join(s.cni.DelNetworkList(b.ctx, list, p), removeNamespace(p.NetNS)); err != nil {
+			return 0, nil, fmt.Errorf("%s: DEL: %w", s.name, err)
+		}
+	}
+	return total, each, nil
 }
 
 func (b *bench) addAll(s *side, list *libcni.NetworkConfigList, pods []*libcni.RuntimeConf) (time.Duration, []time.Duration, error) {

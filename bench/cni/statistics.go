@@ -23,7 +23,3 @@ func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
 func spread(d []time.Duration) string {
 	return fmt.Sprintf("%.1f ms (%.1f–%.1f)", ms(median(d)), ms(quantile(d, 0.1)), ms(quantile(d, 0.9)))
 }
-
-func compare(what string, ours, reference []time.Duration) {
-	fmt.Printf("  %s  eastwest %s, reference %s, ratio 1/%.1f\n", what, spread(ours), spread(reference), ratio(median(reference), median(ours)))
-}

@@ -8,6 +8,7 @@
 //	rolling  endpoints that are replaced one after the other, as by a rolling restart
 //	compare  where packets of a pod, the node and a machine outside go, given the same random objects
 //	traffic  connections and requests a second through a ClusterIP, relative to the same path without any rule
+//	cost     processor time of a connection and of a request on the same paths, which other load of the machine changes little
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,7 +27,7 @@ import (
 )
 
 type options struct {
-	peers              []peer
+	peers, rules       []peer
 	sizes              []int
 	endpoints, changes int
 	rounds             int
@@ -33,6 +35,7 @@ type options struct {
 	replaced           int           // endpoints, by rolling
 	within             time.Duration // by rolling
 	across             bool
+	batches            int // by cost
 	undo               *undo
 }
 
@@ -50,16 +53,21 @@ func main() {
 	flag.DurationVar(&o.length, "length", 2*time.Second, "of each measurement of a rate")
 	flag.IntVar(&o.replaced, "replaced", 10000, "how many endpoints rolling replaces")
 	flag.DurationVar(&o.within, "within", 10*time.Second, "in which time rolling replaces them")
+	flag.IntVar(&o.batches, "batches", 300, "how often cost measures each path")
+	rules := flag.String("rules", "proxy/rules/one-rule.nft,proxy/rules/by-hand.nft", "files of rules that lead to the server by themselves: more paths for traffic and cost")
 	flag.BoolVar(&o.across, "across", false, "traffic goes to a pod of another node")
 	flag.Parse()
 	o.undo.onSignal()
 	for _, mode := range []string{"nftables", "iptables"} {
-		o.peers = append(o.peers, peer{"eastwest " + mode, filepath.Join(*bin, "eastwest-node"), mode})
+		o.peers = append(o.peers, peer{name: "eastwest " + mode, program: filepath.Join(*bin, "eastwest-node"), mode: mode})
 		if *kube != "" {
-			o.peers = append(o.peers, peer{"kube-proxy " + mode, *kube, mode})
+			o.peers = append(o.peers, peer{name: "kube-proxy " + mode, program: *kube, mode: mode})
 		}
 	}
 	o.peers = slices.DeleteFunc(o.peers, func(p peer) bool { return !strings.Contains(p.name, *only) })
+	for file := range strings.FieldsFuncSeq(*rules, func(r rune) bool { return r == ',' }) {
+		o.rules = append(o.rules, peer{name: strings.TrimSuffix(filepath.Base(file), ".nft"), rules: file})
+	}
 	for text := range strings.SplitSeq(*sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -84,6 +92,9 @@ func main() {
 		if strings.Contains(*what, "traffic") {
 			fail(o.traffic(size))
 		}
+		if strings.Contains(*what, "cost") {
+			fail(o.cost(size))
+		}
 	}
 }
 
@@ -101,7 +112,7 @@ type rates struct{ connections, requests []float64 }
 
 // traffic measures every proxy in turn, round by round, so that what else the machine does hits all alike.
 func (o options) traffic(services int) error {
-	peers := append([]peer{{name: "no rules"}}, o.peers...)
+	peers := o.paths()
 	all := make([]rates, len(peers))
 	for range o.rounds {
 		for i, p := range peers {
@@ -137,17 +148,13 @@ func (o options) round(p peer, services int, out *rates) error {
 		return err
 	}
 	defer stop()
-	to, from := netip.MustParseAddrPort(serverIP+":8080"), traffic.Namespace(pinned+l.client)
-	if p.program != "" {
-		r, err := o.run(p, l, newAPI(services, 1, serverIP))
-		if err != nil {
-			return err
-		}
+	from := traffic.Namespace(pinned + l.client)
+	r, to, err := o.path(p, l, services)
+	if err != nil {
+		return err
+	}
+	if r != nil {
 		defer o.undo.later(r.stop)()
-		if _, _, err := r.synced(); err != nil {
-			return err
-		}
-		to = netip.MustParseAddrPort("10.96.0.1:80") // of s0
 	}
 	rate, err := traffic.Connections(from, to, o.length)
 	if err != nil {
@@ -157,6 +164,33 @@ func (o options) round(p peer, services int, out *rates) error {
 	rate, err = traffic.Requests(from, to, o.length)
 	out.requests = append(out.requests, rate)
 	return err
+}
+
+// paths are all that lead to a server; the first is what the others are compared with.
+func (o options) paths() []peer { return slices.Concat([]peer{{name: "no rules"}}, o.peers, o.rules) }
+
+// path makes the way to the server of a lab, and returns where it begins and the proxy that keeps it.
+func (o options) path(p peer, l *lab, services int) (*running, netip.AddrPort, error) {
+	direct, service := netip.MustParseAddrPort(serverIP+":8080"), netip.MustParseAddrPort("10.96.0.1:80") // of s0
+	if p.rules != "" {
+		out, err := exec.Command("ip", "netns", "exec", l.node, "nft", "-f", p.rules).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("load %s: %w: %s", p.rules, err, out)
+		}
+		return nil, service, err
+	}
+	if p.program == "" {
+		return nil, direct, nil
+	}
+	r, err := o.run(p, l, newAPI(services, 1, serverIP))
+	if err != nil {
+		return nil, service, err
+	}
+	if _, _, err := r.synced(); err != nil {
+		r.stop()
+		return nil, service, err
+	}
+	return r, service, nil
 }
 
 // relative prints the median rate, and the median and spread of the ratios to the path without rules, round by round.

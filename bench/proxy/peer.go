@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// peer is a proxy to be measured.
-type peer struct{ name, program, mode string }
+// peer is a proxy to be measured, or a file of rules.
+type peer struct{ name, program, mode, rules string }
 
 // running is a proxy at work in a lab.
 type running struct {

@@ -106,8 +106,12 @@ func (o options) again(p peer, services int, r *running, n news) error {
 	if err != nil {
 		return err
 	}
+	used, err := next.cpu()
+	if err != nil {
+		return err
+	}
 	time.Sleep(2 * time.Second)
-	o.print(p, services, "restart %.2f s since its start, %s", whole.Seconds(), n.written())
+	o.print(p, services, "restart %.2f s since its start, %.2f s of a processor, %s", whole.Seconds(), used.Seconds(), n.written())
 	return nil
 }
 

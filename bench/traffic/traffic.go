@@ -24,17 +24,23 @@ func (n Namespace) Do(fn func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		f, err := os.Open(string(n))
-		if err == nil {
-			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
-			f.Close()
-		}
+		err := enter(n)
 		if err == nil {
 			err = fn()
 		}
 		done <- err
 	}()
 	return <-done
+}
+
+// enter moves the thread into a namespace.
+func enter(n Namespace) error {
+	f, err := os.Open(string(n))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
 }
 
 // Serve hands every connection to a port of the namespace to handle, until stop.

@@ -11,7 +11,6 @@ package main
 import (
 	"context"
 	"os"
-	"runtime"
 
 	"eastwest/internal/cni/program"
 )
@@ -20,6 +19,5 @@ import (
 var version = "dev"
 
 func main() {
-	runtime.GOMAXPROCS(1) // with more, each answer of the kernel wakes a thread that has nothing to do
 	os.Exit(program.Main(context.Background(), os.Args, version, os.Stdout, os.Stderr))
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/kubernetes"
@@ -23,6 +24,8 @@ const (
 	leaseLife     = 15 * time.Second
 	renewDeadline = 10 * time.Second
 	retryPeriod   = 2 * time.Second
+
+	namespacePause = 20 * time.Millisecond
 )
 
 // elected calls lead while this process holds the Lease, and gives that up when ctx ends. A process that loses it ends lead
@@ -38,12 +41,28 @@ func elected(ctx context.Context, client kubernetes.Interface, lead func(context
 		// Two servers of one machine are two candidates.
 		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + rand.String(10)},
 	}
+	awaitNamespace(ctx, client)
 	for ctx.Err() == nil {
 		if err := term(ctx, lock, lead); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// awaitNamespace returns when there is a place for the Lease. The API server makes the namespace a moment after its start, and a candidate that is refused
+// stands aside for a whole period, in which nobody leads.
+func awaitNamespace(ctx context.Context, client kubernetes.Interface) {
+	for ctx.Err() == nil {
+		_, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+		if !apierrors.IsNotFound(err) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(namespacePause):
+		}
+	}
 }
 
 // term stands for election, and leads until the Lease is lost, ctx ends or lead fails. The Lease is given up after lead

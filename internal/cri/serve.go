@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"time"
@@ -18,6 +16,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"eastwest/internal/socketfile"
 )
 
 // maxMessage is the size of a message that Kubernetes' CRI clients and servers agree on.
@@ -27,7 +27,7 @@ const maxMessage = 16 << 20
 // an earlier server left is replaced; one on which somebody answers is an error.
 func (s *Server) Serve(ctx context.Context, socket string) error {
 	defer s.Close()
-	listener, err := listen(socket)
+	listener, err := socketfile.Listen("unix", socket, "container runtime")
 	if err != nil {
 		return err
 	}
@@ -53,28 +53,6 @@ func (s *Server) Serve(ctx context.Context, socket string) error {
 		return fmt.Errorf("serve container runtime on %s: %w", socket, err)
 	}
 	return nil
-}
-
-func listen(socket string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
-		return nil, fmt.Errorf("make folder of socket: %w", err)
-	}
-	if conn, err := net.DialTimeout("unix", socket, time.Second); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("listen on %s: another container runtime serves there; stop it first", socket)
-	}
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("replace socket: %w", err)
-	}
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", socket, err)
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		listener.Close()
-		return nil, fmt.Errorf("protect socket: %w", err)
-	}
-	return listener, nil
 }
 
 // intercept logs what failed and turns a panic into an error of the one request.

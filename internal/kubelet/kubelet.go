@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,7 @@ func New(config Config) (*Kubelet, error) {
 	k.events = events.New(config.Client, "kubelet", config.NodeName, config.Log)
 	k.node = node.New(node.Config{
 		Name: config.NodeName, IPs: config.NodeIPs, Labels: config.Labels, Taints: config.Taints, MaxPods: config.MaxPods,
-		Port: port(k.listener), RootDir: config.RootDir, Version: Version, Client: config.Client, Runtime: k.cri.Runtime,
+		Port: port(k.listener), RootDir: config.RootDir, Version: Version, Client: config.Client, Runtime: k.cri.Runtime, Images: k.cri.Images,
 		Events: k.events, Log: config.Log, Under: k.eviction.Under, ShuttingDown: k.shutdown.ShuttingDown})
 	return k, nil
 }
@@ -122,7 +123,8 @@ func (k *Kubelet) assemble(ctx context.Context) {
 	cache := objects.NewCache(ctx, c.Client, func(uid string) { k.pods.Retry(uid) })
 	k.volumes = volume.New(volume.Config{RootDir: c.RootDir, Objects: cache, Tokens: volume.NewTokens(c.Client), Facts: k.facts})
 	k.pods = pod.NewManager(ctx, pod.Config{
-		CRI: k.cri, Runtime: k.cri.RuntimeName, Allocatable: k.node.Allocatable,
+		CRI: k.cri, Runtime: k.cri.RuntimeName, Allocatable: k.node.Allocatable, Place: k.node.Object, Preempted: k.metrics.Preempted,
+		Classes: objects.NewRuntimeClasses(c.Client), SupplementalGroups: k.node.SupplementalGroups, RecursiveReadOnly: k.node.RecursiveReadOnly,
 		Node:      k.renderNode(),
 		Resolver:  func() render.Resolver { return render.ParseResolver(text(c.ResolvConf)) },
 		NodeHosts: func() string { return text("/etc/hosts") },
@@ -138,7 +140,7 @@ func (k *Kubelet) assemble(ctx context.Context) {
 func (k *Kubelet) renderNode() render.Node {
 	c, capacity := k.config, k.node.Capacity()
 	return render.Node{Name: c.NodeName, IPs: c.NodeIPs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, LogDir: c.LogDir,
-		CgroupRoot: c.CgroupRoot, MemoryBytes: capacity.Memory().Value(), CPUs: capacity.Cpu().Value()}
+		SeccompDir: filepath.Join(c.RootDir, "seccomp"), CgroupRoot: c.CgroupRoot, MemoryBytes: capacity.Memory().Value(), CPUs: capacity.Cpu().Value()}
 }
 
 // text returns a file's text, or nothing where it cannot be read: a node without resolv.conf is a node without resolver.

@@ -126,7 +126,7 @@ func TestMachineThatGoesDownWaitsForPods(t *testing.T) {
 	w.eventually("slow is told to stop", func() bool { return s.told("slow") })
 	w.create(newPod("late", nil))
 	p := w.until("late", "refused", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
-	if p.Status.Reason != "NodeShutdown" || p.Status.Message != "Pod was rejected as the node is shutting down." {
+	if p.Status.Reason != "NodeShutdown" || p.Status.Message != "Pod was rejected: Pod was rejected as the node is shutting down." {
 		t.Errorf("reason %q, message %q", p.Status.Reason, p.Status.Message)
 	}
 	if s.told("critical") || !logind.Held() {

@@ -47,7 +47,7 @@ func TestNodeThatRunsShortEvicts(t *testing.T) {
 	})
 	w.create(newPod("late", nil))
 	p = w.until("late", "refused", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
-	if p.Status.Reason != "Evicted" || p.Status.Message != "The node had condition: [MemoryPressure]. " {
+	if p.Status.Reason != "Evicted" || p.Status.Message != "Pod was rejected: The node had condition: [MemoryPressure]. " {
 		t.Errorf("reason %q, message %q", p.Status.Reason, p.Status.Message)
 	}
 	if p := w.pod("critical"); !isPodReady(p) {

@@ -162,7 +162,7 @@ func TestResizeThatTheNodeHasNoRoomFor(t *testing.T) {
 	// One that would not fit is not run at all.
 	w.create(newPod("third", withResources(share(50))))
 	p = w.until("third", "refused", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
-	if p.Status.Reason != "OutOfcpu" || !strings.HasPrefix(p.Status.Message, "Node didn't have enough resource: cpu, requested: ") {
+	if p.Status.Reason != "OutOfcpu" || !strings.HasPrefix(p.Status.Message, "Pod was rejected: Node didn't have enough resource: cpu, requested: ") {
 		t.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
 	}
 	w.delete("other")

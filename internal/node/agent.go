@@ -137,6 +137,7 @@ func run(ctx context.Context, config Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.ctx, a.fail = ctx, cancel
+	a.start("CNI plugins", a.servePlugins)
 	// The runtime needs no API server: it opens while the node joins.
 	if config.Runtime == "" {
 		close(a.imagesThere)

@@ -139,8 +139,11 @@ func newLoop[R any](n *Network, name string, target reconcile.Applier[R]) *recon
 	return reconcile.NewLoop(reconcile.Config{Name: name, Pace: pace, Log: n.config.Log}, target)
 }
 
-// pace lets a rolling restart's changes, a thousand a second, be applied a few at a time.
-const pace = 4 * time.Millisecond
+// A rolling restart's changes, a thousand a second, are compiled and applied a few dozens at a time.
+const (
+	pace        = 4 * time.Millisecond
+	longestPace = 16 * time.Millisecond
+)
 
 // Tables returns what was compiled last, for explanations and listings.
 func (n *Network) Tables() compile.Tables {
@@ -256,7 +259,8 @@ func (n *Network) compile(ctx context.Context) error {
 		return ctx.Err()
 	}
 	begin, before := time.Now(), snapshot.Snapshot{}
-	for {
+	gather := reconcile.Pacer{Least: pace, Most: longestPace}
+	for gather.Wait(ctx) {
 		now, changes := n.store.Take()
 		n.count(begin, before, now, changes)
 		before = now
@@ -269,9 +273,9 @@ func (n *Network) compile(ctx context.Context) error {
 		select {
 		case <-n.store.Changed():
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
+	return ctx.Err()
 }
 
 func (n *Network) offer(tables compile.Tables, keys compile.Keys) {

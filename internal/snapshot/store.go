@@ -49,9 +49,8 @@ func (s *Store) Take() (Snapshot, Changes) {
 	defer s.mu.Unlock()
 	changes := Changes{Services: sortedKeys(s.services), Nodes: sortedKeys(s.nodes), OnLink: s.onLink, Namespaces: sortedKeys(s.namespaces)}
 	s.onLink = false
-	clear(s.services)
-	clear(s.nodes)
-	clear(s.namespaces)
+	// New ones: a map that once held everything stays large, and slow to go through.
+	s.services, s.nodes, s.namespaces = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	return Snapshot{
 		Services: s.allServices.fold(), Slices: s.allSlices.fold(), Nodes: s.allNodes.fold(), OnLink: s.networks,
 		Namespaces: s.allNamespaces.fold(), Pods: s.allPods.fold(),

@@ -7,8 +7,8 @@ package table
 import (
 	"hash/maphash"
 	"iter"
-	"maps"
 	"slices"
+	"strings"
 )
 
 // Object names the API object that a row was made from.
@@ -32,16 +32,33 @@ type Keys struct {
 	Names []string // otherwise these, in no order
 }
 
-const shards = 256
+// A table is a tree of two levels over the hashes of keys: a change copies a branch and a leaf, which with 44,000 rows are
+// 64 slices and some ten rows.
+const (
+	branches = 64
+	leaves   = 64 // of a branch
+)
 
 var seed = maphash.MakeSeed()
 
-// Table is an immutable set of rows by key. With makes a new table that shares unchanged rows and shards with the old
-// one, so that its cost follows the change and not the size. The zero Table is empty. Rows must not be modified once
-// they are in a table.
+// Table is an immutable set of rows by key. With makes a new table that shares unchanged rows with the old one, so that its
+// cost follows the change and not the size. The zero Table is empty. Rows must not be modified once they are in a table.
 type Table[R any] struct {
-	shard *[shards]map[string]R
-	size  int
+	branch *[branches]*branch[R]
+	size   int
+}
+
+// branch has leaves, each sorted by key.
+type branch[R any] [leaves][]entry[R]
+
+type entry[R any] struct {
+	key string
+	row R
+}
+
+// find returns where a key is in a leaf, or would be.
+func find[R any](leaf []entry[R], key string) (int, bool) {
+	return slices.BinarySearchFunc(leaf, key, func(e entry[R], key string) int { return strings.Compare(e.key, key) })
 }
 
 // Len returns the number of rows.
@@ -49,24 +66,32 @@ func (t Table[R]) Len() int { return t.size }
 
 // Get returns the row of a key.
 func (t Table[R]) Get(key string) (R, bool) {
-	if t.shard == nil {
-		var none R
-		return none, false
+	at := placeOf(key)
+	if t.branch != nil && t.branch[at/leaves] != nil {
+		leaf := t.branch[at/leaves][at%leaves]
+		if i, ok := find(leaf, key); ok {
+			return leaf[i].row, true
+		}
 	}
-	row, ok := t.shard[shardOf(key)][key]
-	return row, ok
+	var none R
+	return none, false
 }
 
 // All yields every row, in no order.
 func (t Table[R]) All() iter.Seq2[string, R] {
 	return func(yield func(string, R) bool) {
-		if t.shard == nil {
+		if t.branch == nil {
 			return
 		}
-		for _, shard := range t.shard {
-			for key, row := range shard {
-				if !yield(key, row) {
-					return
+		for _, b := range t.branch {
+			if b == nil {
+				continue
+			}
+			for _, leaf := range b {
+				for _, e := range leaf {
+					if !yield(e.key, e.row) {
+						return
+					}
 				}
 			}
 		}
@@ -83,39 +108,73 @@ func (t Table[R]) Keys() []string {
 	return keys
 }
 
+// edit is that of one key: it goes, or gets a row.
+type edit struct {
+	place int
+	key   string
+	gone  bool
+}
+
 // With returns the table with the rows of set added or replaced and the keys of remove taken out; a key in both is set.
 func (t Table[R]) With(set map[string]R, remove ...string) Table[R] {
-	next := Table[R]{shard: new([shards]map[string]R), size: t.size}
-	if t.shard != nil {
-		*next.shard = *t.shard
-	}
-	var owned [shards]bool
-	own := func(key string) map[string]R {
-		i := shardOf(key)
-		if !owned[i] {
-			owned[i] = true
-			next.shard[i] = maps.Clone(next.shard[i])
-			if next.shard[i] == nil {
-				next.shard[i] = map[string]R{}
-			}
-		}
-		return next.shard[i]
-	}
+	edits := make([]edit, 0, len(set)+len(remove))
 	for _, key := range remove {
-		shard := own(key)
-		if _, ok := shard[key]; ok {
-			delete(shard, key)
-			next.size--
+		if _, both := set[key]; !both {
+			edits = append(edits, edit{placeOf(key), key, true})
 		}
 	}
-	for key, row := range set {
-		shard := own(key)
-		if _, ok := shard[key]; !ok {
-			next.size++
+	for key := range set {
+		edits = append(edits, edit{placeOf(key), key, false})
+	}
+	slices.SortFunc(edits, func(a, b edit) int {
+		if a.place != b.place {
+			return a.place - b.place
 		}
-		shard[key] = row
+		return strings.Compare(a.key, b.key)
+	})
+	next := Table[R]{branch: new([branches]*branch[R]), size: t.size}
+	if t.branch != nil {
+		*next.branch = *t.branch
+	}
+	var own *branch[R] // the branch that was copied last
+	for begin, end := 0, 0; begin < len(edits); begin = end {
+		place := edits[begin].place
+		for end = begin; end < len(edits) && edits[end].place == place; end++ {
+		}
+		if begin == 0 || edits[begin-1].place/leaves != place/leaves {
+			own = new(branch[R])
+			if old := next.branch[place/leaves]; old != nil {
+				*own = *old
+			}
+			next.branch[place/leaves] = own
+		}
+		leaf := merge(own[place%leaves], edits[begin:end], set)
+		next.size += len(leaf) - len(own[place%leaves])
+		own[place%leaves] = leaf
 	}
 	return next
 }
 
-func shardOf(key string) int { return int(maphash.String(seed, key) % shards) }
+// merge returns a new leaf with edits of it, which are sorted by key; a key that is removed may be named twice.
+func merge[R any](leaf []entry[R], edits []edit, rows map[string]R) []entry[R] {
+	grown := 0
+	for _, e := range edits {
+		if _, there := find(leaf, e.key); !there && !e.gone {
+			grown++
+		}
+	}
+	out := make([]entry[R], 0, len(leaf)+grown)
+	for _, e := range edits {
+		at, there := find(leaf, e.key)
+		out, leaf = append(out, leaf[:at]...), leaf[at:]
+		if there {
+			leaf = leaf[1:]
+		}
+		if !e.gone {
+			out = append(out, entry[R]{e.key, rows[e.key]})
+		}
+	}
+	return append(out, leaf...)
+}
+
+func placeOf(key string) int { return int(maphash.String(seed, key) % (branches * leaves)) }

@@ -4,6 +4,8 @@ package table
 
 import (
 	"maps"
+	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,7 +33,32 @@ func TestTableIsAnImmutableMap(t *testing.T) {
 	})
 }
 
-func check(t *rapid.T, have Table[int], want map[string]int) {
+// So does one of as many rows as a large cluster has Services.
+func TestLargeTable(t *testing.T) {
+	for seed := range uint64(3) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		key := func() string { return strconv.Itoa(random.IntN(20000)) }
+		var have, older Table[int]
+		want, olderWant := map[string]int{}, map[string]int{}
+		for _, n := range []int{15000, 3000, 1, 0} {
+			older, olderWant = have, maps.Clone(want)
+			set, remove := map[string]int{}, []string(nil)
+			for range n {
+				set[key()] = random.Int()
+				remove = append(remove, key())
+			}
+			have = have.With(set, remove...)
+			for _, k := range remove {
+				delete(want, k)
+			}
+			maps.Copy(want, set)
+			check(t, have, want)
+		}
+		check(t, older, olderWant)
+	}
+}
+
+func check(t rapid.TB, have Table[int], want map[string]int) {
 	if diff := cmp.Diff(want, maps.Collect(have.All())); diff != "" {
 		t.Fatalf("rows differ (-want +have):\n%s", diff)
 	}

@@ -33,6 +33,7 @@ const patience = 3 * time.Minute
 //	kill-9 server|agent NODE            kills a process of a node
 //	image NAME FILE                     builds a test image, once for all scripts
 //	gotest PACKAGE                      runs the tests of a package, with the script's environment
+//	at-end COMMAND ARG…                 runs the command when the script has ended, however that was
 //	traces CLUSTER                      prints what the host shows of a cluster: links, mounts, tables, groups, processes, files
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
@@ -51,6 +52,10 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"kill-9":      kill,
 		"image":       image,
 		"gotest":      goTest,
+		"at-end": func(ts *testscript.TestScript, _ bool, args []string) {
+			cmd := command(ts, args)
+			ts.Defer(func() { _ = cmd.Run() }) // what the script itself ended is gone
+		},
 	}
 }
 

@@ -6,6 +6,7 @@ package cni
 
 import (
 	"bufio"
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -13,9 +14,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"eastwest/internal/cni/cnitest"
+	"eastwest/internal/cni/entry"
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/netns/netnstest"
 )
@@ -40,6 +44,18 @@ type host struct {
 	// mounts are folders of the system that the client shall have for itself, with what it gets instead.
 	mounts map[string]string
 	holder *os.Process // keeps the mount namespace of all commands, which starts with the first one
+	served bool        // "eastwest cni serve" runs
+}
+
+// eachWay runs a test with plugins that do their calls themselves, and with "eastwest cni serve" doing them.
+func eachWay(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Run("alone", func(t *testing.T) { test(t, newHost(t)) })
+	t.Run("served", func(t *testing.T) {
+		h := newHost(t)
+		h.served = true
+		h.own("/run/eastwest")
+		test(t, h)
+	})
 }
 
 func newHost(t *testing.T) *host {
@@ -90,8 +106,35 @@ func (h *host) hold() error {
 		c.Process.Kill()
 		_ = c.Wait()
 	})
-	_, err = bufio.NewReader(out).ReadString('\n')
-	return err
+	if _, err = bufio.NewReader(out).ReadString('\n'); err != nil || !h.served {
+		return err
+	}
+	return h.serve()
+}
+
+// serve starts the program that does the plugins' calls; the test fails if it is never called.
+func (h *host) serve() error {
+	var log bytes.Buffer
+	c := exec.Command("nsenter", "-t", strconv.Itoa(h.holder.Pid), "-m", "--", filepath.Join(*programs, "eastwest"), "cni", "serve", "-v")
+	c.Stderr = &log
+	if err := netns.Do(h.ns, c.Start); err != nil {
+		return err
+	}
+	h.t.Cleanup(func() {
+		_ = c.Process.Signal(syscall.SIGTERM)
+		err := c.Wait()
+		if err != nil || !strings.Contains(log.String(), "plugin called") {
+			h.t.Errorf("the server of plugins ended with %v and did nothing:\n%s", err, log.String())
+		}
+	})
+	socket := filepath.Join(h.mounts["/run/eastwest"], filepath.Base(entry.Socket))
+	for range 500 {
+		if _, err := os.Stat(socket); err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return fmt.Errorf("no socket %s", socket)
 }
 
 func (h *host) run(command ...string) string {

@@ -31,8 +31,9 @@ const kindnet = `{
   ]
 }`
 
-func TestCnitool(t *testing.T) {
-	h := newHost(t)
+func TestCnitool(t *testing.T) { eachWay(t, testCnitool) }
+
+func testCnitool(t *testing.T, h *host) {
 	tool := filepath.Join(h.dir, "cnitool")
 	if out, err := exec.Command("go", "build", "-o", tool, "github.com/containernetworking/cni/cnitool").CombinedOutput(); err != nil {
 		t.Fatalf("build cnitool: %v\n%s", err, out)

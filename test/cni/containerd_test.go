@@ -27,8 +27,9 @@ import (
 
 // Pods' sandboxes in containerd from Debian, with the article's network. The container that holds a sandbox is our server,
 // so that a sandbox alone answers.
-func TestContainerd(t *testing.T) {
-	h := newHost(t)
+func TestContainerd(t *testing.T) { eachWay(t, testContainerd) }
+
+func testContainerd(t *testing.T, h *host) {
 	leases := h.own("/run/cni-ipam-state")
 	c := newContainerd(t, h)
 	c.start()

@@ -11,9 +11,10 @@ import (
 )
 
 // Podman from Debian with its own default network, whose plugins are bridge, portmap, firewall and tuning.
-func TestPodman(t *testing.T) {
+func TestPodman(t *testing.T) { eachWay(t, testPodman) }
+
+func testPodman(t *testing.T, h *host) {
 	root := unpack(t, "podman", "golang-github-containers-common", "libgpgme11", "libsubid4", "libassuan0")
-	h := newHost(t)
 	for _, dir := range []string{"/var/lib/cni", "/run/cni", "/run/netns"} {
 		h.own(dir)
 	}

@@ -3,11 +3,13 @@
 package hostlocal
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 
+	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
@@ -70,6 +72,17 @@ type config struct {
 	routes     []*types.Route
 	requested  []netip.Addr
 	valid      []types.GCAttachment
+}
+
+// configured is what a call says; a path that begins in no root is the caller's.
+func configured(ctx context.Context, args *skel.CmdArgs) (*config, error) {
+	c, err := parse(args.StdinData, args.Args)
+	if err != nil {
+		return nil, err
+	}
+	c.dataDir = plugin.Of(ctx).Path(c.dataDir)
+	c.resolvConf = plugin.Of(ctx).Path(c.resolvConf)
+	return c, nil
 }
 
 func parse(stdin []byte, cniArgs string) (*config, error) {

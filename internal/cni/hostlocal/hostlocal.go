@@ -31,8 +31,8 @@ var _ plugin.Plugin = (*Plugin)(nil)
 func New() *Plugin { return &Plugin{} }
 
 // Add reserves an address of every range set.
-func (*Plugin) Add(_ context.Context, args *skel.CmdArgs) (types.Result, error) {
-	c, err := parse(args.StdinData, args.Args)
+func (*Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error) {
+	c, err := configured(ctx, args)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +92,8 @@ func (s *store) allocateAll(c *config, o owner) ([]*current.IPConfig, error) {
 }
 
 // Check looks whether the container holds an address.
-func (*Plugin) Check(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+func (*Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := configured(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -112,8 +112,8 @@ func (*Plugin) Check(_ context.Context, args *skel.CmdArgs) error {
 }
 
 // Del frees the container's addresses.
-func (*Plugin) Del(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := configured(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -127,8 +127,8 @@ func (*Plugin) Del(_ context.Context, args *skel.CmdArgs) error {
 }
 
 // GC frees the addresses of attachments that are not valid any more.
-func (*Plugin) GC(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+func (*Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := configured(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -142,8 +142,8 @@ func (*Plugin) GC(_ context.Context, args *skel.CmdArgs) error {
 }
 
 // Status looks whether the configuration is right and the leases can be opened.
-func (*Plugin) Status(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+func (*Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := configured(ctx, args)
 	if err != nil {
 		return err
 	}

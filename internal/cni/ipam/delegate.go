@@ -3,7 +3,7 @@
 // Package ipam calls the IPAM plugin that a network configuration names.
 //
 // The specification has an interface plugin run its IPAM plugin as a process of its own, found in CNI_PATH. When the
-// file found there is the very program that is running (one file under several names), Delegate calls it as a
+// file found there is the very program that was called (one file under several names), Delegate calls it as a
 // function: same arguments, same result, one process start less (about 2 ms of 5). Any other file is run.
 package ipam
 
@@ -22,19 +22,15 @@ import (
 
 // Delegate finds and calls IPAM plugins.
 type Delegate struct {
-	own  plugin.Table
-	self string
+	own plugin.Table
 }
 
-// New returns a Delegate that calls plugins in own as functions if CNI_PATH leads to the file self, the running
-// program ("/proc/self/exe"). With an empty self, every plugin is run.
-func New(own plugin.Table, self string) *Delegate {
-	return &Delegate{own: own, self: self}
-}
+// New returns a Delegate that calls plugins in own as functions if CNI_PATH leads to the program that was called.
+func New(own plugin.Table) *Delegate { return &Delegate{own: own} }
 
 // Add asks for addresses and returns the IPAM plugin's result.
 func (d *Delegate) Add(ctx context.Context, kind string, args *skel.CmdArgs) (*current.Result, error) {
-	path, p, err := d.find(kind, args)
+	path, p, err := d.find(ctx, kind, args)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +82,7 @@ func (d *Delegate) Status(ctx context.Context, kind string, args *skel.CmdArgs) 
 type verb func(plugin.Plugin, context.Context, *skel.CmdArgs) error
 
 func (d *Delegate) call(ctx context.Context, kind, name string, args *skel.CmdArgs, fn verb) error {
-	path, p, err := d.find(kind, args)
+	path, p, err := d.find(ctx, kind, args)
 	if err != nil {
 		return err
 	}
@@ -98,12 +94,12 @@ func (d *Delegate) call(ctx context.Context, kind, name string, args *skel.CmdAr
 }
 
 // find returns the plugin's file and, if that is the running program, the plugin itself.
-func (d *Delegate) find(kind string, args *skel.CmdArgs) (string, plugin.Plugin, error) {
+func (d *Delegate) find(ctx context.Context, kind string, args *skel.CmdArgs) (string, plugin.Plugin, error) {
 	path, err := findInPath(kind, args.Path)
 	if err != nil {
 		return "", nil, err
 	}
-	if p, ok := d.own[kind]; ok && sameFile(path, d.self) {
+	if p, ok := d.own[kind]; ok && sameFile(path, plugin.Of(ctx).Program) {
 		return path, p, nil
 	}
 	return path, nil, nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -70,20 +71,21 @@ func run(ctx context.Context, path, verb string, args *skel.CmdArgs) ([]byte, er
 }
 
 func runOnce(ctx context.Context, path, verb string, args *skel.CmdArgs) ([]byte, error) {
+	call := plugin.Of(ctx)
 	var stdout, stderr bytes.Buffer
 	c := exec.CommandContext(ctx, path)
 	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(args.StdinData), &stdout, &stderr
-	c.Env = append(os.Environ(), // the last value of a name counts
-		"CNI_COMMAND="+verb,
-		"CNI_CONTAINERID="+args.ContainerID,
-		"CNI_NETNS="+args.Netns,
-		"CNI_IFNAME="+args.IfName,
-		"CNI_ARGS="+args.Args,
-		"CNI_PATH="+args.Path,
-	)
+	c.Env = slices.Concat(call.Environ, []string{ // the last value of a name counts
+		"CNI_COMMAND=" + verb,
+		"CNI_CONTAINERID=" + args.ContainerID,
+		"CNI_NETNS=" + args.Netns,
+		"CNI_IFNAME=" + args.IfName,
+		"CNI_ARGS=" + args.Args,
+		"CNI_PATH=" + args.Path,
+	})
 	err := c.Run()
 	if err == nil {
-		_, _ = os.Stderr.Write(stderr.Bytes()) // passed on, as a plugin's log is
+		_, _ = call.Stderr.Write(stderr.Bytes()) // passed on, as a plugin's log is
 		return stdout.Bytes(), nil
 	}
 	var failed types.Error

@@ -12,10 +12,10 @@ import (
 	"eastwest/internal/kernel/netns"
 )
 
-// refuseOwnNamespace keeps ADD from turning the host's own namespace into a container. skel makes the same check, but
-// only after the work is done. CNI_NETNS_OVERRIDE switches both off.
+// refuseOwnNamespace keeps ADD from turning the host's own namespace into a container. The reference library makes the same
+// check, but only after the work is done. CNI_NETNS_OVERRIDE switches both off.
 func refuseOwnNamespace(args *skel.CmdArgs) error {
-	if strings.EqualFold(args.NetnsOverride, "true") || args.NetnsOverride == "1" {
+	if overridden(args) {
 		return nil
 	}
 	same, err := netns.Same(args.Netns, "/proc/thread-self/ns/net")
@@ -29,4 +29,9 @@ func refuseOwnNamespace(args *skel.CmdArgs) error {
 		return NetNSError(args.Netns, errors.New("plugin's netns and netns from CNI_NETNS should not be the same"))
 	}
 	return nil
+}
+
+// overridden: skel's switch for containers that share the host's namespace.
+func overridden(args *skel.CmdArgs) bool {
+	return strings.EqualFold(args.NetnsOverride, "true") || args.NetnsOverride == "1"
 }

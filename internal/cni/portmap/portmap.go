@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -49,15 +48,15 @@ func (*Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error
 	if err := c.mapTo(ctx, addrs, bridged, owner); err != nil {
 		return nil, fmt.Errorf("map ports: %w", err)
 	}
-	c.forgetStale(args)
+	c.forgetStale(ctx, args)
 	return prev, nil
 }
 
 // forgetStale only says what goes wrong: connections that are not forgotten go where they went until they end, which is
 // no reason to have no ports at all.
-func (c *config) forgetStale(args *skel.CmdArgs) {
+func (c *config) forgetStale(ctx context.Context, args *skel.CmdArgs) {
 	if err := forgetStale(c.mappings); err != nil {
-		fmt.Fprintf(os.Stderr, "portmap of container %s: %v\n", args.ContainerID, err)
+		fmt.Fprintf(plugin.Of(ctx).Stderr, "portmap of container %s: %v\n", args.ContainerID, err)
 	}
 }
 
@@ -152,7 +151,7 @@ func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	err = c.unmap(ctx, ownerOf(c, args))
-	c.forgetStale(args)
+	c.forgetStale(ctx, args)
 	return err
 }
 

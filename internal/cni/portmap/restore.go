@@ -43,7 +43,7 @@ func (*Plugin) Restore(ctx context.Context, args *skel.CmdArgs) (bool, error) {
 		return false, nil
 	}
 	err = c.mapTo(ctx, addrs, bridged, owner)
-	c.forgetStale(args)
+	c.forgetStale(ctx, args)
 	return true, err
 }
 

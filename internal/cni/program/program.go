@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"eastwest/internal/cni/bridge"
@@ -36,7 +37,7 @@ func Plugins() plugin.Table {
 	addresses := plugin.Table{
 		"host-local": hostlocal.New(),
 	}
-	delegate := ipam.New(addresses, self)
+	delegate := ipam.New(addresses)
 	return plugin.Table{
 		"bridge":     bridge.New(delegate),
 		"firewall":   firewall.New(),
@@ -53,7 +54,8 @@ func Plugins() plugin.Table {
 func Main(ctx context.Context, args []string, version string, stdout, stderr io.Writer) int {
 	name := filepath.Base(args[0])
 	if name != Name {
-		return Plugins().Main(ctx, name, fmt.Sprintf("CNI %s plugin of eastwest %s", name, version), stdout, stderr)
+		runtime.GOMAXPROCS(1) // with more, each answer of the kernel wakes a thread that has nothing to do
+		return pluginCommand(ctx, name, version)
 	}
 	if len(args) < 2 {
 		return usage(stderr)
@@ -61,6 +63,8 @@ func Main(ctx context.Context, args []string, version string, stdout, stderr io.
 	switch args[1] {
 	case "install":
 		return installCommand(args[2:], stdout, stderr)
+	case "serve":
+		return serveCommand(ctx, args[2:], stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, Name, version)
 		return 0
@@ -73,6 +77,7 @@ func usage(stderr io.Writer) int {
 
 Usage:
   %[1]s install --dir DIR   install the plugins into DIR (container runtimes look in /opt/cni/bin)
+  %[1]s serve               do the calls of all plugins in one process, faster; an agent does so by itself
   %[1]s version             print the version
 
 Plugins: %[2]v

@@ -5,6 +5,7 @@ package tuning
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
 	"eastwest/internal/cni/plugin"
@@ -83,6 +85,16 @@ func (p *parameters) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// configured is what a call says; a path that begins in no root is the caller's.
+func configured(ctx context.Context, args *skel.CmdArgs) (*config, error) {
+	c, err := parse(args.StdinData, args.Args)
+	if err != nil {
+		return nil, err
+	}
+	c.DataDir = plugin.Of(ctx).Path(c.DataDir)
+	return c, nil
+}
+
 func parse(stdin []byte, cniArgs string) (*config, error) {
 	c := &config{}
 	if err := plugin.Parse(stdin, c); err != nil {
@@ -114,8 +126,8 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 
 // parseWanted parses and checks what the interface is to have. DEL and GC need none of it: a value that was refused by ADD
 // must not keep the container that came of it.
-func parseWanted(stdin []byte, cniArgs string) (*config, error) {
-	c, err := parse(stdin, cniArgs)
+func parseWanted(ctx context.Context, args *skel.CmdArgs) (*config, error) {
+	c, err := configured(ctx, args)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -33,8 +32,8 @@ var _ plugin.Plugin = (*Plugin)(nil)
 func New() *Plugin { return &Plugin{} }
 
 // Add tunes and passes the result on, with the interface's new hardware address.
-func (*Plugin) Add(_ context.Context, args *skel.CmdArgs) (types.Result, error) {
-	c, err := parseWanted(args.StdinData, args.Args)
+func (*Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error) {
+	c, err := parseWanted(ctx, args)
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +143,8 @@ func (a *attributes) applyIn(args *skel.CmdArgs) error {
 }
 
 // Check compares parameters and attributes with the configuration.
-func (*Plugin) Check(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parseWanted(args.StdinData, args.Args)
+func (*Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := parseWanted(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -176,21 +175,21 @@ func (*Plugin) Check(_ context.Context, args *skel.CmdArgs) error {
 
 // Del brings the interface's attributes back. An interface that does not take them back is no reason to keep the
 // container.
-func (*Plugin) Del(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := configured(ctx, args)
 	if err != nil {
 		return err
 	}
 	if err := c.restore(args); err != nil {
-		fmt.Fprintf(os.Stderr, "tuning DEL of container %s interface %s: %v\n", args.ContainerID, args.IfName, err)
+		fmt.Fprintf(plugin.Of(ctx).Stderr, "tuning DEL of container %s interface %s: %v\n", args.ContainerID, args.IfName, err)
 		return c.removeBackup(args)
 	}
 	return nil
 }
 
 // GC removes what is kept of attachments that are not valid any more.
-func (*Plugin) GC(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+func (*Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := configured(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -198,8 +197,8 @@ func (*Plugin) GC(_ context.Context, args *skel.CmdArgs) error {
 }
 
 // Status looks whether the configuration is right and its parameters are allowed.
-func (*Plugin) Status(_ context.Context, args *skel.CmdArgs) error {
-	c, err := parseWanted(args.StdinData, args.Args)
+func (*Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
+	c, err := parseWanted(ctx, args)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,7 +69,7 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 		m.registry.MustRegister(m.rules)
 	}
 	m.registry.MustRegister(m.sync, m.full, m.partial, m.last, m.queued, m.failures, m.healthz, m.livez, m.connections, m.removed,
-		noLocalEndpoints{services}, m.changes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		&noLocalEndpoints{services: services}, m.changes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -148,36 +149,53 @@ func (o observed) Apply(ctx context.Context, want table.Table[table.Service], ch
 // noLocalEndpoints counts, when it is asked, the Services whose traffic policy drops on this node.
 type noLocalEndpoints struct {
 	services func() table.Table[table.Service]
+
+	mu      sync.Mutex
+	counted table.Table[table.Service] // what counts are of
+	counts  [2][2]int                  // by policy, internal first, and family
 }
 
 var noLocal = prometheus.NewDesc("kubeproxy_sync_proxy_rules_no_local_endpoints_total",
 	"Number of services with a Local traffic policy and no endpoints", []string{"traffic_policy", "ip_family"}, nil)
 
 // Describe names the one metric.
-func (noLocalEndpoints) Describe(to chan<- *prometheus.Desc) { to <- noLocal }
+func (*noLocalEndpoints) Describe(to chan<- *prometheus.Desc) { to <- noLocal }
 
-// Collect counts.
-func (n noLocalEndpoints) Collect(to chan<- prometheus.Metric) {
-	type key struct{ policy, family string }
-	counts := map[key]float64{}
-	for _, row := range n.services().All() {
-		dropped := map[key]bool{}
-		for _, f := range row.Frontends {
-			policy := "external"
-			if f.Kind == table.ClusterIP {
-				policy = "internal"
-			}
-			if f.Action == table.Drop {
-				dropped[key{policy, familyOf(f.Addr.Is6())}] = true
-			}
-		}
-		for k := range dropped {
-			counts[k]++
+// Collect counts, if there is another table than the last time: there may be tens of thousands of rows.
+func (n *noLocalEndpoints) Collect(to chan<- prometheus.Metric) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if rows := n.services(); rows != n.counted {
+		n.counted, n.counts = rows, dropping(rows)
+	}
+	for p, policy := range []string{"internal", "external"} {
+		for f, family := range families {
+			to <- prometheus.MustNewConstMetric(noLocal, prometheus.GaugeValue, float64(n.counts[p][f]), policy, family)
 		}
 	}
-	for _, policy := range []string{"internal", "external"} {
-		for _, family := range families {
-			to <- prometheus.MustNewConstMetric(noLocal, prometheus.GaugeValue, counts[key{policy, family}], policy, family)
+}
+
+// dropping counts the Services that drop by policy and family.
+func dropping(rows table.Table[table.Service]) (counts [2][2]int) {
+	for _, row := range rows.All() {
+		var dropped [2][2]int
+		for i := range row.Frontends {
+			if f := &row.Frontends[i]; f.Action == table.Drop {
+				dropped[index(f.Kind != table.ClusterIP)][index(f.Addr.Is6())] = 1
+			}
+		}
+		for p := range dropped {
+			for f, one := range dropped[p] {
+				counts[p][f] += one
+			}
 		}
 	}
+	return counts
+}
+
+func index(second bool) int {
+	if second {
+		return 1
+	}
+	return 0
 }

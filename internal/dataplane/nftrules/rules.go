@@ -52,6 +52,19 @@ func PrefixSet(list []netip.Prefix) string {
 		texts[i] = p.String()
 	}
 	slices.Sort(texts)
+	return anySet(texts)
+}
+
+// addressSet writes sorted addresses likewise.
+func addressSet(list []netip.Addr) string {
+	texts := make([]string, len(list))
+	for i, addr := range list {
+		texts[i] = addr.String()
+	}
+	return anySet(texts)
+}
+
+func anySet(texts []string) string {
 	if len(texts) == 1 {
 		return texts[0]
 	}
@@ -74,18 +87,24 @@ func SourceRanges(w *Writer, match, allowed string) {
 	w.Close()
 }
 
-// LocalSockets writes the chains that leave a frontend in the set to a socket of this node, while there is one.
-func LocalSockets(w *Writer, match, set string) {
+// LocalSockets writes the chains that leave a frontend in the set to a socket of this node, while there is one. Every packet of the
+// node passes them: where the addresses in the set are given, only packets to and from these are looked up.
+func LocalSockets(w *Writer, match, set string, addresses []netip.Addr) {
+	to, from := "", ""
+	if len(addresses) > 0 {
+		list := addressSet(addresses)
+		to, from = fmt.Sprintf("%s daddr %s ", match, list), fmt.Sprintf("%s saddr %s ", match, list)
+	}
 	w.Open("chain local-sockets")
 	w.Line("type filter hook prerouting priority raw; policy accept;")
-	w.Line("%s @%s socket wildcard 0 notrack accept", Frontend(match), set)
+	w.Line("%s%s @%s socket wildcard 0 notrack accept", to, Frontend(match), set)
 	// The kernel tells nothing about the address that half-open and closing connections are bound to.
-	w.Line("%s @%s tcp flags != syn / syn,ack socket transparent 0 notrack accept", Frontend(match), set)
+	w.Line("%s%s @%s tcp flags != syn / syn,ack socket transparent 0 notrack accept", to, Frontend(match), set)
 	w.Close()
 	w.Open("chain local-socket-answers")
 	w.Line("type filter hook output priority raw; policy accept;")
-	w.Line("%s @%s notrack accept", Frontend(match), set)
-	w.Line("%s saddr . meta l4proto . th sport @%s notrack accept", match, set)
+	w.Line("%s%s @%s notrack accept", to, Frontend(match), set)
+	w.Line("%s%s saddr . meta l4proto . th sport @%s notrack accept", from, match, set)
 	w.Close()
 }
 

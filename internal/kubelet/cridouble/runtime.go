@@ -45,6 +45,7 @@ type Runtime struct {
 
 type sandbox struct {
 	id, ip  string
+	handler string
 	config  *runtimeapi.PodSandboxConfig
 	ready   bool
 	created int64

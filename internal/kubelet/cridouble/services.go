@@ -55,12 +55,25 @@ func (r runtimeService) RunPodSandbox(_ context.Context, q *runtimeapi.RunPodSan
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.serial++
-	s := &sandbox{id: fmt.Sprintf("sandbox%04d", r.serial), config: q.GetConfig(), ready: true, created: time.Now().UnixNano()}
+	s := &sandbox{id: fmt.Sprintf("sandbox%04d", r.serial), handler: q.GetRuntimeHandler(), config: q.GetConfig(), ready: true, created: time.Now().UnixNano()}
 	if q.GetConfig().GetLinux().GetSecurityContext().GetNamespaceOptions().GetNetwork() == runtimeapi.NamespaceMode_POD {
 		s.ip = fmt.Sprintf("127.10.%d.%d", r.serial/250, r.serial%250+1)
 	}
 	r.sandboxes[s.id] = s
 	return &runtimeapi.RunPodSandboxResponse{PodSandboxId: s.id}, nil
+}
+
+// Handlers lists the runtime handlers of the sandboxes of a pod.
+func (r *Runtime) Handlers(pod string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for _, s := range r.sandboxes {
+		if s.config.GetMetadata().GetName() == pod {
+			out = append(out, s.handler)
+		}
+	}
+	return out
 }
 
 // StopPodSandbox ends the sandbox and its containers.

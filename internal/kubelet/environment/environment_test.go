@@ -90,3 +90,28 @@ func TestVariables(t *testing.T) {
 		t.Errorf("a reference to nothing gave %v", err)
 	}
 }
+
+// A limit that a container does not have is its pod's, or else the node's.
+func TestLimitsThatAreNotSet(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main"}}}}
+	node := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi")}
+	limit := func(name string) string {
+		t.Helper()
+		got, err := Resource(pod, &pod.Spec.Containers[0], &corev1.ResourceFieldSelector{Resource: name}, node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := limit("limits.cpu"); got != "4" {
+		t.Errorf("the node has 4 processors, the container %s", got)
+	}
+	pod.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}}
+	if cpu, memory := limit("limits.cpu"), limit("limits.memory"); cpu != "2" || memory != "8589934592" {
+		t.Errorf("of a pod with 2 processors the container has %s, and %s bytes", cpu, memory)
+	}
+	pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}
+	if got := limit("limits.cpu"); got != "1" {
+		t.Errorf("its own limit is 1, it has %s", got)
+	}
+}

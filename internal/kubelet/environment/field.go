@@ -73,8 +73,8 @@ func quoted(m map[string]string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Resource returns a request or limit of a container in units of the selector's divisor, rounded up. Limits that are not set
-// are the node's allocatable.
+// Resource returns a request or limit of a container in units of the selector's divisor, rounded up. Limits that are not set are the whole pod's, or
+// else the node's allocatable.
 func Resource(pod *corev1.Pod, c *corev1.Container, ref *corev1.ResourceFieldSelector, allocatable corev1.ResourceList) (string, error) {
 	if ref.ContainerName != "" && ref.ContainerName != c.Name {
 		c = containerNamed(pod, ref.ContainerName)
@@ -90,6 +90,9 @@ func Resource(pod *corev1.Pod, c *corev1.Container, ref *corev1.ResourceFieldSel
 		var set bool
 		if quantity, set = c.Resources.Limits[resourceName]; !set || quantity.IsZero() {
 			quantity = allocatable[resourceName]
+			if r := pod.Spec.Resources; r != nil && !r.Limits.Name(resourceName, resource.DecimalSI).IsZero() {
+				quantity = r.Limits[resourceName]
+			}
 		}
 	case "requests":
 		quantity = c.Resources.Requests[resourceName]

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Counts are the numbers of things that run now.
@@ -27,6 +28,7 @@ type Metrics struct {
 	operations *prometheus.CounterVec
 	failures   *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
+	preempted  *prometheus.CounterVec
 }
 
 // New makes the registry of the node. counts is asked at each scrape.
@@ -40,10 +42,12 @@ func New(node string, counts func() Counts) *Metrics {
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "kubelet_runtime_operations_duration_seconds",
 			Help: "Duration in seconds of runtime operations.", Buckets: prometheus.ExponentialBuckets(.001, 2.5, 12)}, []string{"operation_type"}),
 	}
+	m.preempted = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubelet_preemptions",
+		Help: "Cumulative number of pod preemptions by preemption resource."}, []string{"preemption_signal"})
 	name := prometheus.NewGauge(prometheus.GaugeOpts{Name: "kubelet_node_name", Help: "The node's name. The count is always 1.",
 		ConstLabels: prometheus.Labels{"node": node}})
 	name.Set(1)
-	m.registry.MustRegister(m.operations, m.failures, m.durations, name, running{counts},
+	m.registry.MustRegister(m.operations, m.failures, m.durations, m.preempted, name, running{counts},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -70,6 +74,11 @@ func (m *Metrics) Intercept(ctx context.Context, method string, request, reply a
 		m.failures.WithLabelValues(operation).Inc()
 	}
 	return err
+}
+
+// Preempted counts pods that end so that a critical one gets a resource.
+func (m *Metrics) Preempted(missing corev1.ResourceName, pods int) {
+	m.preempted.WithLabelValues(string(missing)).Add(float64(pods))
 }
 
 // running reports the counts at each scrape.

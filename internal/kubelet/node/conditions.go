@@ -69,7 +69,7 @@ func pressure(kind corev1.NodeConditionType, is bool, what, message string) core
 func (r *Reporter) problem(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	if r.runtimeName() == "unknown" {
+	if r.runtimeName() == unknown {
 		version, err := r.config.Runtime.Version(ctx, &runtimeapi.VersionRequest{})
 		if err != nil {
 			return "container runtime is down: " + err.Error()
@@ -82,6 +82,7 @@ func (r *Reporter) problem(ctx context.Context) string {
 	if err != nil {
 		return "container runtime is down: " + err.Error()
 	}
+	r.can(answer)
 	var problems []string
 	for _, c := range answer.GetStatus().GetConditions() {
 		if c.GetStatus() {

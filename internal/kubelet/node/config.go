@@ -29,6 +29,7 @@ type Config struct {
 	Version string // of the kubelet, as in v1.36.3
 	Client  *client.Client
 	Runtime runtimeapi.RuntimeServiceClient
+	Images  runtimeapi.ImageServiceClient
 	Events  *events.Recorder
 	Log     *slog.Logger
 	// Under reports whether the node is under a kind of pressure.
@@ -46,12 +47,18 @@ type Reporter struct {
 	runtime  string
 	version  string
 	uid      string
+	object   *corev1.Node // as last heard of
+	offer    offer
+	told     offer // what the API was told of it
 	again    chan struct{}
 }
 
+// unknown is the name of a runtime that has not answered.
+const unknown = "unknown"
+
 // New makes a reporter; Run reports.
 func New(config Config) *Reporter {
-	return &Reporter{config: config, capacity: capacity(config.RootDir, config.MaxPods), runtime: "unknown", again: make(chan struct{}, 1)}
+	return &Reporter{config: config, capacity: capacity(config.RootDir, config.MaxPods), runtime: unknown, again: make(chan struct{}, 1)}
 }
 
 // Capacity returns what the node has. Callers must not change it.

@@ -47,7 +47,7 @@ func (r *Reporter) register(ctx context.Context, status corev1.NodeStatus) error
 		return fmt.Errorf("register node %s: %w", node.Name, err)
 	}
 	r.mu.Lock()
-	r.uid = string(created.UID)
+	r.uid, r.object = string(created.UID), created
 	r.mu.Unlock()
 	return nil
 }
@@ -62,11 +62,12 @@ func (r *Reporter) watch(ctx context.Context) {
 		case err == nil:
 			seen = true
 			r.mu.Lock()
-			r.uid = string(object.(*corev1.Node).UID)
+			r.object = object.(*corev1.Node)
+			r.uid = string(r.object.UID)
 			r.mu.Unlock()
 		case apierrors.IsNotFound(err) && seen:
 			r.mu.Lock()
-			r.uid = ""
+			r.uid, r.object = "", nil
 			r.mu.Unlock()
 			r.Look()
 		}
@@ -79,6 +80,22 @@ func (r *Reporter) Look() {
 	case r.again <- struct{}{}:
 	default:
 	}
+}
+
+// Object returns the Node's object as it was last heard of, or, where that is asked for, as the API has it now; nil when it is not known. Callers
+// must not change it.
+func (r *Reporter) Object(ctx context.Context, ask bool) *corev1.Node {
+	if ask {
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		now := &corev1.Node{}
+		if err := r.config.Client.Core().Get().Resource("nodes").Name(r.config.Name).Do(ctx).Into(now); err == nil {
+			return now
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.object
 }
 
 // UID returns that of the Node's object, empty while it has none.

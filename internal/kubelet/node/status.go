@@ -20,6 +20,7 @@ const (
 	lookPeriod   = 5 * time.Second
 	reportPeriod = 5 * time.Minute
 	writeTimeout = 10 * time.Second
+	readTimeout  = 3 * time.Second
 	// settlePeriod is for how long after its own start the kubelet does not report that a node is not ready which was ready
 	// before: its runtime starts as well, and what runs on the node need not lose its traffic for that.
 	settlePeriod = 10 * time.Second
@@ -34,13 +35,15 @@ func (r *Reporter) keepStatus(ctx context.Context) {
 	for ctx.Err() == nil {
 		conditions := r.conditions(ctx)
 		settling := time.Now().Before(settled) && r.wasReady() && !isReady(conditions) && !r.config.ShuttingDown()
-		if !settling && (r.differs(conditions) || r.identity() == "" || time.Since(written) > reportPeriod) {
+		offered := r.look(ctx)
+		if !settling && (r.differs(conditions) || !offered.equal(r.told) || r.identity() == "" || time.Since(written) > reportPeriod) {
 			if err := r.write(ctx, conditions); err != nil {
 				if ctx.Err() == nil {
 					r.config.Log.Warn("node status not stored, will retry", "node", r.config.Name, "error", err)
 				}
 			} else {
 				written = time.Now()
+				r.told = offered
 				r.remember(conditions)
 			}
 		}
@@ -128,6 +131,9 @@ func (r *Reporter) status(conditions []corev1.NodeCondition) corev1.NodeStatus {
 		DaemonEndpoints:  corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: r.config.Port}},
 		DeclaredFeatures: declared,
 	}
+	r.mu.Lock()
+	s.Images, s.RuntimeHandlers, s.Features = r.offer.images, r.offer.handlers, r.offer.features
+	r.mu.Unlock()
 	for _, ip := range r.config.IPs {
 		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
 	}
@@ -162,6 +168,7 @@ func (r *Reporter) patch(ctx context.Context, status corev1.NodeStatus) error {
 	body, err := json.Marshal(map[string]any{"status": map[string]any{
 		"capacity": status.Capacity, "allocatable": status.Allocatable, "conditions": status.Conditions,
 		"nodeInfo": status.NodeInfo, "daemonEndpoints": status.DaemonEndpoints, "addresses": addresses,
+		"images": status.Images, "runtimeHandlers": status.RuntimeHandlers, "features": status.Features,
 	}})
 	if err != nil {
 		return fmt.Errorf("encode the status of node %s: %w", r.config.Name, err)

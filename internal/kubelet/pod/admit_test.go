@@ -34,8 +34,10 @@ func TestRefusal(t *testing.T) {
 		{"unsafe, and another allowed", with("kernel.sem"), []string{"kernel.msg*"}, "SysctlForbidden", `"kernel.sem"`},
 		{"of the host's network", hostNetwork, nil, "SysctlForbidden", "host net"},
 		{"of the host's IPC", hostIPC, nil, "SysctlForbidden", "host ipc"},
+		{"of groups that the runtime cannot leave out", corev1.PodSpec{SecurityContext: &corev1.PodSecurityContext{SupplementalGroupsPolicy: new(corev1.SupplementalGroupsPolicyStrict)}}, nil,
+			"SupplementalGroupsPolicyNotSupported", "SupplementalGroupsPolicy=Strict is not supported in this node"},
 	} {
-		reason, message := refusal(&corev1.Pod{Spec: test.spec}, test.unsafe)
+		reason, message := refusal(&corev1.Pod{Spec: test.spec}, test.unsafe, false)
 		if reason != test.reason || !strings.Contains(message, test.message) {
 			t.Errorf("%s: %s, %q; want %s, %q", test.name, reason, message, test.reason, test.message)
 		}

@@ -153,9 +153,9 @@ func (w *worker) runSandbox(ctx context.Context, pod *corev1.Pod, attempt uint32
 	if err := os.MkdirAll(config.GetLogDirectory(), 0o755); err != nil {
 		return err
 	}
-	handler := ""
-	if name := pod.Spec.RuntimeClassName; name != nil {
-		handler = *name
+	handler, err := w.m.config.Classes.Handler(ctx, pod.Spec.RuntimeClassName)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, sandboxTimeout)
 	defer cancel()

@@ -7,6 +7,7 @@
 package pod
 
 import (
+	"context"
 	"log/slog"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,9 +32,11 @@ type Config struct {
 	Resolver    func() render.Resolver // the node's own, read anew for each pod
 	NodeHosts   func() string          // the node's /etc/hosts
 	Allocatable func() corev1.ResourceList
+	Place       func(ctx context.Context, ask bool) *corev1.Node // the node's object, as last heard or as asked for; nil when not known
 	Volumes     *volume.Manager
 	Objects     *objects.Cache
 	Services    *objects.Services
+	Classes     *objects.RuntimeClasses
 	Images      *image.Puller
 	Probes      *probe.Manager
 	Events      *events.Recorder
@@ -43,6 +46,9 @@ type Config struct {
 	Log         *slog.Logger
 
 	// Refuse says why the node takes no such pod now, or nothing: it is short of something, or shutting down.
-	Refuse        func(pod *corev1.Pod, bestEffort bool) (reason, message string)
-	UnsafeSysctls []string // that pods may set beside the safe ones; a name that ends in * stands for all that begin so
+	Refuse             func(pod *corev1.Pod, bestEffort bool) (reason, message string)
+	SupplementalGroups func() bool                                 // whether the runtime can do without the image's groups
+	RecursiveReadOnly  func(handler string) bool                   // whether a handler of the runtime can make a mount read-only with what is below it
+	Preempted          func(missing corev1.ResourceName, pods int) // counts pods that end for a critical one; required
+	UnsafeSysctls      []string                                    // that pods may set beside the safe ones; a name that ends in * stands for all that begin so
 }

@@ -64,11 +64,11 @@ func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 	if err != nil {
 		return nil, err
 	}
-	if err := nonRoot(pod, spec, found); err != nil {
+	if err := nonRoot(pod, spec, w.m.config.Node, found); err != nil {
 		return nil, err
 	}
 	in := render.Inputs{Restarts: w.restarts(pod, state, spec.Name), ImageRef: found.Ref, Env: env, TargetID: target(pod, spec.Name, state)}
-	if in.Mounts, err = w.mounts(pod, spec, in.Restarts, env, facts.PodIPs); err != nil {
+	if in.Mounts, err = w.mounts(ctx, pod, spec, in.Restarts, env, facts.PodIPs); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(w.m.config.Node.LogDirectory(pod.Namespace, pod.Name, string(pod.UID)), spec.Name), 0o755); err != nil {
@@ -77,8 +77,12 @@ func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 	return render.Container(pod, spec, w.m.config.Node, in), nil
 }
 
-func (w *worker) mounts(pod *corev1.Pod, spec *corev1.Container, restarts int, env []environment.Variable, ips []string) ([]*runtimeapi.Mount, error) {
-	mounts, err := w.m.config.Volumes.Mounts(pod, spec, env)
+func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, restarts int, env []environment.Variable, ips []string) ([]*runtimeapi.Mount, error) {
+	handler, err := w.m.config.Classes.Handler(ctx, pod.Spec.RuntimeClassName)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := w.m.config.Volumes.Mounts(pod, spec, env, w.m.config.RecursiveReadOnly(handler))
 	if err != nil {
 		return nil, err
 	}
@@ -137,11 +141,11 @@ func target(pod *corev1.Pod, name string, state *podstate.State) string {
 }
 
 // nonRoot keeps a container that must not run as root from doing so.
-func nonRoot(pod *corev1.Pod, spec *corev1.Container, found image.Found) error {
+func nonRoot(pod *corev1.Pod, spec *corev1.Container, node render.Node, found image.Found) error {
 	if !render.RunAsNonRoot(pod, spec) {
 		return nil
 	}
-	user := render.Security(pod, spec).GetRunAsUser()
+	user := render.Security(pod, spec, node).GetRunAsUser()
 	where := fmt.Sprintf("(pod: \"%s_%s(%s)\", container: %s)", pod.Name, pod.Namespace, pod.UID, spec.Name)
 	switch {
 	case user != nil && user.GetValue() == 0:

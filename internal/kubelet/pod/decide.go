@@ -23,7 +23,7 @@ func (w *worker) decide(ctx context.Context) {
 		w.begin(ctx, "clear", true, w.clear)
 	case w.leaving() || w.stage == running && (w.reason != "" || w.terminal()):
 		w.begin(ctx, "end", true, w.end)
-	case w.stage == running:
+	case w.stage == running && !w.crowded():
 		w.proceed(ctx)
 	}
 }

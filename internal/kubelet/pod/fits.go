@@ -10,28 +10,40 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 )
 
+// shortage is a resource of which a node has less than a pod needs beside others: thousandths of processors, bytes, pods.
+type shortage struct {
+	name                   corev1.ResourceName
+	asked, used, available int64
+}
+
+func (s shortage) missing() int64 { return s.asked + s.used - s.available }
+
+// String says it in the words of the kubelet.
+func (s shortage) String() string {
+	return fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", s.name, s.asked, s.used, s.available)
+}
+
+func (s shortage) reason() string { return "OutOf" + string(s.name) }
+
 // fits says why a node that can give so much does not have what a pod requests beside others: it never had (Infeasible), or not now (Deferred).
 func fits(pod *corev1.Pod, others []View, allocatable corev1.ResourceList) (reason, message string) {
-	name, asked, used, capacity := short(pod, others, allocatable)
+	short := lacking(pod, others, allocatable)
 	switch {
-	case name == "":
+	case len(short) == 0:
 		return "", ""
-	case asked > capacity:
-		return corev1.PodReasonInfeasible, fmt.Sprintf("Node didn't have enough capacity: %s, requested: %d, capacity: %d", name, asked, capacity)
+	case short[0].asked > short[0].available:
+		return corev1.PodReasonInfeasible, fmt.Sprintf("Node didn't have enough capacity: %s, requested: %d, capacity: %d", short[0].name, short[0].asked, short[0].available)
 	}
-	return corev1.PodReasonDeferred, lacks(name, asked, used, capacity)
+	return corev1.PodReasonDeferred, short[0].String()
 }
 
-func lacks(name corev1.ResourceName, asked, used, capacity int64) string {
-	return fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, asked, used, capacity)
-}
-
-// short names the first resource of which there is not enough, with what is requested, in use and there.
-func short(pod *corev1.Pod, others []View, allocatable corev1.ResourceList) (name corev1.ResourceName, asked, used, capacity int64) {
+// lacking lists the resources of which there is not enough.
+func lacking(pod *corev1.Pod, others []View, allocatable corev1.ResourceList) []shortage {
+	var out []shortage
 	total := corev1.ResourceList{}
 	count := int64(0)
 	for _, v := range others {
-		if !v.Admitted || final(v.Pod.Status.Phase) {
+		if !v.takesRoom() {
 			continue
 		}
 		count++
@@ -42,7 +54,7 @@ func short(pod *corev1.Pod, others []View, allocatable corev1.ResourceList) (nam
 		}
 	}
 	if pods := allocatable.Pods().Value(); count+1 > pods {
-		return corev1.ResourcePods, 1, count, pods
+		out = append(out, shortage{corev1.ResourcePods, 1, count, pods})
 	}
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
@@ -52,10 +64,10 @@ func short(pod *corev1.Pod, others []View, allocatable corev1.ResourceList) (nam
 		}
 		sum := has.DeepCopy()
 		if sum.Add(ask); sum.Cmp(there) > 0 {
-			return name, amount(name, ask), amount(name, has), amount(name, there)
+			out = append(out, shortage{name, amount(name, ask), amount(name, has), amount(name, there)})
 		}
 	}
-	return "", 0, 0, 0
+	return out
 }
 
 // amount counts thousandths of processors, and bytes.

@@ -117,9 +117,7 @@ func (m *Manager) Terminate(uid types.UID, reason, message string, grace int64) 
 	w := m.workers[uid]
 	m.mu.Unlock()
 	if w == nil {
-		none := make(chan struct{})
-		close(none)
-		return none
+		return closed()
 	}
 	return w.terminate(reason, message, grace)
 }
@@ -168,8 +166,11 @@ func (m *Manager) Known(uid string) bool {
 type View struct {
 	Pod      *corev1.Pod
 	State    *podstate.State
-	Admitted bool // it takes room on the node
+	Admitted bool // the node has taken it, and has not told it to end
 }
+
+// takesRoom says whether the pod has resources and ports of the node.
+func (v View) takesRoom() bool { return v.Admitted && !final(v.Pod.Status.Phase) }
 
 // Views returns all pods. The values are shared: callers must not change them.
 func (m *Manager) Views() []View {

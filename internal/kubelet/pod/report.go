@@ -26,7 +26,7 @@ const (
 func (w *worker) report() {
 	input := status.Input{
 		Pod: w.pod, Last: &w.last, State: w.state, Probes: w.m.config.Probes, Waiting: w.waiting, Starting: w.starting,
-		Ended: w.over(), Reason: w.reason, Message: w.message, HostIPs: w.hostIPs(),
+		Ended: w.over(), Reason: w.reason, Message: w.message, Refused: w.refused, HostIPs: w.hostIPs(),
 		Runtime: w.m.config.Runtime(), Now: time.Now(), Applied: w.resizing.applied, Resize: w.resizeConditions(),
 	}
 	if w.leaving() {

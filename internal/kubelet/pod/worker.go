@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,8 +57,10 @@ type worker struct {
 	messages map[string]string // last words by container id
 	hurried  bool              // it ends within allowed seconds, whatever its grace period
 	allowed  int64
-	stale    bool          // an object that the volumes show may have changed
-	down     chan struct{} // closed when nothing runs any more, and that is reported
+	stale    bool              // an object that the volumes show may have changed
+	down     chan struct{}     // closed when nothing runs any more, and that is reported
+	refused  bool              // the node did not take it
+	awaited  []<-chan struct{} // pods that make room for it: closed when they are down
 	resizing resizing
 }
 
@@ -141,7 +144,7 @@ func (w *worker) terminate(reason, message string, grace int64) <-chan struct{} 
 
 // resume takes up what the node decided before this agent started: a pod that was told to end does not go on.
 func (w *worker) resume() {
-	if s := &w.pod.Status; !final(s.Phase) && (s.Reason == eviction.Reason || s.Reason == shutdown.Reason) {
+	if s := &w.pod.Status; !final(s.Phase) && slices.Contains([]string{eviction.Reason, shutdown.Reason, status.Preempting}, s.Reason) {
 		w.reason, w.message = s.Reason, s.Message
 	}
 }
@@ -170,7 +173,7 @@ func (w *worker) view() View {
 	defer w.mu.Unlock()
 	pod := *w.pod
 	pod.Status = w.last
-	return View{Pod: &pod, State: w.state, Admitted: w.admitted && w.reason == ""}
+	return View{Pod: &pod, State: w.state, Admitted: w.admitted && w.reason == "" && !w.gone}
 }
 
 // run works until the pod is removed or ctx ends.
@@ -213,6 +216,7 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 		return errorPause, false
 	}
 	w.lastWords(state)
+	on := w.place(ctx, state)
 	others, decided := w.others()
 	defer decided()
 	w.mu.Lock()
@@ -222,7 +226,7 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 		return errorPause, false
 	}
 	w.state = state
-	w.admit(others)
+	w.admit(on, others)
 	w.resize(others)
 	w.finishResize()
 	w.expire(time.Now())

@@ -35,7 +35,7 @@ func Container(pod *corev1.Pod, c *corev1.Container, node Node, in Inputs) *runt
 		LogPath:     LogPath(c.Name, in.Restarts),
 		Stdin:       c.Stdin, StdinOnce: c.StdinOnce, Tty: c.TTY,
 		Linux: &runtimeapi.LinuxContainerConfig{
-			Resources: Resources(pod, c, node), SecurityContext: Security(pod, c)},
+			Resources: Resources(pod, c, node), SecurityContext: Security(pod, c, node)},
 	}
 	for _, v := range in.Env {
 		config.Envs = append(config.Envs, &runtimeapi.KeyValue{Key: v.Name, Value: []byte(v.Value)})

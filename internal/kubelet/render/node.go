@@ -20,6 +20,7 @@ type Node struct {
 	ClusterDNS    []netip.Addr
 	ClusterDomain string
 	LogDir        string // /var/log/pods
+	SeccompDir    string // of profiles that pods name
 	CgroupRoot    string // cgroupfs path above kubepods, "" for the hierarchy's root
 	MemoryBytes   int64  // capacity
 	CPUs          int64  // capacity

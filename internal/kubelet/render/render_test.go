@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 var node = Node{Name: "n1", ClusterDNS: []netip.Addr{netip.MustParseAddr("10.96.0.10")}, ClusterDomain: "cluster.local", CgroupRoot: "ew/n1"}
@@ -86,6 +87,30 @@ func TestHostname(t *testing.T) {
 		host, _, uts, err := Hostname(p, "cluster.local")
 		if err != nil || host != c.wantHost || uts != c.wantUTS {
 			t.Errorf("%s: %q %q %v", c.name, host, uts, err)
+		}
+	}
+}
+
+// A container's own profile goes before its pod's, and one of the node is named by its path.
+func TestSeccomp(t *testing.T) {
+	local := &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: new("team/strict.json")}
+	standard := &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
+	for _, test := range []struct {
+		name        string
+		own, shared *corev1.SeccompProfile
+		privileged  bool
+		want        *runtimeapi.SecurityProfile
+	}{
+		{"none", nil, nil, false, &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}},
+		{"the pod's", nil, local, false, &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: "/node/seccomp/team/strict.json"}},
+		{"its own", standard, local, false, &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}},
+		{"of one that may do all", local, nil, true, &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}},
+	} {
+		pod := &corev1.Pod{Spec: corev1.PodSpec{SecurityContext: &corev1.PodSecurityContext{SeccompProfile: test.shared},
+			Containers: []corev1.Container{{SecurityContext: &corev1.SecurityContext{SeccompProfile: test.own, Privileged: &test.privileged}}}}}
+		got := Security(pod, &pod.Spec.Containers[0], Node{SeccompDir: "/node/seccomp"}).GetSeccomp()
+		if got.GetProfileType() != test.want.GetProfileType() || got.GetLocalhostRef() != test.want.GetLocalhostRef() {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
 }

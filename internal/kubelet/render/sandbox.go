@@ -79,14 +79,12 @@ func sysctls(pod *corev1.Pod) map[string]string {
 func sandboxSecurity(pod *corev1.Pod) *runtimeapi.LinuxSandboxSecurityContext {
 	s := &runtimeapi.LinuxSandboxSecurityContext{
 		NamespaceOptions: Namespaces(pod), Privileged: anyPrivileged(pod),
+		// Whatever the pod's containers may do, a runtime's own process in the sandbox works with this one.
 		Seccomp: &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
 	}
 	shared := pod.Spec.SecurityContext
 	if shared == nil {
 		return s
-	}
-	if shared.SeccompProfile != nil {
-		s.Seccomp = seccomp(nil, shared.SeccompProfile, false)
 	}
 	s.RunAsUser, s.RunAsGroup = number(shared.RunAsUser), number(shared.RunAsGroup)
 	s.SupplementalGroups, s.SupplementalGroupsPolicy = supplementalGroups(shared), groupsPolicy(shared)

@@ -3,6 +3,8 @@
 package render
 
 import (
+	"path/filepath"
+
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -35,7 +37,7 @@ func Namespaces(pod *corev1.Pod) *runtimeapi.NamespaceOption {
 }
 
 // Security returns the security context of one container: its own settings over those of its pod.
-func Security(pod *corev1.Pod, c *corev1.Container) *runtimeapi.LinuxContainerSecurityContext {
+func Security(pod *corev1.Pod, c *corev1.Container, node Node) *runtimeapi.LinuxContainerSecurityContext {
 	own, shared := c.SecurityContext, pod.Spec.SecurityContext
 	if own == nil {
 		own = &corev1.SecurityContext{}
@@ -48,7 +50,7 @@ func Security(pod *corev1.Pod, c *corev1.Container) *runtimeapi.LinuxContainerSe
 		SupplementalGroupsPolicy: groupsPolicy(shared), Privileged: truth(own.Privileged),
 		ReadonlyRootfs: truth(own.ReadOnlyRootFilesystem), Capabilities: capabilities(own.Capabilities),
 		NoNewPrivs: own.AllowPrivilegeEscalation != nil && !*own.AllowPrivilegeEscalation,
-		Seccomp:    seccomp(own.SeccompProfile, shared.SeccompProfile, truth(own.Privileged)),
+		Seccomp:    seccomp(own.SeccompProfile, shared.SeccompProfile, truth(own.Privileged), node.SeccompDir),
 		Apparmor:   apparmor(own.AppArmorProfile, shared.AppArmorProfile),
 	}
 	s.RunAsUser = number(firstOf(own.RunAsUser, shared.RunAsUser))
@@ -121,13 +123,14 @@ func selinux(own, shared *corev1.SELinuxOptions) *runtimeapi.SELinuxOption {
 	return &runtimeapi.SELinuxOption{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
 }
 
-func seccomp(own, shared *corev1.SeccompProfile, privileged bool) *runtimeapi.SecurityProfile {
+// seccomp names a profile of the node by its whole path: runtimes know no other.
+func seccomp(own, shared *corev1.SeccompProfile, privileged bool, dir string) *runtimeapi.SecurityProfile {
 	p := firstOf(own, shared)
 	if p == nil || privileged || p.Type == corev1.SeccompProfileTypeUnconfined {
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}
 	}
 	if p.Type == corev1.SeccompProfileTypeLocalhost && p.LocalhostProfile != nil {
-		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: *p.LocalhostProfile}
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: filepath.Join(dir, *p.LocalhostProfile)}
 	}
 	return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
 }

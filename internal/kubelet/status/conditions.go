@@ -21,9 +21,9 @@ func (in *Input) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		in.sandboxReady(), in.initialized(s), in.ready(s), in.containersReady(s),
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
 	}
-	if in.Reason == "Evicted" || in.Reason == "Terminated" {
+	if message := in.disrupted(); message != "" {
 		own = append(own, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
-			Reason: "TerminationByKubelet", Message: in.Message})
+			Reason: corev1.PodReasonTerminationByKubelet, Message: message})
 	}
 	own = append(own, in.Resize...)
 	for i := range own {
@@ -41,6 +41,21 @@ func (in *Input) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		}
 	}
 	return own
+}
+
+// Preempting is the reason of a pod that ends for a critical one.
+const Preempting = "Preempting"
+
+// disrupted says why a pod that could have gone on is ended, or nothing.
+func (in *Input) disrupted() string {
+	switch {
+	case in.Refused:
+	case in.Reason == Preempting:
+		return "Pod was preempted by Kubelet to accommodate a critical pod."
+	case in.Reason == "Evicted" || in.Reason == "Terminated":
+		return in.Message
+	}
+	return ""
 }
 
 func mine(own []corev1.PodCondition, kind corev1.PodConditionType) bool {

@@ -50,6 +50,7 @@ func (in *Input) container(spec *corev1.Container, last *corev1.ContainerStatus,
 	started := false
 	s := corev1.ContainerStatus{Name: spec.Name, Image: spec.Image, Started: &started}
 	latest, previous := in.State.Latest(spec.Name), in.State.Previous(spec.Name)
+	s.VolumeMounts = volumeMounts(spec, latest)
 	if latest == nil {
 		in.absent(&s, last)
 		return s

@@ -30,8 +30,9 @@ type Input struct {
 	Waiting  map[string]Waiting // by container: the last attempt to start it failed, or waits
 	Starting map[string]bool    // by container: its post-start hook has not returned
 	Ended    bool               // nothing of the pod will be started again
-	Reason   string             // why the pod was ended by the node (Evicted, Terminated, DeadlineExceeded), with Message
+	Reason   string             // why the pod was ended by the node (Evicted, Terminated, Preempting, DeadlineExceeded), with Message
 	Message  string
+	Refused  bool                                   // the node never took it
 	Applied  map[string]corev1.ResourceRequirements // by container id: what it runs with, where that is not what its spec says
 	Resize   []corev1.PodCondition                  // of a change of resources that is not done
 	HostIPs  []string

@@ -15,8 +15,9 @@ import (
 	"eastwest/internal/kubelet/environment"
 )
 
-// Mounts returns what the container mounts of its pod's volumes, making sub-paths where they do not exist.
-func (m *Manager) Mounts(pod *corev1.Pod, c *corev1.Container, env []environment.Variable) ([]*runtimeapi.Mount, error) {
+// Mounts returns what the container mounts of its pod's volumes, making sub-paths where they do not exist. recursive says whether the runtime can make a
+// mount read-only with all that is mounted below it.
+func (m *Manager) Mounts(pod *corev1.Pod, c *corev1.Container, env []environment.Variable, recursive bool) ([]*runtimeapi.Mount, error) {
 	var out []*runtimeapi.Mount
 	for i := range c.VolumeMounts {
 		vm := &c.VolumeMounts[i]
@@ -35,13 +36,28 @@ func (m *Manager) Mounts(pod *corev1.Pod, c *corev1.Container, env []environment
 		if err != nil {
 			return nil, err
 		}
+		deep, err := recursiveReadOnly(vm, recursive)
+		if err != nil {
+			return nil, err
+		}
 		out = append(out, &runtimeapi.Mount{
 			ContainerPath: containerPath(vm.MountPath), HostPath: source, Propagation: propagation(vm.MountPropagation),
 			Readonly:          vm.ReadOnly || v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil,
-			RecursiveReadOnly: vm.ReadOnly && vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled,
+			RecursiveReadOnly: deep,
 		})
 	}
 	return out, nil
+}
+
+// recursiveReadOnly says whether what is mounted below is read-only as well. Who insists on that gets it or nothing.
+func recursiveReadOnly(vm *corev1.VolumeMount, can bool) (bool, error) {
+	if vm.RecursiveReadOnly == nil || !vm.ReadOnly || *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
+		return false, nil
+	}
+	if *vm.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled && !can {
+		return false, fmt.Errorf("volume %q requested recursive read-only mode, but it is not supported by the runtime", vm.Name)
+	}
+	return can, nil
 }
 
 func containerPath(path string) string {

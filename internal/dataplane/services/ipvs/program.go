@@ -115,7 +115,7 @@ func (p program) decide(w *nftrules.Writer) {
 func (p program) translate(w *nftrules.Writer) {
 	match, _ := nftrules.Family(p.family)
 	key := p.key()
-	nftrules.LocalSockets(w, match, setSocket)
+	nftrules.LocalSockets(w, match, setSocket, nil)
 
 	w.Open("chain sources")
 	w.Line("type filter hook prerouting priority mangle; policy accept;")

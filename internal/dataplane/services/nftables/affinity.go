@@ -45,14 +45,14 @@ func (p program) sticky(w *nftrules.Writer) {
 	for g := range groups {
 		key, _ := p.key(g)
 		client := fmt.Sprintf("%s . %s saddr", key, match)
-		for _, seconds := range p.size.timeouts[g] {
+		for _, seconds := range p.shape.timeouts[g] {
 			update := fmt.Sprintf("update @%s { %s timeout %s : meta priority }", affinityMap(g), client, duration(seconds))
 			recall := fmt.Sprintf("meta priority set %s map @%s %s %s", client, affinityMap(g), update, p.translate(g))
 			if p.family == nft.IPv6 {
 				update = fmt.Sprintf("update @%s { %s . meta priority timeout %s }", affinityMap(g), client, duration(seconds))
 				recall = p.recall(w, g, seconds, client, update)
 			}
-			for d := range p.size.draws(g) {
+			for d := range p.shape.draws(g) {
 				w.Open("chain %s", stickyChain(g, d.slots(), seconds))
 				w.Line("%s", recall)
 				for _, slot := range d.tries() {
@@ -72,7 +72,7 @@ func (p program) sticky(w *nftrules.Writer) {
 func (p program) recall(w *nftrules.Writer, g group, seconds uint32, client, update string) string {
 	name := fmt.Sprintf("%s-recall-%d", g, seconds)
 	w.Open("chain %s", name)
-	for slot := range p.size.slots[g] {
+	for slot := range p.shape.slots[g] {
 		w.Line("meta priority set %s", classID(uint32(slot)))
 		w.Line("%s . meta priority @%s %s %s", client, affinityMap(g), update, p.translate(g))
 	}

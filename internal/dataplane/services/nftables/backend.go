@@ -98,7 +98,7 @@ func (b *Backend) change(ctx context.Context, want table.Table[table.Service], n
 	var ops []nft.Op
 	for i, family := range families {
 		have, wanted := map[place]value{}, map[place]value{}
-		var need size
+		var need shape
 		for _, old := range b.rows(b.last, names) {
 			render(old, now[old.Key()], family, have)
 		}
@@ -168,7 +168,7 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) (wr
 		read, b.looked = b.glance, true
 	}
 	for i, family := range families {
-		var need size
+		var need shape
 		for _, row := range want.All() {
 			need.include(row, family)
 		}
@@ -183,9 +183,11 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) (wr
 	b.hairpins = map[place]int{}
 	var ops []nft.Op
 	for i, family := range families {
-		wanted := make(map[place]value, 4*want.Len())
+		wanted, elements := make(map[place]value, max(0, 4*want.Len()-len(have[i]))), map[place]value{}
 		for _, row := range written.All() {
-			render(row, table.Service{}, family, wanted)
+			clear(elements)
+			render(row, table.Service{}, family, elements)
+			settle(elements, have[i], wanted)
 			for at := range hairpins(row, family) {
 				b.hairpins[at]++
 			}
@@ -211,15 +213,15 @@ func (b *Backend) write(ctx context.Context, ops []nft.Op) error {
 }
 
 // establish makes the constant part of the table right; a table that is right is left alone.
-func (b *Backend) establish(ctx context.Context, i int, need size) error {
+func (b *Backend) establish(ctx context.Context, i int, need shape) error {
 	p := &b.programs[i]
 	listing, err := b.config.Kernel.List(ctx, p.family, TableName)
 	if err != nil && !errors.Is(err, nft.ErrNotExist) {
 		return fmt.Errorf("read services: %w", err)
 	}
-	found := sizeOf(listing)
-	p.size = found.union(need)
-	asWritten := listing != "" && listing == p.written && p.size.equal(found)
+	found := shapeOf(listing)
+	p.shape = found.union(need)
+	asWritten := listing != "" && listing == p.written && p.shape.equal(found)
 	if asWritten || nftrules.Canonical(listing) == nftrules.Canonical(p.text()) {
 		if whole, err := b.whole(ctx, p); whole || err != nil {
 			return err
@@ -259,10 +261,10 @@ func (b *Backend) rewrite(ctx context.Context, p *program, listing string) error
 }
 
 // grow adds slots when a service needs more than there are.
-func (b *Backend) grow(ctx context.Context, i int, need size) error {
+func (b *Backend) grow(ctx context.Context, i int, need shape) error {
 	p := b.programs[i]
-	p.size = p.size.union(need)
-	if p.size.equal(b.programs[i].size) {
+	p.shape = p.shape.union(need)
+	if p.shape.equal(b.programs[i].shape) {
 		return nil
 	}
 	if err := b.rewrite(ctx, &p, ""); err != nil {

@@ -64,6 +64,28 @@ func diff(family nft.Family, have, want map[place]value) []nft.Op {
 	return append(inOrder(first, rank), inOrder(last, func(set string) int { return -rank(set) })...)
 }
 
+// settle adds the elements of a row to wanted, or, when all are there, takes them out of have: at most starts those are all rows,
+// and nothing of them needs to be compared once more.
+func settle(row, have, wanted map[place]value) {
+	there := true
+	for p, v := range row {
+		if old, ok := have[p]; !shared(p.set) && (!ok || old != v) {
+			there = false
+			break
+		}
+	}
+	for p, v := range row {
+		if there && !shared(p.set) {
+			delete(have, p)
+			continue
+		}
+		wanted[p] = v
+	}
+}
+
+// shared says that several services may have one element of a set.
+func shared(set string) bool { return set == setAddress || set == setHairpin }
+
 // rank orders the sets for adding: what frontends refer to comes first.
 func rank(set string) int {
 	switch {

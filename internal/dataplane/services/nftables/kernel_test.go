@@ -108,6 +108,48 @@ func TestServiceOfAnySize(t *testing.T) {
 	}
 }
 
+// Rules that only some Services need come with the first of these, and a second process finds them in place.
+func TestRulesComeWithTheirServices(t *testing.T) {
+	ns := netnstest.New(t)
+	backend, kernel := newBackend(t, ns)
+	socket := func(addrs ...string) table.Service {
+		row := nginx("10.244.0.2:80")
+		f := row.Frontends[0]
+		f.LocalSocket, row.Frontends = true, nil
+		for _, addr := range addrs {
+			f.Addr = netip.MustParseAddr(addr)
+			if f.Addr.Is6() {
+				f.Endpoints = []netip.AddrPort{netip.MustParseAddrPort("[fd00:10::2]:80")}
+			}
+			row.Frontends = append(row.Frontends, f)
+		}
+		return row
+	}
+	ranged := nginx("10.244.0.2:80")
+	ranged.Frontends[0].SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	for i, step := range []struct {
+		row  table.Service
+		rule string // that is there from now on
+	}{
+		{nginx("10.244.0.2:80"), "type nat hook prerouting"},
+		{socket("10.96.0.7"), "ip daddr 10.96.0.7 "}, {socket("10.96.0.10", "10.96.0.7", "fd00:96::7"), "ip daddr { 10.96.0.7, 10.96.0.10 } "},
+		{ranged, "@source-ranged jump"}, {nginx("10.244.0.2:80"), "@source-ranged jump"},
+	} {
+		want := tableOf(step.row)
+		if err := backend.Apply(t.Context(), want, table.Keys{All: i == 0, Names: []string{"default/nginx"}}); err != nil {
+			t.Fatal(err)
+		}
+		listing, err := kernel.List(t.Context(), nft.IPv4, "eastwest")
+		if i == 0 && (strings.Contains(listing, "priority raw") || strings.Contains(listing, "jump source-ranges")) || !strings.Contains(listing, step.rule) {
+			t.Errorf("step %d, %v, want %q:\n%s", i, err, step.rule, listing)
+		}
+		other, counting := newBackend(t, ns)
+		if err := other.Apply(t.Context(), want, table.Keys{All: true}); err != nil || counting.Scripts+counting.Changes != 0 {
+			t.Errorf("step %d, %v: a second start ran %d scripts and %d changes", i, err, counting.Scripts, counting.Changes)
+		}
+	}
+}
+
 // One of many endpoints that goes leaves the others where they are, but for one that takes its place; a second process finds
 // them there.
 func TestOthersKeepTheirSlots(t *testing.T) {

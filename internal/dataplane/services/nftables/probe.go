@@ -31,7 +31,7 @@ func (b *Backend) Probe(ctx context.Context) (func(context.Context, []table.Serv
 		var wanted [2]map[place]value
 		for i, family := range families {
 			wanted[i] = map[place]value{}
-			var need size
+			var need shape
 			for _, row := range rows {
 				render(seated(row, inKernel(&have)), table.Service{}, family, wanted[i])
 				need.include(row, family)

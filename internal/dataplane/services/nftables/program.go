@@ -12,11 +12,11 @@ import (
 )
 
 // program is the constant part of the table in one family: chains, rules and empty maps. It depends on the
-// configuration and on about how many endpoints a Service has at most, never on which services there are.
+// configuration and on the shape of the services, never on which there are.
 type program struct {
 	dataplane.NodeView
 	family nft.Family
-	size   size
+	shape  shape
 	// written is how nft listed the table right after it was written: versions of nft spell some rules differently.
 	written string
 }
@@ -71,7 +71,7 @@ func (p program) sets(w *nftrules.Writer) {
 		w.Line("comment \"frontend . slot : endpoint\"")
 		w.Close()
 		p.verdicts(w, g)
-		if len(p.size.timeouts[g]) > 0 {
+		if len(p.shape.timeouts[g]) > 0 {
 			p.affinity(w, g)
 		}
 	}
@@ -109,9 +109,9 @@ func (p program) verdicts(w *nftrules.Writer, g group) {
 // draws returns the elements of the map from a frontend's number to the chain that draws.
 func (p program) draws(g group) []string {
 	elements := []string{"none : goto refuse", classID(dropped) + " : drop"}
-	for d := range p.size.draws(g) {
+	for d := range p.shape.draws(g) {
 		elements = append(elements, fmt.Sprintf("%s : goto %s", classID(uint32(d)), drawChain(g, d.slots())))
-		for _, seconds := range p.size.timeouts[g] {
+		for _, seconds := range p.shape.timeouts[g] {
 			elements = append(elements, fmt.Sprintf("%s : goto %s", classID(seconds<<drawBits|uint32(d)), stickyChain(g, d.slots(), seconds)))
 		}
 	}
@@ -122,7 +122,7 @@ func (p program) draws(g group) []string {
 func (p program) slots(w *nftrules.Writer) {
 	nftrules.Refuse(w)
 	for g := range groups {
-		for d := range p.size.draws(g) {
+		for d := range p.shape.draws(g) {
 			w.Open("chain %s", drawChain(g, d.slots()))
 			for _, slot := range d.tries() {
 				w.Line("meta priority set %s %s", slot, p.translate(g))
@@ -222,17 +222,19 @@ func (p program) hooks(w *nftrules.Writer) {
 	w.Close()
 
 	nftrules.SourceRanges(w, match, setAllowed)
-	nftrules.LocalSockets(w, match, setSocket)
+	if len(p.shape.sockets) > 0 {
+		nftrules.LocalSockets(w, match, setSocket, p.shape.sockets)
+	}
 
 	w.Open("chain prerouting")
 	w.Line("type nat hook prerouting priority dstnat; policy accept;")
-	w.Line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
+	p.ranges(w)
 	w.Line("%sjump from-outside", nftrules.Outside(p.Local, match))
 	w.Line("goto services")
 	w.Close()
 	w.Open("chain output")
 	w.Line("type nat hook output priority -100; policy accept;")
-	w.Line("%s daddr . meta l4proto . th dport @%s jump source-ranges", match, setRanged)
+	p.ranges(w)
 	w.Line("goto services")
 	w.Close()
 	w.Open("chain forward")
@@ -247,6 +249,14 @@ func (p program) hooks(w *nftrules.Writer) {
 	}
 	w.Close()
 	p.guard(w)
+}
+
+// ranges writes the rule against clients outside a load balancer's source ranges.
+func (p program) ranges(w *nftrules.Writer) {
+	if p.shape.ranged {
+		match, _ := nftrules.Family(p.family)
+		w.Line("%s %s", nftrules.Frontend(match), rangedRule)
+	}
 }
 
 // guard keeps the loopback's addresses from neighbours, as the kernel does while route_localnet is off. It is the last chain:

@@ -39,6 +39,12 @@ func (b *Backend) glance(ctx context.Context, i int) (map[place]value, error) {
 			keys[m.group] = append(keys[m.group], slotPlace(m.group, p.key, uint32(slot)).key)
 		}
 	}
+	count := len(have)
+	for g := range groups {
+		count += len(keys[g])
+	}
+	whole := make(map[place]value, count) // grows once
+	maps.Copy(whole, have)
 	for g := range groups {
 		if len(keys[g]) == 0 {
 			continue
@@ -47,9 +53,9 @@ func (b *Backend) glance(ctx context.Context, i int) (map[place]value, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read services: %w", err)
 		}
-		maps.Insert(have, places(endpointMap(g), elements))
+		maps.Insert(whole, places(endpointMap(g), elements))
 	}
-	return have, nil
+	return whole, nil
 }
 
 func (b *Backend) readSets(ctx context.Context, i int, wanted func(set string) bool) (map[place]value, error) {

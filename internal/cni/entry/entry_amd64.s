@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "textflag.h"
+
+// System calls and constants of Linux on this processor.
+#define SYS_read 0
+#define SYS_close 3
+#define SYS_poll 7
+#define SYS_socket 41
+#define SYS_connect 42
+#define SYS_recvfrom 45
+#define SYS_sendmsg 46
+#define SYS_shutdown 48
+#define SYS_exit_group 231
+
+#define AF_UNIX 1
+#define SEQPACKET_CLOEXEC 0x80005
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+#define MSG_NOSIGNAL 0x4000
+#define MSG_DONTWAIT 0x40
+#define SHUT_RD 0
+#define POLLIN 1
+#define PATIENCE 2000 // milliseconds until the first answer
+
+// Kinds of answers, as in entry.go.
+#define BEGUN 1
+#define DONE 3
+
+// struct sockaddr_un of Socket
+DATA ·address+0(SB)/2, $AF_UNIX
+DATA ·address+2(SB)/8, $"/run/eas"
+DATA ·address+10(SB)/8, $"twest/cn"
+DATA ·address+18(SB)/8, $"i.1.sock"
+DATA ·address+26(SB)/1, $0
+GLOBL ·address(SB), RODATA|NOPTR, $27
+
+// The kernel starts here with SP at argc, argv…, 0, envp…, 0. Go's start wants the same SP and nothing else. R12 keeps it,
+// R13 the socket; a system call changes AX, CX and R11.
+TEXT ·start(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
+	MOVQ SP, R12
+	CMPQ 0(R12), $1 // plugins have no arguments
+	JNE  own
+	MOVQ $AF_UNIX, DI
+	MOVQ $SEQPACKET_CLOEXEC, SI
+	XORQ DX, DX
+	MOVQ $SYS_socket, AX
+	SYSCALL
+	TESTQ AX, AX
+	JLT  own
+	MOVQ AX, R13
+	MOVQ R13, DI
+	LEAQ ·address(SB), SI
+	MOVQ $27, DX
+	MOVQ $SYS_connect, AX
+	SYSCALL
+	TESTQ AX, AX
+	JNE  close
+
+	// R8: the first string; R9: the last one, then its end, then the length of all
+	MOVQ 8(R12), R8
+	MOVQ R8, R9
+	LEAQ 24(R12), BX
+environ:
+	MOVQ (BX), DX
+	TESTQ DX, DX
+	JEQ  end
+	MOVQ DX, R9
+	ADDQ $8, BX
+	JMP  environ
+end:
+	CMPB (R9), $0
+	JEQ  send
+	INCQ R9
+	JMP  end
+send:
+	SUBQ R8, R9
+	SUBQ $128, SP
+	MOVQ R8, 0(SP)  // struct iovec
+	MOVQ R9, 8(SP)
+	MOVQ $28, 16(SP) // struct cmsghdr and three descriptors
+	MOVL $SOL_SOCKET, 24(SP)
+	MOVL $SCM_RIGHTS, 28(SP)
+	MOVL $0, 32(SP)
+	MOVL $1, 36(SP)
+	MOVL $2, 40(SP)
+	MOVQ $0, 48(SP) // struct msghdr: no name
+	MOVQ $0, 56(SP)
+	MOVQ SP, 64(SP) // the iovec
+	MOVQ $1, 72(SP)
+	LEAQ 16(SP), AX // the cmsghdr
+	MOVQ AX, 80(SP)
+	MOVQ $28, 88(SP)
+	MOVQ $0, 96(SP)
+	MOVQ R13, DI
+	LEAQ 48(SP), SI
+	MOVQ $MSG_NOSIGNAL, DX
+	MOVQ $SYS_sendmsg, AX
+	SYSCALL
+	CMPQ AX, R9
+	JNE  close
+
+	MOVL R13, 0(SP) // struct pollfd
+	MOVL $POLLIN, 4(SP)
+	MOVQ SP, DI
+	MOVQ $1, SI
+	MOVQ $PATIENCE, DX
+	MOVQ $SYS_poll, AX
+	SYSCALL
+	CMPQ AX, $1
+	JNE  late
+	MOVQ R13, DI
+	MOVQ SP, SI
+	MOVQ $8, DX
+	MOVQ $SYS_read, AX
+	SYSCALL
+	CMPQ AX, $8
+	JNE  close
+	CMPL 0(SP), $BEGUN
+	JNE  close
+	MOVQ R13, DI
+	MOVQ SP, SI
+	MOVQ $8, DX
+	MOVQ $SYS_read, AX
+	SYSCALL
+	CMPQ AX, $8
+	JNE  lost
+	CMPL 0(SP), $DONE
+	JNE  lost
+	MOVL 4(SP), DI
+	MOVQ $SYS_exit_group, AX
+	SYSCALL
+
+	// No answer in time. From here on the other side cannot say "begun" any more; it may just have done so.
+late:
+	MOVQ R13, DI
+	MOVQ $SHUT_RD, SI
+	MOVQ $SYS_shutdown, AX
+	SYSCALL
+	MOVQ R13, DI
+	MOVQ SP, SI
+	MOVQ $8, DX
+	MOVQ $MSG_DONTWAIT, R10
+	XORQ R8, R8
+	XORQ R9, R9
+	MOVQ $SYS_recvfrom, AX
+	SYSCALL
+	CMPQ AX, $8
+	JNE  close
+	CMPL 0(SP), $BEGUN
+	JNE  close
+lost:
+	MOVL $1, ·lost(SB)
+close:
+	MOVQ R13, DI
+	MOVQ $SYS_close, AX
+	SYSCALL
+	MOVQ R12, SP
+own:
+	JMP _rt0_amd64_linux(SB)

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package serve answers calls of the plugins in a process that is there already: a plugin that is started only hands its
+// arguments, environment, stdin and stdout over (package entry) and ends with the exit code that it is told.
+//
+//	accept ─▶ request ─▶ is it ours to do? ─▶ "begun" ─▶ plugin ─▶ exit code
+//
+// What it cannot do just as the plugin would, it leaves to it: a caller in another network or mount namespace, or one who
+// is not root. A plugin that waits too long for "begun" does its call itself, so nothing depends on this process.
+package serve
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"eastwest/internal/cni/entry"
+	"eastwest/internal/cni/plugin"
+	"eastwest/internal/socketfile"
+)
+
+const (
+	atOnce  = 16              // calls; more wait, or do their work themselves
+	silence = time.Second     // how long a request may take to come
+	grace   = 2 * time.Second // for calls that run when the server ends
+)
+
+// Config says who does the work.
+type Config struct {
+	// Main answers a call with the named plugin and returns the exit code.
+	Main func(ctx context.Context, name string, call *plugin.Call) int
+	Log  *slog.Logger
+}
+
+type server struct {
+	Config
+	own   namespaces
+	slots chan struct{}
+	calls sync.WaitGroup
+	locks keyed
+}
+
+// Run answers calls at entry.Socket until ctx ends; calls that run then are finished, if it does not take long. The process
+// must stay in its network and mount namespaces.
+func Run(ctx context.Context, c Config) error {
+	own, err := namespacesOf("self")
+	if err != nil {
+		return err
+	}
+	listener, err := socketfile.Listen("unixpacket", entry.Socket, "server of CNI plugins")
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { listener.Close() })()
+	defer listener.Close()
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s := &server{Config: c, own: own, slots: make(chan struct{}, atOnce)}
+	for {
+		conn, err := listener.AcceptUnix()
+		if err != nil {
+			defer time.AfterFunc(grace, cancel).Stop()
+			s.calls.Wait()
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("serve CNI plugins on %s: %w", entry.Socket, err)
+		}
+		s.calls.Go(func() {
+			s.slots <- struct{}{}
+			defer func() { <-s.slots }()
+			defer conn.Close()
+			s.serve(working, conn)
+		})
+	}
+}
+
+// serve answers one connection, which brings one call.
+func (s *server) serve(ctx context.Context, conn *net.UnixConn) {
+	r, err := receive(conn)
+	if err == nil {
+		defer r.close()
+		err = s.acceptable(conn, r)
+	}
+	if err != nil {
+		s.Log.Debug("plugin does its call itself", "why", err)
+		_ = answer(conn, entry.Declined, 0) // who is gone needs no answer
+		return
+	}
+	call := r.call()
+	// A caller that was killed while its call ran does not get in its own way when it comes again.
+	unlock := s.locks.lock(r.name() + " " + call.Getenv("CNI_CONTAINERID"))
+	defer unlock()
+	if answer(conn, entry.Begun, 0) != nil {
+		return // it does not wait any more
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // what a plugin waits for ends with its caller
+		_, _ = conn.Read(make([]byte, 1))
+		cancel()
+	}()
+	begin := time.Now()
+	code := s.main(ctx, r.name(), call)
+	r.close() // whoever reads what it said waits for the end of that, too
+	err = answer(conn, entry.Done, uint32(code))
+	s.Log.Debug("plugin called", "plugin", r.name(), "verb", call.Getenv("CNI_COMMAND"), "container", call.Getenv("CNI_CONTAINERID"),
+		"code", code, "duration", time.Since(begin), "err", err)
+}
+
+func answer(conn *net.UnixConn, kind, value uint32) error {
+	message := binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, kind), value)
+	_, err := conn.Write(message)
+	return err
+}
+
+// acceptable returns why a request is not ours to do, or notes which process it is.
+func (s *server) acceptable(conn *net.UnixConn, r *request) error {
+	process, err := root(conn)
+	if err != nil {
+		return err
+	}
+	theirs, err := namespacesOf(process)
+	if err != nil {
+		return err
+	}
+	if theirs != s.own {
+		return errors.New("its namespaces are others than ours")
+	}
+	r.process = "/proc/" + process
+	return r.understood()
+}
