@@ -46,7 +46,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require github.com/moby/ipvs v1.1.0 // indirect
+require github.com/moby/ipvs v1.1.0
 
 require (
 	cel.dev/expr v0.25.1 // indirect
