@@ -89,6 +89,7 @@ func (b *bench) deviceTimes() (made, removed time.Duration, err error) {
 		return 0, 0, fmt.Errorf("set up veth pair: %w", err)
 	}
 	made = time.Since(begin)
+	settle()
 	begin = time.Now()
 	if err := netlink.LinkDel(outer); err != nil {
 		return 0, 0, fmt.Errorf("delete veth pair: %w", err)

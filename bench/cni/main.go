@@ -59,7 +59,7 @@ func reexec() error {
 type side struct {
 	name   string
 	dir    string // folder of its plugins
-	data   string // folder of its leases
+	data   string // folder of its leases, in memory as the article has it
 	cni    *libcni.CNIConfig
 	server *server // that does the calls of its plugins; nil for none
 	hidden bool    // the server is not to be found
@@ -103,7 +103,7 @@ func run(bin string, runs int) error {
 }
 
 func newSide(dir, name string, install func(string) error) (*side, error) {
-	s := &side{name: name, dir: filepath.Join(dir, name, "bin"), data: filepath.Join(dir, name, "leases")}
+	s := &side{name: name, dir: filepath.Join(dir, name, "bin"), data: filepath.Join("/run/cni-ipam-state", name)}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, err
 	}

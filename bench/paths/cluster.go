@@ -15,28 +15,26 @@ import (
 	"eastwest/bench/traffic"
 )
 
-const clusterName = "paths"
-
 const pods = `
 apiVersion: v1
 kind: Pod
 metadata: {name: client}
 spec:
-  nodeName: paths-control-plane
+  nodeName: %[1]s-control-plane
   containers: [{name: tool, image: eastwest.local/tool, imagePullPolicy: Never}]
 ---
 apiVersion: v1
 kind: Pod
 metadata: {name: server}
 spec:
-  nodeName: paths-worker
+  nodeName: %[1]s-worker
   containers: [{name: tool, image: eastwest.local/tool, imagePullPolicy: Never}]
 `
 
 // cluster starts a cluster of two nodes, with a pod on each.
-func (o options) cluster(overlay string) (path, error) {
-	eastwest, kubeconfig := filepath.Join(o.bin, "eastwest"), filepath.Join(o.dir, "kubeconfig")
-	p := path{name: "eastwest", remove: func() error {
+func (o options) cluster(name, clusterName, overlay string) (path, error) {
+	eastwest, kubeconfig := filepath.Join(o.bin, "eastwest"), filepath.Join(o.dir, "kubeconfig-"+clusterName)
+	p := path{name: name, remove: func() error {
 		_, err := output(exec.Command(eastwest, "down", "--name", clusterName))
 		return err
 	}}
@@ -45,7 +43,7 @@ func (o options) cluster(overlay string) (path, error) {
 	}
 	for _, args := range [][]string{{"apply", "-f", "-"}, {"wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"}} {
 		c := exec.Command(eastwest, append([]string{"kubectl"}, args...)...)
-		c.Env, c.Stdin = append(os.Environ(), "KUBECONFIG="+kubeconfig), strings.NewReader(pods)
+		c.Env, c.Stdin = append(os.Environ(), "KUBECONFIG="+kubeconfig), strings.NewReader(fmt.Sprintf(pods, clusterName))
 		if _, err := output(c); err != nil {
 			return p, err
 		}
@@ -76,6 +74,24 @@ func (o options) cluster(overlay string) (path, error) {
 	}
 	if p.client == "" || p.server == "" {
 		return p, fmt.Errorf("the cluster does not show both pods: %s", out)
+	}
+	return p, nil
+}
+
+// network is a cluster's network alone: pods, routes and tunnels as the agents made them, but no rule of Services, of egress or against
+// foreign addresses, and so no connection tracking. The agents are killed, since they would put the rules back.
+func (o options) network(name, clusterName, overlay string) (path, error) {
+	p, err := o.cluster(name, clusterName, overlay)
+	if err != nil {
+		return p, err
+	}
+	for _, node := range []string{clusterName + "-control-plane", clusterName + "-worker"} {
+		if _, err := output(exec.Command("pkill", "-KILL", "-f", "eastwest-node agent .*"+node+"( |$)")); err != nil {
+			return p, err
+		}
+		if _, err := output(exec.Command(filepath.Join(o.bin, "eastwest"), "node", "exec", node, "--", "nft", "flush", "ruleset")); err != nil {
+			return p, err
+		}
 	}
 	return p, nil
 }

@@ -69,6 +69,22 @@ func byHand(name, tag, overlay string, how attacher) (path, error) {
 	return p, nil
 }
 
+// tracked is the path by hand on hosts that track connections, as every node of a cluster with Services does.
+func tracked(name, tag, overlay string) (path, error) {
+	p, err := byHand(name, tag, overlay, ipAttacher{})
+	if err != nil {
+		return p, err
+	}
+	for i := range 2 {
+		c := exec.Command("ip", "netns", "exec", fmt.Sprintf("ewpath%s-host%d", tag, i), "nft", "-f", "-")
+		c.Stdin = strings.NewReader("table inet tracked { chain forward { type filter hook forward priority 0; ct state invalid drop; }; }")
+		if out, err := c.CombinedOutput(); err != nil {
+			return p, fmt.Errorf("track connections: %w: %s", err, out)
+		}
+	}
+	return p, nil
+}
+
 func makeHost(h host, bridge, port string) error {
 	err := run("ip", fmt.Sprintf(`netns add %[1]s
 		netns add %[2]s

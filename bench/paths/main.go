@@ -2,7 +2,8 @@
 
 // Command paths measures the way from a pod to one on another host, plain and inside VXLAN: bytes of one connection,
 // connections and requests a second. Side by side in one run: a path that is set up by hand with ip(8), the same with pods
-// attached by the reference plugin ptp, and that of a local cluster.
+// attached by the reference plugin ptp and by ours, and that of a local cluster, with and without its rules. Rules track connections, as
+// those of any proxy do, on both hosts; what that costs by itself is shown by the path by hand with one rule that needs it.
 //
 //	go run ./paths -bin ../bin
 package main
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,6 +63,10 @@ func (o options) run(overlay string) (err error) {
 	if err := reference.Build(plugins, "main/ptp", "ipam/host-local"); err != nil {
 		return err
 	}
+	ours := filepath.Join(o.dir, "ours")
+	if out, err := exec.Command(filepath.Join(o.bin, "eastwest-cni"), "install", "--dir", ours).CombinedOutput(); err != nil {
+		return fmt.Errorf("install the plugins: %w: %s", err, out)
+	}
 	var paths []path
 	defer func() {
 		for _, p := range paths {
@@ -72,7 +78,12 @@ func (o options) run(overlay string) (err error) {
 		func() (path, error) {
 			return byHand("reference ptp", "r", overlay, cniAttacher{plugins: plugins, dir: o.dir})
 		},
-		func() (path, error) { return o.cluster(overlay) },
+		func() (path, error) {
+			return byHand("eastwest ptp", "e", overlay, cniAttacher{plugins: ours, dir: o.dir})
+		},
+		func() (path, error) { return o.network("eastwest, network alone", "pathsbare", overlay) },
+		func() (path, error) { return tracked("by hand, tracked", "t", overlay) },
+		func() (path, error) { return o.cluster("eastwest", "paths", overlay) },
 	} {
 		p, err := set()
 		if p.remove != nil {
@@ -135,7 +146,7 @@ func (o options) measure(overlay string, paths []path) error {
 	for m, what := range measurements {
 		fmt.Printf("%s, overlay %s\n", what.name, overlay)
 		for i, p := range paths {
-			fmt.Printf("  %-14s %9.1f %-6s %s of the path by hand\n", p.name, what.scale*middle(rates[m][i]), what.unit, relative(rates[m][i], rates[m][0]))
+			fmt.Printf("  %-24s %9.1f %-6s %s of the path by hand\n", p.name, what.scale*middle(rates[m][i]), what.unit, relative(rates[m][i], rates[m][0]))
 		}
 	}
 	return nil

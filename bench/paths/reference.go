@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// cniAttacher has the reference plugin connect a pod.
+// cniAttacher has a plugin ptp connect a pod.
 type cniAttacher struct{ plugins, dir string }
 
 func (a cniAttacher) attach(h host, mtu int) (netip.Addr, error) {
@@ -23,7 +23,7 @@ func (a cniAttacher) attach(h host, mtu int) (netip.Addr, error) {
 	c.Env = append(os.Environ(), "CNI_COMMAND=ADD", "CNI_CONTAINERID="+h.pod, "CNI_NETNS="+pinned+h.pod, "CNI_IFNAME=eth0", "CNI_PATH="+a.plugins)
 	out, err := c.Output()
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("attach %s by the reference plugin: %w: %s", h.pod, err, out)
+		return netip.Addr{}, fmt.Errorf("attach %s by a plugin: %w: %s", h.pod, err, out)
 	}
 	var result struct {
 		IPs []struct {
@@ -31,7 +31,7 @@ func (a cniAttacher) attach(h host, mtu int) (netip.Addr, error) {
 		} `json:"ips"`
 	}
 	if err := json.Unmarshal(out, &result); err != nil || len(result.IPs) == 0 {
-		return netip.Addr{}, fmt.Errorf("read the reference plugin's result %s: %w", out, err)
+		return netip.Addr{}, fmt.Errorf("read the plugin's result %s: %w", out, err)
 	}
 	return result.IPs[0].Address.Addr(), nil
 }

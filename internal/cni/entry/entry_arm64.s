@@ -3,13 +3,13 @@
 #include "textflag.h"
 
 // System calls and constants of Linux on this processor.
+#define SYS_ioctl 29
 #define SYS_close 57
 #define SYS_read 63
 #define SYS_ppoll 73
 #define SYS_exit_group 94
 #define SYS_socket 198
 #define SYS_connect 203
-#define SYS_recvfrom 207
 #define SYS_shutdown 210
 #define SYS_sendmsg 211
 
@@ -18,14 +18,15 @@
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
 #define MSG_NOSIGNAL 0x4000
-#define MSG_DONTWAIT 0x40
-#define SHUT_RD 0
+#define SHUT_WR 1
+#define SIOCOUTQ 0x5411
+#define ECONNRESET 104
 #define POLLIN 1
-#define PATIENCE 2 // seconds until the first answer
+#define PATIENCE 2 // seconds until it is asked whether the request was read
 
 // Kinds of answers, as in entry.go.
-#define BEGUN 1
-#define DONE 3
+#define DECLINED 1
+#define DONE 2
 
 // struct sockaddr_un of Socket
 DATA ·address+0(SB)/2, $AF_UNIX
@@ -120,50 +121,39 @@ send:
 	MOVD $SYS_ppoll, R8
 	SVC
 	CMP  $1, R0
-	BNE  late
+	BEQ  answer
+
+	// Nothing in time. Who reads the request from here on sees that it is withdrawn; who has read it is waited for.
 	MOVD R19, R0
-	MOVD R21, R1
-	MOVD $8, R2
-	MOVD $SYS_read, R8
+	MOVD $SHUT_WR, R1
+	MOVD $SYS_shutdown, R8
 	SVC
-	CMP  $8, R0
-	BNE  close
+	MOVD R19, R0
+	MOVD $SIOCOUTQ, R1
+	MOVD R21, R2
+	MOVD $SYS_ioctl, R8
+	SVC
+	CBNZ R0, close
 	MOVWU 0(R21), R0
-	CMP  $BEGUN, R0
-	BNE  close
+	CBNZ R0, close
+answer:
 	MOVD R19, R0
 	MOVD R21, R1
 	MOVD $8, R2
 	MOVD $SYS_read, R8
 	SVC
+	CMP  $-ECONNRESET, R0 // it was not read
+	BEQ  close
 	CMP  $8, R0
 	BNE  lost
 	MOVWU 0(R21), R0
+	CMP  $DECLINED, R0
+	BEQ  close
 	CMP  $DONE, R0
 	BNE  lost
 	MOVWU 4(R21), R0
 	MOVD $SYS_exit_group, R8
 	SVC
-
-	// No answer in time. From here on the other side cannot say "begun" any more; it may just have done so.
-late:
-	MOVD R19, R0
-	MOVD $SHUT_RD, R1
-	MOVD $SYS_shutdown, R8
-	SVC
-	MOVD R19, R0
-	MOVD R21, R1
-	MOVD $8, R2
-	MOVD $MSG_DONTWAIT, R3
-	MOVD $0, R4
-	MOVD $0, R5
-	MOVD $SYS_recvfrom, R8
-	SVC
-	CMP  $8, R0
-	BNE  close
-	MOVWU 0(R21), R0
-	CMP  $BEGUN, R0
-	BNE  close
 lost:
 	MOVW $1, R0
 	MOVW R0, ·lost(SB)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"eastwest/internal/cni/entry"
 	"eastwest/internal/socketfile"
@@ -48,8 +49,8 @@ func send(conn *net.UnixConn, values ...uint32) {
 // receiveAny reads the request, which the caller's system would otherwise report as lost.
 func receiveAny(conn *net.UnixConn) { _, _ = conn.Read(make([]byte, entry.Limit)) }
 
-// Until a call is begun elsewhere the plugin does it itself, whatever the other side does. After that it says that it is not
-// known how far it came.
+// Until its request is read elsewhere, or when it is told so, the plugin does the call itself. After that it says that it is not known
+// how far that came.
 func TestAnswers(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -57,14 +58,13 @@ func TestAnswers(t *testing.T) {
 		lost bool
 	}{
 		{name: "gone at once", do: func(*net.UnixConn) {}},
-		{name: "gone after the request", do: receiveAny},
+		{name: "never read", do: func(c *net.UnixConn) { time.Sleep(3 * time.Second) }},
 		{name: "declined", do: func(c *net.UnixConn) { receiveAny(c); send(c, entry.Declined, 0) }},
-		{name: "an end before the beginning", do: func(c *net.UnixConn) { receiveAny(c); send(c, entry.Done, 0) }},
-		{name: "something else", do: func(c *net.UnixConn) { receiveAny(c); send(c, 77, 0) }},
-		{name: "too short", do: func(c *net.UnixConn) { receiveAny(c); send(c, entry.Begun) }},
-		{name: "nothing", do: func(c *net.UnixConn) { receiveAny(c); receiveAny(c) }},
-		{name: "begun and gone", do: func(c *net.UnixConn) { receiveAny(c); send(c, entry.Begun, 0) }, lost: true},
-		{name: "begun twice", do: func(c *net.UnixConn) { receiveAny(c); send(c, entry.Begun, 0); send(c, entry.Begun, 0) }, lost: true},
+		{name: "read, and declined late", do: func(c *net.UnixConn) { receiveAny(c); receiveAny(c); send(c, entry.Declined, 0) }},
+		{name: "read and gone", do: receiveAny, lost: true},
+		{name: "read, and gone late", do: func(c *net.UnixConn) { receiveAny(c); receiveAny(c) }, lost: true},
+		{name: "something else", do: func(c *net.UnixConn) { receiveAny(c); send(c, 77, 0) }, lost: true},
+		{name: "too short", do: func(c *net.UnixConn) { receiveAny(c); send(c, entry.Done) }, lost: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			other(t, c.do)
@@ -84,8 +84,18 @@ func TestAnswers(t *testing.T) {
 
 // The exit code is the other side's.
 func TestExitCode(t *testing.T) {
-	other(t, func(c *net.UnixConn) { receiveAny(c); send(c, entry.Begun, 0); send(c, entry.Done, 113) })
-	if _, code := said(t, calling("loopback", "VERSION", "one", "")); code != 113 {
-		t.Fatalf("it ended with %d", code)
+	late := false
+	other(t, func(c *net.UnixConn) {
+		receiveAny(c)
+		if late {
+			receiveAny(c) // until it waits no more for an answer in time
+		}
+		send(c, entry.Done, 113)
+	})
+	for range 2 {
+		if _, code := said(t, calling("loopback", "VERSION", "one", "")); code != 113 {
+			t.Fatalf("it ended with %d", code)
+		}
+		late = true
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,9 +55,6 @@ func (r *request) close() {
 // receive reads a request. The caller closes it.
 func receive(conn *net.UnixConn) (*request, error) {
 	message, control := make([]byte, entry.Limit), make([]byte, unix.CmsgSpace(3*4))
-	if err := conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
-		return nil, fmt.Errorf("limit the time of a request: %w", err)
-	}
 	n, controls, flags, _, err := conn.ReadMsgUnix(message, control)
 	if err != nil {
 		return nil, fmt.Errorf("read request: %w", err)
@@ -72,12 +68,22 @@ func receive(conn *net.UnixConn) (*request, error) {
 		r.close()
 		return nil, fmt.Errorf("request of more than %d bytes", entry.Limit)
 	}
-	if err := conn.SetReadDeadline(time.Time{}); err != nil {
-		r.close()
-		return nil, fmt.Errorf("end the time of a request: %w", err)
-	}
 	r.program, r.environ = parse(message[:n])
 	return r, nil
+}
+
+// withdrawn says whether the caller waits no more: it does its call itself, or has ended.
+func withdrawn(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var n int
+	var read error
+	err = raw.Control(func(fd uintptr) {
+		n, _, read = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	return err != nil || !errors.Is(read, unix.EAGAIN) || n > 0
 }
 
 // parse takes the strings of a request apart: the name that the program was called by, and its environment.

@@ -3,10 +3,10 @@
 // Package serve answers calls of the plugins in a process that is there already: a plugin that is started only hands its
 // arguments, environment, stdin and stdout over (package entry) and ends with the exit code that it is told.
 //
-//	accept ─▶ request ─▶ is it ours to do? ─▶ "begun" ─▶ plugin ─▶ exit code
+//	accept ─▶ request ─▶ is it ours to do, and not withdrawn? ─▶ plugin ─▶ exit code
 //
 // What it cannot do just as the plugin would, it leaves to it: a caller in another network or mount namespace, or one who
-// is not root. A plugin that waits too long for "begun" does its call itself, so nothing depends on this process.
+// is not root. A plugin whose request is not read in time does its call itself, so nothing depends on this process.
 package serve
 
 import (
@@ -25,9 +25,8 @@ import (
 )
 
 const (
-	atOnce  = 16              // calls; more wait, or do their work themselves
-	silence = time.Second     // how long a request may take to come
-	grace   = 2 * time.Second // for calls that run when the server ends
+	atOnce = 16              // calls; more wait, or do their work themselves
+	grace  = 2 * time.Second // for calls that run when the server ends
 )
 
 // Config says who does the work.
@@ -96,15 +95,12 @@ func (s *server) serve(ctx context.Context, conn *net.UnixConn) {
 	// A caller that was killed while its call ran does not get in its own way when it comes again.
 	unlock := s.locks.lock(r.name() + " " + call.Getenv("CNI_CONTAINERID"))
 	defer unlock()
-	if answer(conn, entry.Begun, 0) != nil {
-		return // it does not wait any more
+	if withdrawn(conn) {
+		_ = answer(conn, entry.Declined, 0)
+		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() { // what a plugin waits for ends with its caller
-		_, _ = conn.Read(make([]byte, 1))
-		cancel()
-	}()
+	ctx, done := watching(ctx, conn)
+	defer done()
 	begin := time.Now()
 	code := s.main(ctx, r.name(), call)
 	r.close() // whoever reads what it said waits for the end of that, too

@@ -292,3 +292,34 @@ func TestSecondServer(t *testing.T) {
 		t.Fatal("the first one serves no more")
 	}
 }
+
+// A caller that waited too long for its turn does the call itself, and not twice.
+func TestWithdrawn(t *testing.T) {
+	begun, end := make(chan bool, 1), make(chan bool)
+	n := serving(t, func(ctx context.Context, name string, call *plugin.Call) int {
+		if call.Getenv("CNI_COMMAND") != "ADD" {
+			return 99
+		}
+		begun <- true
+		<-end
+		return 0
+	})
+	first := calling("ptp", "ADD", "one", "")
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	second := make(chan int)
+	go func() { _, code := said(t, calling("ptp", "VERSION", "one", "")); second <- code }()
+	time.Sleep(3 * time.Second) // it says that it does not wait any more after two
+	end <- true
+	if code := <-second; code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+	if err := first.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got := n.served(); len(got) != 1 {
+		t.Errorf("the server did %q", got)
+	}
+}
