@@ -57,15 +57,26 @@ func TestDebiansKernel(t *testing.T) {
 
 // A cluster on IPVS serves: the script that make cluster-test skips where the kernel has none.
 func TestClusterOnIPVS(t *testing.T) {
+	cluster(t, []string{"-script", "95-ipvs", "-kubeconfig", "none"}, "ip_vs")
+}
+
+// Pods get what they ask for of control groups of version 2 alone, which this machine may have beside version 1.
+func TestClusterOnUnifiedControlGroups(t *testing.T) {
+	cluster(t, []string{"-script", "37-resize"}, "nf_tables")
+}
+
+// cluster runs scripts of test/cluster in a machine of their own.
+func cluster(t *testing.T, args []string, modules ...string) {
+	t.Helper()
 	if *packages != "" || *programs == "" {
 		t.Skip("other packages are asked for, or -bin is not given")
 	}
 	t.Parallel()
 	job := build(t, "./test/cluster")
-	job.Args = []string{"-test.v", "-test.run=TestScripts", "-bin", "/programs", "-script", "95-ipvs", "-kubeconfig", "none"}
+	job.Args = append([]string{"-test.v", "-test.run=TestScripts", "-bin", "/programs"}, args...)
 	m := qemu.Machine{
-		Cache: cacheFolder(t), Modules: []string{"ip_vs"}, Memory: 4096, Files: map[string]string{},
-		Programs: []string{"runc", "conmon", "cat", "grep", "sleep", "mount", "umount"}, Jobs: []qemu.Job{job},
+		Cache: cacheFolder(t), Modules: modules, Memory: 4096, Files: map[string]string{}, Jobs: []qemu.Job{job},
+		Programs: []string{"runc", "conmon", "cat", "grep", "sleep", "mount", "umount", "find", "sort", "tail", "xargs", "echo", "sed"},
 	}
 	for _, name := range []string{"eastwest", "eastwest-server", "eastwest-node", "eastwest-cni", "eastwest-tool"} {
 		m.Files["/programs/"+name] = filepath.Join(*programs, name)

@@ -109,6 +109,11 @@ func mount() error {
 			return fmt.Errorf("mount %s: %w", m.at, err)
 		}
 	}
+	for name, to := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
+		if err := os.Symlink(to, "/dev/"+name); err != nil {
+			return fmt.Errorf("make /dev/%s: %w", name, err)
+		}
+	}
 	return nil
 }
 
