@@ -103,7 +103,7 @@ cni-suites: build packages
 
 # The CNI plugins beside the reference ones.
 cni-bench: build packages
-	cd bench && $(GO) run ./cni -bin $(CURDIR)/bin
+	cd bench && $(GO) run ./cni -bin $(CURDIR)/bin $(ARGS)
 
 # What people type, with the kubectl of the last versions, each built from its modules.
 kubectl-test: build packages

@@ -148,6 +148,10 @@ func installed(client string) (bool, error) {
 		return exec.Command("/usr/bin/python3", "-c", "import kubernetes").Run() == nil, nil
 	case "ipvs":
 		return ipvs.Check() == nil, nil
+	case "crun":
+		_, missing := exec.LookPath("crun")
+		_, mixed := os.Stat("/sys/fs/cgroup/cgroup.controllers") // is there when version 2 is all there is
+		return missing == nil && mixed == nil, nil
 	case "runtimes":
 		_, err := os.Stat(filepath.Join(*runtimes, "containerd"))
 		return err == nil, nil
