@@ -23,10 +23,7 @@ func TestTableIsAnImmutableMap(t *testing.T) {
 			set := rapid.MapOf(key, rapid.Int()).Draw(t, "set")
 			remove := rapid.SliceOf(key).Draw(t, "remove")
 			have = have.With(set, remove...)
-			for _, k := range remove {
-				delete(want, k)
-			}
-			maps.Copy(want, set)
+			change(want, set, remove)
 			check(t, have, want)
 			check(t, older, olderWant)
 		}
@@ -48,14 +45,19 @@ func TestLargeTable(t *testing.T) {
 				remove = append(remove, key())
 			}
 			have = have.With(set, remove...)
-			for _, k := range remove {
-				delete(want, k)
-			}
-			maps.Copy(want, set)
+			change(want, set, remove)
 			check(t, have, want)
 		}
 		check(t, older, olderWant)
 	}
+}
+
+// change does to a map what With does to a table.
+func change(rows, set map[string]int, remove []string) {
+	for _, k := range remove {
+		delete(rows, k)
+	}
+	maps.Copy(rows, set)
 }
 
 func check(t rapid.TB, have Table[int], want map[string]int) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "textflag.h"
+#include "entry.h"
 
-// System calls and constants of Linux on this processor.
+// System calls of Linux on this processor.
 #define SYS_read 0
 #define SYS_close 3
 #define SYS_poll 7
@@ -12,29 +13,7 @@
 #define SYS_sendmsg 46
 #define SYS_shutdown 48
 #define SYS_exit_group 231
-
-#define AF_UNIX 1
-#define SEQPACKET_CLOEXEC 0x80005
-#define SOL_SOCKET 1
-#define SCM_RIGHTS 1
-#define MSG_NOSIGNAL 0x4000
-#define SHUT_WR 1
-#define SIOCOUTQ 0x5411
-#define ECONNRESET 104
-#define POLLIN 1
 #define PATIENCE 2000 // milliseconds until it is asked whether the request was read
-
-// Kinds of answers, as in entry.go.
-#define DECLINED 1
-#define DONE 2
-
-// struct sockaddr_un of Socket
-DATA ·address+0(SB)/2, $AF_UNIX
-DATA ·address+2(SB)/8, $"/run/eas"
-DATA ·address+10(SB)/8, $"twest/cn"
-DATA ·address+18(SB)/8, $"i.1.sock"
-DATA ·address+26(SB)/1, $0
-GLOBL ·address(SB), RODATA|NOPTR, $27
 
 // The kernel starts here with SP at argc, argv…, 0, envp…, 0. Go's start wants the same SP and nothing else. R12 keeps it,
 // R13 the socket; a system call changes AX, CX and R11.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "textflag.h"
+#include "entry.h"
 
-// System calls and constants of Linux on this processor.
+// System calls of Linux on this processor.
 #define SYS_ioctl 29
 #define SYS_close 57
 #define SYS_read 63
@@ -12,29 +13,7 @@
 #define SYS_connect 203
 #define SYS_shutdown 210
 #define SYS_sendmsg 211
-
-#define AF_UNIX 1
-#define SEQPACKET_CLOEXEC 0x80005
-#define SOL_SOCKET 1
-#define SCM_RIGHTS 1
-#define MSG_NOSIGNAL 0x4000
-#define SHUT_WR 1
-#define SIOCOUTQ 0x5411
-#define ECONNRESET 104
-#define POLLIN 1
 #define PATIENCE 2 // seconds until it is asked whether the request was read
-
-// Kinds of answers, as in entry.go.
-#define DECLINED 1
-#define DONE 2
-
-// struct sockaddr_un of Socket
-DATA ·address+0(SB)/2, $AF_UNIX
-DATA ·address+2(SB)/8, $"/run/eas"
-DATA ·address+10(SB)/8, $"twest/cn"
-DATA ·address+18(SB)/8, $"i.1.sock"
-DATA ·address+26(SB)/1, $0
-GLOBL ·address(SB), RODATA|NOPTR, $27
 
 // The kernel starts here with RSP at argc, argv…, 0, envp…, 0. Go's start wants the same RSP and nothing else. R20 keeps it,
 // R19 the socket; a system call changes R0. The steps are those of entry_amd64.s.

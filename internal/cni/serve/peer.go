@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// root returns the process of a connection's other side, which must be root's, as its name below /proc.
+// root returns the process of a connection's other side, which must be root's, as its folder of /proc.
 func root(conn *net.UnixConn) (process string, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -30,7 +30,7 @@ func root(conn *net.UnixConn) (process string, err error) {
 	if peer.Pid == 0 {
 		return "", fmt.Errorf("its process cannot be seen from here")
 	}
-	return strconv.Itoa(int(peer.Pid)), nil
+	return "/proc/" + strconv.Itoa(int(peer.Pid)), nil
 }
 
 // namespaces are those that decide what a path and an interface's name mean.
@@ -43,7 +43,7 @@ func namespacesOf(process string) (n namespaces, err error) {
 		name string
 		to   *inode
 	}{{"net", &n.network}, {"mnt", &n.mount}, {"user", &n.user}} {
-		path := "/proc/" + process + "/ns/" + one.name
+		path := process + "/ns/" + one.name
 		var s unix.Stat_t
 		if err := unix.Stat(path, &s); err != nil {
 			return n, fmt.Errorf("look at namespace %s: %w", path, err)

@@ -47,7 +47,7 @@ type server struct {
 // Run answers calls at entry.Socket until ctx ends; calls that run then are finished, if it does not take long. The process
 // must stay in its network and mount namespaces.
 func Run(ctx context.Context, c Config) error {
-	own, err := namespacesOf("self")
+	own, err := namespacesOf("/proc/self")
 	if err != nil {
 		return err
 	}
@@ -81,16 +81,13 @@ func Run(ctx context.Context, c Config) error {
 
 // serve answers one connection, which brings one call.
 func (s *server) serve(ctx context.Context, conn *net.UnixConn) {
-	r, err := receive(conn)
-	if err == nil {
-		defer r.close()
-		err = s.acceptable(conn, r)
-	}
+	r, err := s.request(conn)
 	if err != nil {
 		s.Log.Debug("plugin does its call itself", "why", err)
 		_ = answer(conn, entry.Declined, 0) // who is gone needs no answer
 		return
 	}
+	defer r.close()
 	call := r.call()
 	// A caller that was killed while its call ran does not get in its own way when it comes again.
 	unlock := s.locks.lock(r.name() + " " + call.Getenv("CNI_CONTAINERID"))
@@ -115,19 +112,25 @@ func answer(conn *net.UnixConn, kind, value uint32) error {
 	return err
 }
 
-// acceptable returns why a request is not ours to do, or notes which process it is.
-func (s *server) acceptable(conn *net.UnixConn, r *request) error {
-	process, err := root(conn)
+// request returns a request that is ours to do, or why there is none. The caller closes it.
+func (s *server) request(conn *net.UnixConn) (*request, error) {
+	r, err := receive(conn)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	theirs, err := namespacesOf(process)
+	var theirs namespaces
+	if r.process, err = root(conn); err == nil {
+		theirs, err = namespacesOf(r.process)
+	}
+	if err == nil && theirs != s.own {
+		err = errors.New("its namespaces are others than ours")
+	}
+	if err == nil {
+		err = r.understood()
+	}
 	if err != nil {
-		return err
+		r.close()
+		return nil, err
 	}
-	if theirs != s.own {
-		return errors.New("its namespaces are others than ours")
-	}
-	r.process = "/proc/" + process
-	return r.understood()
+	return r, nil
 }

@@ -5,10 +5,12 @@ package serve_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"eastwest/internal/cni/entry"
 	"eastwest/internal/cni/plugin"
@@ -293,13 +297,10 @@ func TestSecondServer(t *testing.T) {
 	}
 }
 
-// A caller that waited too long for its turn does the call itself, and not twice.
+// A caller that said that it waits no more, before its turn came, is left to do the call itself.
 func TestWithdrawn(t *testing.T) {
 	begun, end := make(chan bool, 1), make(chan bool)
-	n := serving(t, func(ctx context.Context, name string, call *plugin.Call) int {
-		if call.Getenv("CNI_COMMAND") != "ADD" {
-			return 99
-		}
+	n := serving(t, func(context.Context, string, *plugin.Call) int {
 		begun <- true
 		<-end
 		return 0
@@ -309,12 +310,22 @@ func TestWithdrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-begun
-	second := make(chan int)
-	go func() { _, code := said(t, calling("ptp", "VERSION", "one", "")); second <- code }()
-	time.Sleep(3 * time.Second) // it says that it does not wait any more after two
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: entry.Socket, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	request := "/bin/ptp\x00CNI_COMMAND=DEL\x00CNI_CONTAINERID=one\x00CNI_IFNAME=eth0"
+	if _, _, err := conn.WriteMsgUnix([]byte(request), unix.UnixRights(0, 1, 2), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
 	end <- true
-	if code := <-second; code != 0 {
-		t.Errorf("it ended with %d", code)
+	var answer [8]byte
+	if size, err := conn.Read(answer[:]); err != nil || size != len(answer) || binary.NativeEndian.Uint32(answer[:]) != entry.Declined {
+		t.Errorf("answered %v, %d, %v", answer, size, err)
 	}
 	if err := first.Wait(); err != nil {
 		t.Error(err)

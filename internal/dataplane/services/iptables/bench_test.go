@@ -5,38 +5,19 @@ package iptables_test
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"testing"
 
+	"eastwest/internal/dataplane/conformance"
 	services "eastwest/internal/dataplane/services/iptables"
 	"eastwest/internal/kernel/iptables"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/table"
 )
 
-// many makes services with so many endpoints each.
-func many(count, endpoints int) table.Table[table.Service] {
-	rows := map[string]table.Service{}
-	for i := range count {
-		s := table.Service{
-			Object:    table.Object{Kind: "Service", Namespace: "default", Name: fmt.Sprint("s", i)},
-			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})},
-		}
-		f := table.Frontend{Addr: s.Addresses[0], Protocol: table.TCP, Port: 80, PortName: "http", Masquerade: table.FromOutside, Action: table.Forward}
-		for e := range endpoints {
-			n := i*endpoints + e
-			f.Endpoints = append(f.Endpoints, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 128 + byte(n>>16), byte(n >> 8), byte(n)}), 8080))
-		}
-		s.Frontends = []table.Frontend{f}
-		rows[s.Key()] = s
-	}
-	return table.Table[table.Service]{}.With(rows)
-}
-
 func BenchmarkFullSync(b *testing.B) {
 	for _, services := range []int{1000, 10000} {
 		b.Run(fmt.Sprintf("%dx10", services), func(b *testing.B) {
-			want := many(services, 10)
+			want := conformance.Numbered(services, 10)
 			for b.Loop() {
 				b.StopTimer()
 				backend := bench(b, iptables.New(netnstest.New(b)))
@@ -52,7 +33,7 @@ func BenchmarkFullSync(b *testing.B) {
 func BenchmarkOneEndpoint(b *testing.B) {
 	for _, services := range []int{1000, 10000} {
 		b.Run(fmt.Sprintf("%dx10", services), func(b *testing.B) {
-			want := many(services, 10)
+			want := conformance.Numbered(services, 10)
 			backend := bench(b, iptables.New(netnstest.New(b)))
 			if err := backend.Apply(b.Context(), want, table.Keys{All: true}); err != nil {
 				b.Fatal(err)
@@ -72,7 +53,7 @@ func BenchmarkOneEndpoint(b *testing.B) {
 
 // A new process finds everything in place.
 func BenchmarkRestart(b *testing.B) {
-	want, kernel := many(10000, 10), &counting{Conn: iptables.New(netnstest.New(b))}
+	want, kernel := conformance.Numbered(10000, 10), &counting{Conn: iptables.New(netnstest.New(b))}
 	if err := bench(b, kernel).Apply(b.Context(), want, table.Keys{All: true}); err != nil {
 		b.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func TestServiceOfAnySize(t *testing.T) {
 	ns := netnstest.New(t)
 	backend, _ := newBackend(t, ns)
 	for i, n := range []int{3, 10000, 9999, 129, 20001, 0, 7} {
-		row, _ := many(1, n).Get("default/s0")
+		row, _ := conformance.Numbered(1, n).Get("default/s0")
 		if n == 0 {
 			row.Frontends[0].Action = table.Reject
 		}
@@ -155,7 +155,7 @@ func TestRulesComeWithTheirServices(t *testing.T) {
 func TestOthersKeepTheirSlots(t *testing.T) {
 	ns := netnstest.New(t)
 	backend, kernel := newBackend(t, ns)
-	all, _ := many(1, 1000).Get("default/s0")
+	all, _ := conformance.Numbered(1, 1000).Get("default/s0")
 	if err := backend.Apply(t.Context(), tableOf(all), table.Keys{All: true}); err != nil {
 		t.Fatal(err)
 	}
