@@ -175,10 +175,10 @@ func (b *builder) rangesFor(addr netip.Addr) []netip.Prefix {
 	return list
 }
 
-// rangesOf keeps nil for "everyone"; ranges of the other family alone allow nobody. A range within another one says nothing
+// rangesOf keeps nil for "everyone"; ranges of the other family alone, or none that could be read, allow nobody. A range within another one says nothing
 // more, and backends may rely on ranges that do not overlap.
 func rangesOf(list []netip.Prefix, ipv6 bool) []netip.Prefix {
-	if len(list) == 0 {
+	if list == nil {
 		return nil
 	}
 	out := []netip.Prefix{}
