@@ -4,12 +4,7 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"net"
-	"net/http"
-	"net/http/pprof"
 	"net/netip"
 	"time"
 
@@ -169,72 +164,4 @@ func (c *ProxyConfig) askServiceCIDRs(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// servers starts what answers probes and scrapes.
-func (c *ProxyConfig) servers(network *Network) ([]*http.Server, error) {
-	health := http.NewServeMux()
-	health.Handle("/healthz", c.health(network, false))
-	health.Handle("/livez", c.health(network, true))
-	scrape := http.NewServeMux()
-	scrape.Handle("/metrics", c.Metrics.Handler())
-	scrape.Handle("/healthz", c.health(network, false))
-	scrape.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, c.Backend) })
-	if c.Profiling {
-		scrape.HandleFunc("/debug/pprof/", pprof.Index)
-		scrape.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		scrape.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		scrape.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	}
-	var out []*http.Server
-	for _, s := range []struct {
-		what, addr string
-		handler    http.Handler
-	}{{"healthz", c.HealthzAddress, health}, {"metrics", c.MetricsAddress, scrape}} {
-		if s.addr == "" {
-			continue
-		}
-		listener, err := net.Listen("tcp", s.addr)
-		if err != nil {
-			for _, server := range out {
-				server.Close()
-			}
-			return nil, fmt.Errorf("serve %s: %w", s.what, err)
-		}
-		server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
-		go func() {
-			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-				c.Log.Error("serve "+s.what, "address", s.addr, "err", err)
-			}
-		}()
-		out = append(out, server)
-	}
-	return out, nil
-}
-
-// health answers as kube-proxy does: /livez says whether the proxy keeps up, /healthz also whether the node may be sent to.
-func (c *ProxyConfig) health(network *Network, live bool) http.Handler {
-	type answer struct {
-		LastUpdated  time.Time `json:"lastUpdated"`
-		CurrentTime  time.Time `json:"currentTime"`
-		NodeEligible *bool     `json:"nodeEligible,omitempty"`
-		Refused      []string  `json:"refusedServices,omitempty"` // ours: by the kernel; see quarantine
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		p, now := network.Progress(), time.Now()
-		out, healthy := answer{LastUpdated: p.Applied, CurrentTime: now, Refused: p.Refused}, p.Healthy() && !p.Applied.IsZero()
-		if !live {
-			out.NodeEligible = &p.Eligible
-			healthy = healthy && p.Eligible
-		}
-		code := http.StatusServiceUnavailable
-		if healthy {
-			code, out.LastUpdated = http.StatusOK, now
-		}
-		c.Metrics.Asked(live, code)
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.WriteHeader(code)
-		_ = json.NewEncoder(w).Encode(out)
-	})
 }
