@@ -12,10 +12,13 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"eastwest/internal/client"
 )
 
 // servers starts what answers probes and scrapes.
 func (c *ProxyConfig) servers(network *Network) ([]*http.Server, error) {
+	c.Client.Observe(func(r client.Request) { c.Metrics.Requested(r.Code, r.Method, r.Host, r.Watch, r.Took) })
 	health := http.NewServeMux()
 	health.Handle("/healthz", c.health(network, false))
 	health.Handle("/livez", c.health(network, true))

@@ -216,11 +216,18 @@ func checkMetrics(t *testing.T, address, backend string) {
 	if backend == "iptables" {
 		names = append(names, `sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"} `, `sync_proxy_rules_iptables_last{ip_family="IPv6",table="filter"} `)
 	}
+	for i := range names {
+		names[i] = "kubeproxy_" + names[i]
+	}
+	names = append(names, `rest_client_requests_total{code="200",host="`)
 	for _, name := range names {
-		eventually(t, "metric kubeproxy_"+name, func() bool {
+		eventually(t, "metric "+name, func() bool {
 			_, body := request("", address, "/metrics")
-			return strings.Contains(body, "kubeproxy_"+name)
+			return strings.Contains(body, name)
 		})
+	}
+	if _, body := request("", address, "/healthz"); body != "ok" {
+		t.Errorf("/healthz beside the metrics: %s", body)
 	}
 }
 
@@ -339,12 +346,12 @@ func TestRefusedService(t *testing.T) {
 		ClusterIP: "10.96.0.9", ClusterIPs: []string{"10.96.0.9"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 		Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
 	}})
-	scrape := freePort(t)
+	health, scrape := freePort(t), freePort(t)
 	status := func() string {
-		_, body := request("", scrape, "/healthz")
+		_, body := request("", health, "/healthz")
 		return body
 	}
-	config := ProxyConfig{Detect: DetectNodeCIDR, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
+	config := ProxyConfig{Detect: DetectNodeCIDR, HealthzAddress: health, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
 		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "iptables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}

@@ -31,6 +31,7 @@ type Metrics struct {
 	connections         *prometheus.HistogramVec
 	removed             *prometheus.CounterVec
 	changes             *changes
+	requests            *requests
 	rules               *rules // nil unless there are iptables
 }
 
@@ -53,6 +54,7 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 	m := &Metrics{
 		registry:    prometheus.NewRegistry(),
 		changes:     newChanges(),
+		requests:    newRequests(),
 		sync:        histogram("sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds"),
 		full:        histogram("sync_full_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds for full resyncs"),
 		partial:     histogram("sync_partial_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds for partial resyncs"),
@@ -69,7 +71,7 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 		m.registry.MustRegister(m.rules)
 	}
 	m.registry.MustRegister(m.sync, m.full, m.partial, m.last, m.queued, m.failures, m.healthz, m.livez, m.connections, m.removed,
-		&noLocalEndpoints{services: services}, m.changes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		&noLocalEndpoints{services: services}, m.changes, m.requests.total, m.requests.took, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
