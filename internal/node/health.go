@@ -17,11 +17,11 @@ import (
 )
 
 // servers starts what answers probes and scrapes.
-func (c *ProxyConfig) servers(network *Network) ([]*http.Server, error) {
+func (c *ProxyConfig) servers(progress func() Progress) ([]*http.Server, error) {
 	c.Client.Observe(func(r client.Request) { c.Metrics.Requested(r.Code, r.Method, r.Host, r.Watch, r.Took) })
 	health := http.NewServeMux()
-	health.Handle("/healthz", c.health(network, false))
-	health.Handle("/livez", c.health(network, true))
+	health.Handle("/healthz", c.health(progress, false))
+	health.Handle("/livez", c.health(progress, true))
 	scrape := http.NewServeMux()
 	scrape.Handle("/metrics", c.Metrics.Handler())
 	scrape.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
@@ -88,10 +88,10 @@ func healthOf(p Progress, families []string, now time.Time) proxyHealth {
 
 // health answers as kube-proxy does: /livez says whether the proxy keeps up, /healthz also whether the node may be sent to. One
 // that only begins keeps up.
-func (c *ProxyConfig) health(network *Network, live bool) http.Handler {
+func (c *ProxyConfig) health(progress func() Progress, live bool) http.Handler {
 	families := familiesServed(c.NodeIPs)
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		p := network.Progress()
+		p := progress()
 		out := healthOf(p, families, time.Now())
 		healthy := out.Healthy
 		if !live {

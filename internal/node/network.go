@@ -56,6 +56,7 @@ type NetworkConfig struct {
 	Pods              bool                            // watch pods, with which pod records are verified
 	NoServices        bool                            // leave services to somebody else, as DNS alone does
 	Overlay           compile.Overlay                 // how the pods of other nodes are reached
+	Own               func(*snapshot.Node)            // told of this node's Node when something changes; may be nil
 	NoRoutes          bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
 	Log               *slog.Logger
 }

@@ -275,6 +275,9 @@ func (n *Network) look(now snapshot.Snapshot) {
 	n.mu.Lock()
 	n.eligible = ok && !own.Leaving
 	n.mu.Unlock()
+	if ok && n.config.Own != nil {
+		n.config.Own(own)
+	}
 }
 
 // onlyNode returns the Node that a part alone watches; routes need all, and names have to tell nodes from pods.

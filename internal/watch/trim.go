@@ -206,7 +206,8 @@ func (in interned) of(name string) string {
 	return name
 }
 
-func trimNode(in *corev1.Node) *snapshot.Node {
+// TrimNode keeps what a node needs of a Node.
+func TrimNode(in *corev1.Node) *snapshot.Node {
 	out := &snapshot.Node{Name: strings.Clone(in.Name), Zone: strings.Clone(in.Labels[corev1.LabelTopologyZone])}
 	for _, address := range in.Status.Addresses {
 		switch address.Type {

@@ -145,7 +145,7 @@ func (f *proxyFlags) parseRanges() error {
 		return err
 	}
 	if slices.Equal(f.nodePorts, []string{"primary"}) {
-		c.PrimaryNodePort = true
+		c.PrimaryNodePort, c.Localhost = true, f.localhost
 		return nil
 	}
 	if c.NodePortAddresses, err = flagvalue.Each("--nodeport-addresses", f.nodePorts, netip.ParsePrefix); err != nil || !f.localhost {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,7 @@ type Metrics struct {
 	removed             *prometheus.CounterVec
 	changes             *changes
 	requests            *requests
+	keptOut             atomic.Pointer[func() []string]
 	rules               *rules // nil unless there are iptables
 }
 
@@ -70,16 +72,23 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 		m.rules = newRules()
 		m.registry.MustRegister(m.rules)
 	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "eastwest", Name: "proxy_refused_services", Help: "Services that this node does not serve because its kernel refuses them",
+	}, m.countKeptOut))
 	m.registry.MustRegister(m.sync, m.full, m.partial, m.last, m.queued, m.failures, m.healthz, m.livez, m.connections, m.removed,
 		&noLocalEndpoints{services: services}, m.changes, m.requests.total, m.requests.took, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // KeptOut has a gauge of the Services that the kernel refuses; which are asked for at each scrape.
-func (m *Metrics) KeptOut(names func() []string) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "eastwest", Name: "proxy_refused_services", Help: "Services that this node does not serve because its kernel refuses them",
-	}, func() float64 { return float64(len(names())) }))
+func (m *Metrics) KeptOut(names func() []string) { m.keptOut.Store(&names) }
+
+// countKeptOut returns how many Services the kernel refuses; none before somebody says which.
+func (m *Metrics) countKeptOut() float64 {
+	if names := m.keptOut.Load(); names != nil {
+		return float64(len((*names)()))
+	}
+	return 0
 }
 
 // Handler serves the registry as text.
