@@ -10,19 +10,23 @@ import (
 	"eastwest/internal/table"
 )
 
-// Service compiles the row of namespace/name; false when there is nothing to carry: no such Service, headless,
-// ExternalName, or another proxy's.
+// Service compiles the row of namespace/name; false when there is nothing to carry: no such Service, headless, or ExternalName.
+// Of a Service that another proxy serves only the addresses are known, which are left alone.
 func Service(now snapshot.Snapshot, config Config, key string) (table.Service, bool) {
 	service, ok := now.Services.Get(key)
-	if !ok || service.Unproxied || service.Headless || service.ExternalName != "" || len(service.ClusterIPs) == 0 {
+	if !ok || service.Headless || service.ExternalName != "" || len(service.ClusterIPs) == 0 {
 		return table.Service{}, false
+	}
+	object := table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}
+	if service.Unproxied {
+		return table.Service{Object: object, Elsewhere: sortedAddrs(service.ClusterIPs)}, true
 	}
 	node := ownNodeOf(now, config.NodeName)
 	b := builder{
 		config: config, service: service, zone: node.Zone, own: slices.Concat(config.NodeIPs, node.Addrs),
 		dns:        key == config.DNSService && key != "",
 		localReady: map[netip.Addr]bool{},
-		row:        table.Service{Object: table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}},
+		row:        table.Service{Object: object},
 	}
 	b.slices = proxied(now, key)
 	for _, port := range service.Ports {

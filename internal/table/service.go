@@ -19,6 +19,9 @@ type Service struct {
 	Hairpin []netip.Addr
 	// Addresses are the virtual addresses of the Service: a port of them that no frontend serves is refused. Sorted.
 	Addresses []netip.Addr
+	// Elsewhere are virtual addresses that another proxy serves: nothing of them is refused. A Service that has any has nothing
+	// else. Sorted.
+	Elsewhere []netip.Addr
 	// HealthCheck is the port at which load balancers ask whether this node has endpoints; 0 is none.
 	HealthCheck    uint16
 	LocalEndpoints int // how many ready endpoints this node has; counted only where HealthCheck is set

@@ -92,7 +92,7 @@ func (b *Backend) clear(ctx context.Context, want table.Table[table.Service], na
 
 // compare removes what no frontend of the table can have made.
 func (b *Backend) compare(ctx context.Context, want table.Table[table.Service]) error {
-	k := known{services: b.config.ServiceCIDRs, frontends: map[netip.AddrPort]endpoints{}}
+	k := known{services: b.config.ServiceCIDRs, frontends: map[netip.AddrPort]endpoints{}, elsewhere: map[netip.Addr]bool{}}
 	for _, row := range want.All() {
 		k.add(row)
 	}
