@@ -34,11 +34,23 @@ func Service(now snapshot.Snapshot, config Config, key string) (table.Service, b
 	}
 	b.row.Addresses = sortedAddrs(service.ClusterIPs)
 	if service.ExternalLocal && service.HealthCheckNodePort != 0 {
-		b.row.HealthCheck, b.row.LocalEndpoints = service.HealthCheckNodePort, len(b.localReady)
+		b.row.HealthCheck, b.row.LocalEndpoints = service.HealthCheckNodePort, countOf(b.localReady)
 	}
 	b.row.Frontends = unique(b.row.Frontends)
 	b.row.Hairpin = sortedAddrs(b.row.Hairpin)
 	return b.row, true
+}
+
+// countOf counts addresses: a pod of both families is one endpoint in each.
+func countOf(addrs map[netip.Addr]bool) (count table.Count) {
+	for addr := range addrs {
+		if addr.Is4() {
+			count.IPv4++
+		} else {
+			count.IPv6++
+		}
+	}
+	return count
 }
 
 // proxied returns the slices of a Service that proxies forward to.

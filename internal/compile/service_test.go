@@ -70,10 +70,19 @@ func world(service *snapshot.Service, endpoints ...string) snapshot.Snapshot {
 	for _, p := range service.Ports {
 		slice.Ports = append(slice.Ports, snapshot.SlicePort{Name: p.Name, Protocol: p.Protocol, Port: 8080})
 	}
+	six := *slice
+	six.Name, six.IPv6 = service.Name+"-2", true
 	for _, e := range endpoints {
-		slice.Endpoints = append(slice.Endpoints, ep(e))
+		if endpoint := ep(e); endpoint.Addrs[0].Is6() {
+			six.Endpoints = append(six.Endpoints, endpoint)
+		} else {
+			slice.Endpoints = append(slice.Endpoints, endpoint)
+		}
 	}
 	store.PutSlice(slice)
+	if len(six.Endpoints) > 0 {
+		store.PutSlice(&six)
+	}
 	now, _ := store.Take()
 	return now
 }

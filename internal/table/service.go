@@ -24,8 +24,11 @@ type Service struct {
 	Elsewhere []netip.Addr
 	// HealthCheck is the port at which load balancers ask whether this node has endpoints; 0 is none.
 	HealthCheck    uint16
-	LocalEndpoints int // how many ready endpoints this node has; counted only where HealthCheck is set
+	LocalEndpoints Count // how many ready endpoints this node has; counted only where HealthCheck is set
 }
+
+// Count is a number for each family.
+type Count struct{ IPv4, IPv6 int }
 
 // Key returns namespace/name.
 func (s Service) Key() string { return s.Object.Namespace + "/" + s.Object.Name }
