@@ -104,11 +104,12 @@ func (m *Metrics) Queued() {
 }
 
 // Connections notes one look at the kernel's connections.
-func (m *Metrics) Connections(removed int, took time.Duration) {
+func (m *Metrics) Connections(removed table.Count, took time.Duration) {
 	for _, f := range families {
 		m.connections.WithLabelValues(f).Observe(took.Seconds())
 	}
-	m.removed.WithLabelValues(families[0]).Add(float64(removed))
+	m.removed.WithLabelValues(families[0]).Add(float64(removed.IPv4))
+	m.removed.WithLabelValues(families[1]).Add(float64(removed.IPv6))
 }
 
 // Asked notes an answer of /healthz or /livez.
