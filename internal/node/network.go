@@ -235,7 +235,7 @@ func (n *Network) parts() []func(context.Context) error {
 		parts = append(parts, loop.Run)
 	}
 	if len(n.services) > 0 {
-		parts = append(parts, n.mend, n.check, n.track, n.sendEvents)
+		parts = append(parts, n.mend, n.check, n.track, n.sendEvents, n.lookAtProgram)
 	}
 	if n.names != nil {
 		parts = append(parts, n.names.Run)
