@@ -33,7 +33,7 @@ func Sweep(alive func(plugin.Owner) bool) ([]plugin.Owner, error) {
 		if !found || !ok || l.Type() != "veth" || alive(owner) {
 			continue
 		}
-		if err := host.LinkDel(l); err != nil && !link.IsNotFound(err) {
+		if err := link.Delete(l); err != nil && !link.IsNotFound(err) {
 			failed = errors.Join(failed, fmt.Errorf("delete %s of container %s: %w", l.Attrs().Name, owner.ContainerID, err))
 			continue
 		}
