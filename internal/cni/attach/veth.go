@@ -103,6 +103,7 @@ func describe(p Pair, name string, sandbox *os.File) (*netlink.Veth, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.Group = name, p.MTU, p.Group
 	attrs.HardwareAddr = RandomMAC()
+	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1 // the kernel makes one for each processor otherwise, of which it then uses one
 	mac := p.MAC
 	if mac == nil {
 		mac = RandomMAC()
@@ -111,6 +112,8 @@ func describe(p Pair, name string, sandbox *os.File) (*netlink.Veth, error) {
 		LinkAttrs:        attrs,
 		PeerName:         p.Owner.IfName,
 		PeerMTU:          uint32(p.MTU),
+		PeerNumTxQueues:  1,
+		PeerNumRxQueues:  1,
 		PeerHardwareAddr: mac,
 		PeerNamespace:    netlink.NsFd(int(sandbox.Fd())),
 	}, nil
@@ -126,9 +129,6 @@ func RandomMAC() net.HardwareAddr {
 
 // raise sets what belongs to the host's end before traffic flows: routes are ours, not announced by the container.
 func raise(host *link.Handle, l netlink.Link, p Pair) error {
-	if err := host.LinkSetAlias(l, Alias(p.Owner)); err != nil {
-		return fmt.Errorf("set alias: %w", err)
-	}
 	off := []string{"accept_ra"}
 	if p.NoDAD {
 		off = append(off, "accept_dad")
@@ -139,10 +139,9 @@ func raise(host *link.Handle, l netlink.Link, p Pair) error {
 			return err
 		}
 	}
-	if err := host.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set up: %w", err)
-	}
-	return nil
+	up := &link.Batch{}
+	up.SetUp(l, Alias(p.Owner))
+	return host.Apply(up)
 }
 
 // ours reports whether a host's end belongs to an owner. One without an alias was left by a crash between the making
