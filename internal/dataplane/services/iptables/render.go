@@ -52,7 +52,7 @@ func (r renderer) render(s table.Service, own, shared chains) {
 	}
 	for _, addr := range s.Elsewhere {
 		if addr.Is4() == (r.family == iptables.IPv4) {
-			shared.add(filter, chainServices, fmt.Sprintf("-d %s/%d %s -j RETURN", addr, addr.BitLen(), comment(s.Key()+" is another proxy's")))
+			shared.add(filter, chainServices, fmt.Sprintf("-d %s/%d %s -j RETURN", addr, addr.BitLen(), comment(s.Key()+" is served by another proxy")))
 		}
 	}
 	if s.HealthCheck != 0 {
