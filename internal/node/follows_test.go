@@ -6,13 +6,20 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
+	"eastwest/internal/client"
 	"eastwest/internal/kernel/iptables"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kubelet/apidouble"
@@ -64,6 +71,68 @@ func TestProxyFollowsTheCluster(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A proxy that starts while the API server is away waits for it and is alive; one whose cluster does not tell the ranges of
+// services serves all the same.
+func TestProxyWithoutRanges(t *testing.T) {
+	netnstest.RequireProgram(t, "iptables-restore")
+	ns, api := netnstest.New(t), newCluster(t)
+	api.Put("servicecidrs", &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/16"}}})
+	target, err := url.Parse(api.Client.Config().Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer atomic.Int64 // to whoever asks for ranges; 0 is the API server's own
+	forward := httputil.NewSingleHostReverseProxy(target)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if code := int(answer.Load()); code != 0 && strings.HasSuffix(r.URL.Path, "/servicecidrs") {
+			w.WriteHeader(code)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		front.CloseClientConnections()
+		front.Close()
+	})
+	run := func(health string) (stop func()) {
+		through, err := client.New(&rest.Config{Host: front.URL, QPS: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- RunProxy(ctx, ProxyConfig{Detect: DetectNodeCIDR, HealthzAddress: health, NetworkConfig: NetworkConfig{
+				Client: through, NodeName: "worker", Netns: ns, Backend: "iptables", Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			}})
+		}()
+		return func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("the proxy ended with %v", err)
+			}
+		}
+	}
+	serves := func() bool { return strings.Contains(kernelText(t, ns), "10.96.0.7") }
+	refuses := func() bool { return strings.Contains(filterText(t, ns), "10.96.0.0/16") }
+
+	answer.Store(http.StatusServiceUnavailable)
+	health := freePort(t)
+	stop := run(health)
+	eventually(t, "alive", func() bool { code, _ := request("", health, "/livez"); return code == 200 })
+	if code, _ := request("", health, "/healthz"); code != 503 || serves() {
+		t.Errorf("without the API server /healthz is %d, want 503; serves: %t", code, serves())
+	}
+	answer.Store(0)
+	eventually(t, "the API server is back", func() bool { return serves() && refuses() })
+	stop()
+
+	answer.Store(http.StatusNotFound)
+	stop = run(health)
+	eventually(t, "serves a cluster that does not tell its ranges", func() bool { return serves() && !refuses() })
+	stop()
 }
 
 // filterText has the chains that refuse.

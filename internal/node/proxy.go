@@ -148,7 +148,7 @@ func (c *ProxyConfig) ask(ctx context.Context) error {
 		}
 	}
 	if len(c.ServiceCIDRs) == 0 {
-		c.askServiceCIDRs(ctx)
+		return c.askServiceCIDRs(ctx)
 	}
 	return nil
 }
@@ -203,14 +203,26 @@ func primaryAddresses(own *snapshot.Node) []netip.Prefix {
 	return out
 }
 
-// askServiceCIDRs reads the ranges of virtual addresses. A cluster that does not tell them is served as well: then only
-// addresses that a Service has are refused at ports that it has not.
-func (c *ProxyConfig) askServiceCIDRs(ctx context.Context) {
-	var list networkingv1.ServiceCIDRList
-	if err := c.Client.Networking().Get().Resource("servicecidrs").Do(ctx).Into(&list); err != nil {
-		c.rangesUnknown = apierrors.IsNotFound(err) || apierrors.IsForbidden(err)
-		c.Log.Warn("list ServiceCIDRs; addresses that no Service has are not refused (or give --service-cidr)", "err", err)
-		return
+// askServiceCIDRs reads the ranges of virtual addresses, and waits for an API server that is away: without it nothing else is known
+// either, and what is in the kernel goes on. A cluster that does not tell them is served as well: then only addresses that a
+// Service has are refused at ports that it has not.
+func (c *ProxyConfig) askServiceCIDRs(ctx context.Context) error {
+	for told := false; ; told = true {
+		var list networkingv1.ServiceCIDRList
+		err := c.Client.Networking().Get().Resource("servicecidrs").Do(ctx).Into(&list)
+		switch {
+		case err == nil:
+			c.ServiceCIDRs = watch.Ranges(list.Items)
+			return nil
+		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+			c.rangesUnknown = true
+			c.Log.Warn("the cluster does not tell the ranges of services; addresses that no Service has are not refused (or give --service-cidr)", "err", err)
+			return nil
+		case !told:
+			c.Log.Warn("wait for the API server to tell the ranges of services", "err", err)
+		}
+		if !sleep(ctx, time.Second) {
+			return ctx.Err()
+		}
 	}
-	c.ServiceCIDRs = watch.Ranges(list.Items)
 }
