@@ -54,19 +54,20 @@ func Configure(h *link.Handle, l netlink.Link, sandbox string, result *current.R
 			return err
 		}
 	}
+	up := &link.Batch{}
 	for _, ip := range result.IPs {
-		address := ip.Address
-		if err := h.AddrAdd(l, &netlink.Addr{IPNet: &address}); err != nil {
-			return fmt.Errorf("add address %s to %s: %w", address.String(), name, err)
-		}
+		up.AddAddress(l, &netlink.Addr{IPNet: &ip.Address})
 	}
-	if err := h.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set %s up: %w", name, err)
+	up.SetUp(l, "")
+	if err := h.Apply(up); err != nil {
+		return err
 	}
 	if err := Settle(h, l); err != nil {
 		return err
 	}
-	return AddRoutes(h, l, result.Routes, result.IPs)
+	routes := &link.Batch{}
+	AddRoutes(routes, l, result.Routes, result.IPs)
+	return h.Apply(routes)
 }
 
 // announce has the kernel send gratuitous ARP and neighbour advertisements when the interface comes up.
@@ -101,7 +102,7 @@ func EnableV6(sandbox, ifName string, noDAD bool) error {
 }
 
 // AddRoutes adds the routes of a result to a device; one without a gateway gets the first gateway of its family.
-func AddRoutes(h *link.Handle, l netlink.Link, routes []*types.Route, ips []*current.IPConfig) error {
+func AddRoutes(b *link.Batch, l netlink.Link, routes []*types.Route, ips []*current.IPConfig) {
 	for _, r := range routes {
 		gw := r.GW
 		for _, ip := range ips {
@@ -109,23 +110,13 @@ func AddRoutes(h *link.Handle, l netlink.Link, routes []*types.Route, ips []*cur
 				gw = ip.Gateway
 			}
 		}
-		route := netlink.Route{
-			LinkIndex: l.Attrs().Index,
-			Dst:       &r.Dst,
-			Gw:        gw,
-			MTU:       r.MTU,
-			AdvMSS:    r.AdvMSS,
-			Priority:  r.Priority,
-		}
+		route := netlink.Route{Dst: &r.Dst, Gw: gw, MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority}
 		if r.Table != nil {
 			route.Table = *r.Table
 		}
 		if r.Scope != nil {
 			route.Scope = netlink.Scope(*r.Scope)
 		}
-		if err := h.RouteAddEcmp(&route); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("add route %s via %s dev %s: %w", r.Dst.String(), gw, l.Attrs().Name, err)
-		}
+		b.AddRoute(l, &route, 0, unix.EEXIST)
 	}
-	return nil
 }

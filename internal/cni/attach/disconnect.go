@@ -11,7 +11,7 @@ import (
 	"eastwest/internal/kernel/link"
 )
 
-// Disconnect removes a container's interface with the host's end of it. What is not there is no error, nor is a
+// Disconnect removes a container's interface with the host's end of it, which is in the calling thread's namespace as the handle is. What is not there is no error, nor is a
 // namespace that is gone. An interface that another implementation made is found by its name in the namespace.
 func Disconnect(host *link.Handle, o plugin.Owner, sandbox string) error {
 	l, err := Find(host, o)
@@ -21,7 +21,7 @@ func Disconnect(host *link.Handle, o plugin.Owner, sandbox string) error {
 	if l == nil {
 		return DeleteInside(sandbox, o.IfName)
 	}
-	if err := host.LinkDel(l); err != nil && !link.IsNotFound(err) {
+	if err := link.Delete(l); err != nil && !link.IsNotFound(err) {
 		return fmt.Errorf("delete %s: %w", l.Attrs().Name, err)
 	}
 	return nil

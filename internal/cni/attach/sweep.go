@@ -33,7 +33,7 @@ func Sweep(alive func(plugin.Owner) bool) ([]plugin.Owner, error) {
 		if !found || !ok || l.Type() != "veth" || alive(owner) {
 			continue
 		}
-		if err := host.LinkDel(l); err != nil && !link.IsNotFound(err) {
+		if err := link.Delete(l); err != nil && !link.IsNotFound(err) {
 			failed = errors.Join(failed, fmt.Errorf("delete %s of container %s: %w", l.Attrs().Name, owner.ContainerID, err))
 			continue
 		}
@@ -45,7 +45,7 @@ func Sweep(alive func(plugin.Owner) bool) ([]plugin.Owner, error) {
 // RefuseTaken is the check that comes before addresses are asked for: an ADD of what exists must not touch it, not
 // even by giving its addresses back when the ADD fails.
 func RefuseTaken(container *link.Handle, args *skel.CmdArgs) error {
-	_, err := container.LinkByName(args.IfName)
+	_, err := container.Index(args.IfName)
 	if link.IsNotFound(err) {
 		return nil
 	}

@@ -90,7 +90,7 @@ func (p *Plugin) connect(ctx context.Context, c *config, args *skel.CmdArgs, ns 
 	}
 	defer host.Close()
 	owner := plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}
-	ends, err := attach.Connect(host, ns.Link, ns.File, attach.Pair{Owner: owner, MTU: c.MTU, Group: sourceguard.Group, NoDAD: true})
+	ends, err := attach.Connect(host, ns.Link, ns.File, attach.Pair{Owner: owner, MTU: c.MTU, Group: sourceguard.Group, NoDAD: attach.HasV6(result.IPs)})
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,6 @@
 package ptp
 
 import (
-	"errors"
-	"fmt"
 	"net"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -28,38 +26,23 @@ func setUpContainer(h *link.Handle, l netlink.Link, sandbox string, result *curr
 			return err
 		}
 	}
+	b := &link.Batch{}
 	for _, ip := range result.IPs {
-		address := ip.Address
-		addr := &netlink.Addr{IPNet: &address, Flags: unix.IFA_F_NOPREFIXROUTE | noDAD(address.IP)}
-		if err := h.AddrAdd(l, addr); err != nil {
-			return fmt.Errorf("add address %s to %s: %w", address.String(), l.Attrs().Name, err)
-		}
+		b.AddAddress(l, &netlink.Addr{IPNet: &ip.Address, Flags: unix.IFA_F_NOPREFIXROUTE | noDAD(ip.Address.IP)})
 	}
-	if err := h.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set %s up: %w", l.Attrs().Name, err)
-	}
+	b.SetUp(l, "")
 	for _, ip := range result.IPs {
-		if err := throughGateway(h, l, ip); err != nil {
-			return err
-		}
+		throughGateway(b, l, ip)
 	}
-	return attach.AddRoutes(h, l, result.Routes, result.IPs)
+	attach.AddRoutes(b, l, result.Routes, result.IPs)
+	return h.Apply(b)
 }
 
 // throughGateway makes the gateway the one neighbour on the link and the way to the rest of the subnet.
-func throughGateway(h *link.Handle, l netlink.Link, ip *current.IPConfig) error {
+func throughGateway(b *link.Batch, l netlink.Link, ip *current.IPConfig) {
 	subnet := &net.IPNet{IP: ip.Address.IP.Mask(ip.Address.Mask), Mask: ip.Address.Mask}
-	routes := []netlink.Route{
-		{Dst: attach.Single(ip.Gateway), Scope: netlink.SCOPE_LINK},
-		{Dst: subnet, Gw: ip.Gateway},
-	}
-	for _, r := range routes {
-		r.LinkIndex, r.Src = l.Attrs().Index, ip.Address.IP
-		if err := h.RouteAdd(&r); err != nil {
-			return fmt.Errorf("add route %s dev %s: %w", r.Dst, l.Attrs().Name, err)
-		}
-	}
-	return nil
+	b.AddRoute(l, &netlink.Route{Dst: attach.Single(ip.Gateway), Src: ip.Address.IP, Scope: netlink.SCOPE_LINK}, unix.NLM_F_EXCL)
+	b.AddRoute(l, &netlink.Route{Dst: subnet, Gw: ip.Gateway, Src: ip.Address.IP}, unix.NLM_F_EXCL)
 }
 
 // setUpHost gives the host's end the gateway addresses and a route to the container, and lets packets through that
@@ -78,18 +61,17 @@ func setUpHost(h *link.Handle, l netlink.Link, owner plugin.Owner, result *curre
 	if err := (sourceguard.Routed{Owner: owner, Link: name, Addresses: addresses(result)}).Add(); err != nil {
 		return err
 	}
+	b := &link.Batch{}
 	for _, ip := range ips {
 		gateway := &netlink.Addr{IPNet: attach.Single(ip.Gateway), Flags: noDAD(ip.Gateway)}
 		if !attach.IsV4(ip.Gateway) {
 			gateway.Flags |= unix.IFA_F_NOPREFIXROUTE // else there is a route to the gateway over each container's link
 		}
-		if err := h.AddrAdd(l, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("add gateway address %s to %s: %w", ip.Gateway, name, err)
-		}
-		route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: attach.Single(ip.Address.IP), Scope: netlink.SCOPE_HOST}
-		if err := h.RouteReplace(route); err != nil {
-			return fmt.Errorf("add route to %s dev %s: %w", ip.Address.IP, name, err)
-		}
+		b.AddAddress(l, gateway, unix.EEXIST)
+		b.AddRoute(l, &netlink.Route{Dst: attach.Single(ip.Address.IP), Scope: netlink.SCOPE_HOST}, unix.NLM_F_REPLACE)
+	}
+	if err := h.Apply(b); err != nil {
+		return err
 	}
 	return forwarding.Enable(name, v4, v6)
 }

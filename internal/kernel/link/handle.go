@@ -3,7 +3,7 @@
 // Package link changes and reads links, addresses, routes and neighbours over one netlink socket per namespace.
 //
 // A Handle is a socket opened inside a network namespace; it stays there, so that no goroutine has to enter it again.
-// Single changes go straight to the embedded netlink handle; what the kernel answers in several parts (lists) is asked
+// Single changes go straight to the embedded netlink handle, several that belong together in a Batch; what the kernel answers in several parts (lists) is asked
 // again when the kernel says that it changed meanwhile (NLM_F_DUMP_INTR), so a list is always one consistent state.
 package link
 
@@ -13,7 +13,6 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	netnsdo "eastwest/internal/kernel/netns"
@@ -22,6 +21,7 @@ import (
 // Handle is a route netlink socket in one network namespace. The caller closes it with Close.
 type Handle struct {
 	*netlink.Handle
+	fd int // of batches
 }
 
 // Open opens a handle in the calling thread's network namespace.
@@ -30,7 +30,20 @@ func Open() (*Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open route netlink: %w", err)
 	}
-	return &Handle{h}, nil
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("open route netlink: %w", err)
+	}
+	// Answers need not repeat what they are to; an older kernel repeats it.
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	return &Handle{h, fd}, nil
+}
+
+// Close closes the handle.
+func (h *Handle) Close() {
+	h.Handle.Close()
+	_ = unix.Close(h.fd)
 }
 
 // ErrNotNamespace is that a file is no namespace, such as a pin whose mount is gone.
@@ -47,15 +60,18 @@ func OpenAt(path string) (*Handle, error) {
 }
 
 // OpenIn opens a handle in the namespace that f refers to; f stays the caller's.
-func OpenIn(f *os.File) (*Handle, error) {
-	h, err := netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
-	if err != nil && !isNamespace(f) {
+func OpenIn(f *os.File) (h *Handle, err error) {
+	if !isNamespace(f) {
 		return nil, fmt.Errorf("open route netlink in %s: %w", f.Name(), ErrNotNamespace)
 	}
+	err = netnsdo.DoIn(f, func() (err error) {
+		h, err = Open()
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open route netlink in %s: %w", f.Name(), err)
 	}
-	return &Handle{h}, nil
+	return h, nil
 }
 
 func isNamespace(f *os.File) bool {
@@ -78,6 +94,19 @@ func Do(path string, fn func(*Handle) error) error {
 		return inside()
 	}
 	return netnsdo.Do(path, inside)
+}
+
+// Index returns a link's index, for less than LinkByName, which asks for all that there is to know. A link that is not there is an error,
+// see IsNotFound.
+func (h *Handle) Index(name string) (int, error) {
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, fmt.Errorf("link name %q: %w", name, err)
+	}
+	if err := unix.IoctlIfreq(h.fd, unix.SIOCGIFINDEX, request); err != nil {
+		return 0, err
+	}
+	return int(request.Uint32()), nil
 }
 
 // IsNotFound reports whether an error of a Handle means that the link does not exist.

@@ -66,9 +66,14 @@ func Do(path string, fn func() error) error {
 		return fmt.Errorf("open network namespace %s: %w", path, err)
 	}
 	defer target.Close()
+	return DoIn(target, fn)
+}
+
+// DoIn is Do in the namespace that target refers to, which stays the caller's.
+func DoIn(target *os.File, fn func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(target.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter network namespace %s: %w", path, err)
+			return fmt.Errorf("enter network namespace %s: %w", target.Name(), err)
 		}
 		return fn()
 	})
