@@ -3,9 +3,9 @@ module eastwest
 go 1.26.0
 
 require (
-	github.com/fxamacker/cbor/v2 v2.9.0
 	github.com/containernetworking/cni v1.3.1
 	github.com/cyphar/filepath-securejoin v0.6.1
+	github.com/fxamacker/cbor/v2 v2.9.0
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/google/nftables v0.3.0

@@ -67,7 +67,7 @@ type Backend struct {
 
 var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
 
-// Around makes a backend that applies with carrier. Run has to run before its first Apply returns.
+// Around makes a backend that applies with carrier. Its first Apply waits until Run follows the kernel.
 func Around(carrier Carrier, config Config) *Backend {
 	if config.Every <= 0 {
 		config.Every = 10 * time.Second
@@ -90,21 +90,16 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], ch
 			changed = table.Keys{Names: names}
 		}
 	}
-	known := b.known
-	b.known, b.news = false, true
-	var begin uint32
-	if changed.All {
-		begin, known = 0, false
-		if last, err := b.config.Ledger.Generation(); err == nil {
-			begin, known = last, true
-		}
+	known, since := b.known, b.since
+	if changed.All { // what happened before does not matter any more
+		last, err := b.config.Ledger.Generation()
+		known, since = err == nil, last
 	}
+	b.known, b.news = false, true
 	if err := b.Carrier.Apply(ctx, want, changed); err != nil {
 		return err
 	}
-	if b.known = known; changed.All {
-		b.since = begin
-	}
+	b.known, b.since = known, since
 	return nil
 }
 
