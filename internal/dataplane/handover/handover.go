@@ -37,7 +37,8 @@ type Ledger interface {
 	Run(ctx context.Context, changed func()) error
 	Begun() <-chan struct{} // closed when it knows what follows, or never will
 	Generation() (last uint32, err error)
-	// Untouched returns the last transaction, and whether nobody else touched what is followed from since up to it.
+	// Untouched returns the last transaction, and whether nobody else touched what is followed from since up to it, as far as that is
+	// known when ctx ends.
 	Untouched(ctx context.Context, since uint32) (last uint32, ok bool)
 }
 
@@ -128,7 +129,7 @@ func (b *Backend) takeOver(ctx context.Context, want table.Table[table.Service])
 		b.config.Log.Info("read what the kernel has: nothing tells it", "err", err)
 		return nil, false
 	}
-	if last, ok := b.config.Ledger.Untouched(ctx, left.Generation); !ok {
+	if last, ok := b.untouched(ctx, left.Generation, patience); !ok {
 		b.config.Log.Info("read what the kernel has: it was changed meanwhile", "known", left.Generation, "last", last)
 		return nil, false
 	}
@@ -156,6 +157,18 @@ func (b *Backend) takeOver(ctx context.Context, want table.Table[table.Service])
 	b.config.Log.Info("go on from what the kernel has", "services", len(rows), "changed", len(names))
 	b.known, b.since, b.left = true, left.Generation, left.Generation
 	return names, true
+}
+
+// News of transactions come within a moment, on a busy machine within some. Nothing is applied while the last of them are waited for.
+const (
+	patience = 5 * time.Second
+	moment   = time.Second
+)
+
+func (b *Backend) untouched(ctx context.Context, since uint32, wait time.Duration) (last uint32, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return b.config.Ledger.Untouched(ctx, since)
 }
 
 // rests is how many times longer than it took to leave something nothing is left: half a percent of the time is enough.
@@ -210,11 +223,17 @@ func (b *Backend) leave(ctx context.Context) {
 // image returns what is to be left; ok is false when nothing is known, or nothing is new.
 func (b *Backend) image(ctx context.Context) (what image, ok bool) {
 	b.mu.Lock()
+	known, since := b.known, b.since
+	b.mu.Unlock()
+	if known {
+		b.untouched(ctx, since, patience)
+	}
+	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.known {
 		return image{}, false
 	}
-	last, ok := b.config.Ledger.Untouched(ctx, b.since)
+	last, ok := b.untouched(ctx, b.since, moment)
 	if !ok {
 		return image{}, false
 	}

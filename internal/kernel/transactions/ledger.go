@@ -5,7 +5,6 @@ package transactions
 import (
 	"context"
 	"sync"
-	"time"
 
 	"eastwest/internal/kernel/netns"
 )
@@ -116,17 +115,13 @@ func (l *Ledger) Generation() (last uint32, err error) {
 	return last, err
 }
 
-// hearing is how long news of a transaction may take.
-const hearing = time.Second
-
-// Untouched returns the number of the last transaction, and whether nobody else touched what is followed from since up to it.
+// Untouched returns the number of the last transaction, and whether nobody else touched what is followed from since up to it. News of
+// the last ones may take a moment: they are waited for until ctx ends.
 func (l *Ledger) Untouched(ctx context.Context, since uint32) (last uint32, ok bool) {
 	last, err := l.Generation()
 	if err != nil {
 		return 0, false
 	}
-	late := time.NewTimer(hearing)
-	defer late.Stop()
 	for {
 		l.mu.Lock()
 		heard, news := !after(last, l.seen), l.news
@@ -137,8 +132,6 @@ func (l *Ledger) Untouched(ctx context.Context, since uint32) (last uint32, ok b
 		}
 		select {
 		case <-news:
-		case <-late.C:
-			return last, false
 		case <-ctx.Done():
 			return last, false
 		}
