@@ -49,7 +49,7 @@ type Config struct {
 	File string
 	// Place and Form say where and how rows are written: only a process with the same takes over.
 	Place, Form string
-	Every       time.Duration // how often it is left, less often where that takes long; default 10 s
+	Every       time.Duration // how often it is left, less often where that takes long; default 30 s
 	Log         *slog.Logger
 }
 
@@ -71,7 +71,7 @@ var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
 // Around makes a backend that applies with carrier. Its first Apply waits until Run follows the kernel.
 func Around(carrier Carrier, config Config) *Backend {
 	if config.Every <= 0 {
-		config.Every = 10 * time.Second
+		config.Every = 30 * time.Second
 	}
 	return &Backend{Carrier: carrier, config: config}
 }
