@@ -47,18 +47,25 @@ func TestProxyGoesOn(t *testing.T) {
 			if version, err := iptables.New(ns).Version(t.Context()); err != nil || backend == "iptables" && !version.InNftables() {
 				t.Skip("the programs keep rules where the kernel numbers nothing", err)
 			}
-			config := ProxyConfig{Detect: DetectNodeCIDR, HealthzAddress: freePort(t), NetworkConfig: NetworkConfig{
+			config := ProxyConfig{Detect: DetectNodeCIDR, NetworkConfig: NetworkConfig{
 				Client: api.Client, NodeName: "worker", Netns: ns, Backend: backend, RunDir: t.TempDir(),
 				ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 			}}
 			play := func(says string) {
 				t.Helper()
 				said, config := &log{}, config
+				config.HealthzAddress = freePort(t)
 				config.Log = slog.New(slog.NewTextHandler(io.MultiWriter(said, t.Output()), nil))
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error, 1)
 				go func() { done <- RunProxy(ctx, config) }()
-				eventually(t, "healthy", func() bool { code, _ := request("", config.HealthzAddress, "/healthz"); return code == 200 })
+				eventually(t, "healthy", func() bool {
+					if len(done) > 0 {
+						t.Fatalf("the proxy ended with %v", <-done)
+					}
+					code, _ := request("", config.HealthzAddress, "/healthz")
+					return code == 200
+				})
 				if !said.has(says) {
 					t.Errorf("it did not say %q", says)
 				}

@@ -23,8 +23,8 @@ func BenchmarkFile(b *testing.B) {
 	b.Run("read", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, rows, err := backend.read(); err != nil || len(rows) != 10000 {
-				b.Fatal(err)
+			if left := backend.read(); left.err != nil || len(left.rows) != 10000 {
+				b.Fatal(left.err)
 			}
 		}
 	})

@@ -81,39 +81,49 @@ func (i image) encode(file *os.File) error {
 	return err
 }
 
-// read returns what another process left, with its rows, if it is whole, from the same place and of the same form.
-func (b *Backend) read() (what image, rows []table.Service, err error) {
+// remains are what another process left.
+type remains struct {
+	what image
+	rows []table.Service
+	err  error // why that is worth nothing
+}
+
+// read returns what another process left, if it is whole, from the same place and of the same form.
+func (b *Backend) read() (r remains) {
 	if b.config.File == "" {
-		return what, nil, errors.New("no folder for it")
+		return remains{err: errors.New("no folder for it")}
 	}
 	data, err := readOwn(b.config.File)
-	if err != nil {
-		return what, nil, err
+	if err == nil {
+		r.what, r.rows, err = decode(data)
 	}
+	if err == nil && (r.what.Place != b.config.Place || r.what.Form != b.config.Form) {
+		err = errors.New("of another boot, network namespace, version or configuration")
+	}
+	if err != nil {
+		r.err = fmt.Errorf("read %s: %w", b.config.File, err)
+	}
+	return r
+}
+
+func decode(data []byte) (what image, rows []table.Service, err error) {
 	if len(data) < sha256.Size {
-		return what, nil, fmt.Errorf("%s is cut off", b.config.File)
+		return what, nil, errors.New("cut off")
 	}
 	if hash := sha256.Sum256(data[sha256.Size:]); !bytes.Equal(hash[:], data[:sha256.Size]) {
-		return what, nil, fmt.Errorf("%s is damaged", b.config.File)
+		return what, nil, errors.New("damaged")
 	}
 	left, err := cbor.UnmarshalFirst(data[sha256.Size:], &what)
-	if err != nil {
-		return what, nil, fmt.Errorf("read %s: %w", b.config.File, err)
-	}
-	if what.Place != b.config.Place || what.Form != b.config.Form {
-		return what, nil, fmt.Errorf("%s is of another boot, network namespace, version or configuration", b.config.File)
-	}
-	for len(left) > 0 {
+	for err == nil && len(left) > 0 {
 		var one service
-		if left, err = decoding.UnmarshalFirst(left, &one); err != nil {
-			return what, nil, fmt.Errorf("read %s: %w", b.config.File, err)
+		if left, err = decoding.UnmarshalFirst(left, &one); err == nil {
+			rows = append(rows, one.get())
 		}
-		rows = append(rows, one.get())
 	}
-	if len(rows) != what.Count {
-		return what, nil, fmt.Errorf("%s has %d rows instead of %d", b.config.File, len(rows), what.Count)
+	if err == nil && len(rows) != what.Count {
+		err = fmt.Errorf("it has %d rows instead of %d", len(rows), what.Count)
 	}
-	return what, rows, nil
+	return what, rows, err
 }
 
 var decoding = func() cbor.DecMode {
@@ -133,16 +143,14 @@ func readOwn(path string) ([]byte, error) {
 	defer file.Close()
 	var status unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &status); err != nil {
-		return nil, fmt.Errorf("look at %s: %w", path, err)
+		return nil, fmt.Errorf("look at it: %w", err)
 	}
 	if status.Mode&unix.S_IFMT != unix.S_IFREG || status.Mode&0o077 != 0 || int(status.Uid) != os.Geteuid() || status.Size > most {
-		return nil, fmt.Errorf("%s is no file of this user alone", path)
+		return nil, errors.New("it is no file that only this user may read and write")
 	}
 	data := make([]byte, status.Size)
-	if _, err := io.ReadFull(file, data); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	return data, nil
+	_, err = io.ReadFull(file, data)
+	return data, err
 }
 
 // Build names this build of the program: what another one wrote may look otherwise.

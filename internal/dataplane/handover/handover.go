@@ -57,6 +57,7 @@ type Config struct {
 type Backend struct {
 	Carrier
 	config Config
+	before chan remains // what the last process left, read while the first table is made
 
 	mu      sync.Mutex
 	started bool
@@ -73,7 +74,7 @@ func Around(carrier Carrier, config Config) *Backend {
 	if config.Every <= 0 {
 		config.Every = 30 * time.Second
 	}
-	return &Backend{Carrier: carrier, config: config}
+	return &Backend{Carrier: carrier, config: config, before: make(chan remains, 1)}
 }
 
 // Apply applies with the backend inside; the first time, where that can be known, only what differs from what another process left.
@@ -87,7 +88,7 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], ch
 			return ctx.Err()
 		}
 		b.started = true
-		if names, ok := b.takeOver(ctx, want); ok {
+		if names, ok := b.takeOver(ctx, <-b.before, want); ok {
 			changed = table.Keys{Names: names}
 		}
 	}
@@ -123,18 +124,17 @@ func (b *Backend) forget() {
 }
 
 // takeOver makes the carrier go on from what another process left, and returns the rows that differ.
-func (b *Backend) takeOver(ctx context.Context, want table.Table[table.Service]) (names []string, ok bool) {
-	left, written, err := b.read()
-	if err != nil {
-		b.config.Log.Info("read what the kernel has: nothing tells it", "err", err)
+func (b *Backend) takeOver(ctx context.Context, left remains, want table.Table[table.Service]) (names []string, ok bool) {
+	if left.err != nil {
+		b.config.Log.Info("read what the kernel has: nothing tells it", "err", left.err)
 		return nil, false
 	}
-	if last, ok := b.untouched(ctx, left.Generation, patience); !ok {
-		b.config.Log.Info("read what the kernel has: it was changed meanwhile", "known", left.Generation, "last", last)
+	if last, ok := b.untouched(ctx, left.what.Generation, patience); !ok {
+		b.config.Log.Info("read what the kernel has: it was changed meanwhile", "known", left.what.Generation, "last", last)
 		return nil, false
 	}
-	rows := make(map[string]table.Service, len(written))
-	for _, row := range written {
+	rows := make(map[string]table.Service, len(left.rows))
+	for _, row := range left.rows {
 		key := row.Key()
 		now, wanted := want.Get(key)
 		switch {
@@ -150,12 +150,12 @@ func (b *Backend) takeOver(ctx context.Context, want table.Table[table.Service])
 			names = append(names, key)
 		}
 	}
-	if err := b.Carrier.TakeOver(table.Table[table.Service]{}.With(rows), left.Rest); err != nil {
+	if err := b.Carrier.TakeOver(table.Table[table.Service]{}.With(rows), left.what.Rest); err != nil {
 		b.config.Log.Info("read what the kernel has: what was left of it means nothing", "err", err)
 		return nil, false
 	}
 	b.config.Log.Info("go on from what the kernel has", "services", len(rows), "changed", len(names))
-	b.known, b.since, b.left = true, left.Generation, left.Generation
+	b.known, b.since, b.left = true, left.what.Generation, left.what.Generation
 	return names, true
 }
 
@@ -179,6 +179,7 @@ const rests = 200
 func (b *Backend) Run(ctx context.Context, changed func()) error {
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
+	go func() { b.before <- b.read() }()
 	go func() { ended <- b.config.Ledger.Run(following, changed) }()
 	defer stop()
 	timer := time.NewTimer(b.config.Every)

@@ -32,11 +32,11 @@ func TestRowsAreReadAsWritten(t *testing.T) {
 	if err := backend.write(image{Place: "here", Form: "this", Generation: 7, Rest: []byte("rest"), rows: table.Table[table.Service]{}.With(rows)}); err != nil {
 		t.Fatal(err)
 	}
-	what, have, err := backend.read()
-	if err != nil || what.Generation != 7 || string(what.Rest) != "rest" || len(have) != len(rows) {
-		t.Fatalf("%v, %+v, %d rows", err, what, len(have))
+	left := backend.read()
+	if left.err != nil || left.what.Generation != 7 || string(left.what.Rest) != "rest" || len(left.rows) != len(rows) {
+		t.Fatalf("%v, %+v, %d rows", left.err, left.what, len(left.rows))
 	}
-	for _, row := range have {
+	for _, row := range left.rows {
 		if !row.Equal(rows[row.Key()]) {
 			t.Errorf("%+v, want %+v", row, rows[row.Key()])
 		}
