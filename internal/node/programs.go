@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/version"
 
@@ -35,7 +36,12 @@ func (t tested) advice(have string) string {
 func (n *Network) lookAtProgram(ctx context.Context) error {
 	ask, t := n.tables.Version, programOf(n.config.Backend)
 	if t.program == "iptables" {
-		ask = ipt.New(n.config.Netns).Version
+		ask = func(ctx context.Context) (string, error) {
+			text, err := ipt.New(n.config.Netns).Version(ctx) // iptables v1.8.9 (nf_tables)
+			_, number, _ := strings.Cut(string(text), " v")
+			number, _, _ = strings.Cut(number, " ")
+			return number, err
+		}
 	}
 	if have, err := ask(ctx); err == nil {
 		if advice := t.advice(have); advice != "" {

@@ -135,7 +135,10 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- RunProxy(ctx, config) }()
-	eventually(t, "healthy", func() bool { code, _ := request("", health, "/healthz"); return code == 200 })
+	eventually(t, "applied", func() bool {
+		code, body := request("", health, "/healthz")
+		return code == 200 && strings.Contains(body, `"status":{`)
+	})
 	checkServed(t, ns, config)
 	marks := map[string]string{"iptables": "KUBE-SERVICES", "nftables": "table ip eastwest {", "ipvs": "table ip eastwest-ipvs {"}
 	own := marks[backend] // there with endpoints or without

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"eastwest/internal/kernel/netns"
+	"eastwest/internal/kernel/transactions"
 )
 
 // ErrMissing says that the programs are not installed.
@@ -26,8 +27,11 @@ const (
 	IPv6 Family = "IPv6"
 )
 
-// Conn talks to the iptables of one network namespace. It keeps no state and is safe for concurrent use.
-type Conn struct{ netns string }
+// Conn talks to the iptables of one network namespace. It is safe for concurrent use.
+type Conn struct {
+	netns string
+	own   transactions.Writers
+}
 
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
 func New(path string) *Conn { return &Conn{netns: path} }
@@ -49,7 +53,7 @@ func (c *Conn) run(ctx context.Context, stdin, program string, args ...string) (
 	cmd := exec.CommandContext(ctx, program, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	if err := c.do(cmd.Run); err != nil {
+	if err := c.do(func() error { return c.own.Run(cmd) }); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return "", ErrMissing
 		}
