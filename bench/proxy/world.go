@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,7 +20,8 @@ import (
 type world struct {
 	random   *rand.Rand
 	services []corev1.Service
-	slices   []discoveryv1.EndpointSlice
+	slices   []discoveryv1.EndpointSlice // the first of each service
+	more     []discoveryv1.EndpointSlice
 }
 
 // probe is a client and where it connects to.
@@ -39,7 +41,7 @@ func random(seed uint64, services int) *world {
 }
 
 func (w *world) api() *api {
-	return &api{version: 1, watchers: map[chan *watch.Event]bool{}, services: w.services, slices: w.slices}
+	return &api{version: 1, watchers: map[chan *watch.Event]bool{}, services: w.services, slices: slices.Concat(w.slices, w.more)}
 }
 
 func (w *world) chance(percent int) bool { return w.random.IntN(100) < percent }
@@ -78,7 +80,7 @@ func (w *world) service(i int) {
 		}
 		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("198.51.%d.%d", 100+i/250, i%250+1), IPMode: &mode}}
 		if w.chance(30) {
-			s.Spec.LoadBalancerSourceRanges = []string{[]string{"198.18.0.0/24", "10.244.0.0/16", "172.18.0.0/16"}[w.random.IntN(3)]}
+			s.Spec.LoadBalancerSourceRanges = []string{[]string{"198.18.0.0/24", " 10.244.0.0/16 ", "172.18.0.0/16"}[w.random.IntN(3)]}
 		}
 	}
 	w.services = append(w.services, s)
@@ -100,14 +102,44 @@ func (w *world) slice(name string, meta metav1.ObjectMeta, protocol corev1.Proto
 		if w.chance(40) {
 			no, serving, terminating := false, w.chance(60), w.chance(80)
 			out.Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &serving, Terminating: &terminating}
+			if serving && w.chance(30) {
+				out.Conditions.Serving = nil // which means that it does
+			}
+		} else if w.chance(20) {
+			out.Conditions = discoveryv1.EndpointConditions{}
 		}
 		if hints && !w.chance(10) {
 			out.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: []string{"z1", "z2"}[w.random.IntN(2)]}}}
+			if w.chance(40) {
+				out.Hints.ForNodes = []discoveryv1.ForNode{{Name: []string{nodeName, "other"}[w.random.IntN(2)]}}
+			}
 		}
 		slice.Endpoints = append(slice.Endpoints, out)
 	}
 	w.slices = append(w.slices, slice)
+	if w.chance(20) {
+		w.contradict(slice)
+	}
 }
+
+// contradict adds slices that say something else of the same endpoints: that they terminate, at no port, or by another family.
+func (w *world) contradict(slice discoveryv1.EndpointSlice) {
+	yes, no := true, false
+	terminating := *slice.DeepCopy()
+	terminating.Name += "-terminating"
+	for i := range terminating.Endpoints {
+		terminating.Endpoints[i].Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &yes, Terminating: &yes}
+	}
+	portless, foreign := *slice.DeepCopy(), *slice.DeepCopy()
+	portless.Name, portless.Ports = slice.Name+"-portless", nil
+	foreign.Name, foreign.AddressType, foreign.Endpoints = slice.Name+"-foreign", discoveryv1.AddressTypeIPv6, []discoveryv1.Endpoint{endpoint("fd00:10::2")}
+	if !slices.ContainsFunc(slice.Endpoints, func(e discoveryv1.Endpoint) bool { return !isReady(e) }) {
+		w.more = append(w.more, terminating) // of one that is not ready nothing says which slice is right
+	}
+	w.more = append(w.more, portless, foreign)
+}
+
+func isReady(e discoveryv1.Endpoint) bool { return e.Conditions.Ready == nil || *e.Conditions.Ready }
 
 // probes asks for every address of every service from everywhere, and for a port that none has.
 func (w *world) probes() []probe {
@@ -122,7 +154,7 @@ func (w *world) probes() []probe {
 		network = strings.ToLower(string(s.Spec.Ports[0].Protocol))
 		ready := ""
 		for _, e := range w.slices[i].Endpoints {
-			ready += fmt.Sprintf(" %s:%t", e.Addresses[0], *e.Conditions.Ready)
+			ready += fmt.Sprintf(" %s:%t", e.Addresses[0], isReady(e))
 		}
 		what := fmt.Sprintf("%s, internal %s, external %s, ranges %v, endpoints%s", s.Name, *s.Spec.InternalTrafficPolicy,
 			s.Spec.ExternalTrafficPolicy, s.Spec.LoadBalancerSourceRanges, ready)

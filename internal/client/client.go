@@ -8,6 +8,7 @@ package client
 import (
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -33,6 +34,8 @@ type Client struct {
 	scheme *runtime.Scheme
 	groups map[schema.GroupVersion]*rest.RESTClient
 	config *rest.Config
+
+	observer atomic.Pointer[func(Request)]
 }
 
 var versions = []schema.GroupVersion{
@@ -54,7 +57,9 @@ func New(config *rest.Config) (*Client, error) {
 	}
 	c := &Client{scheme: scheme, groups: map[schema.GroupVersion]*rest.RESTClient{}, config: rest.CopyConfig(config)}
 	codecs := serializer.NewCodecFactory(scheme).WithoutConversion()
-	shared, err := rest.HTTPClientFor(c.config)
+	watched := rest.CopyConfig(c.config)
+	watched.Wrap(func(inner http.RoundTripper) http.RoundTripper { return observed{inner, &c.observer} })
+	shared, err := rest.HTTPClientFor(watched)
 	if err != nil {
 		return nil, fmt.Errorf("configure the connection to the API server %s: %w", config.Host, err)
 	}

@@ -56,8 +56,16 @@ func TestHealthCheck(t *testing.T) {
 		s.Ports = append(s.Ports, snapshot.Port{Name: "https", Protocol: table.TCP, Port: 443})
 	}
 	row, _ := Service(world(nginx(edit), "10.244.0.2 here ready", "10.244.0.3 here serving", "10.244.1.2 there ready"), here, "default/nginx")
-	if row.HealthCheck != 30999 || row.LocalEndpoints != 1 {
-		t.Errorf("health check %d, %d endpoints; want 30999, 1", row.HealthCheck, row.LocalEndpoints)
+	if row.HealthCheck != 30999 || row.LocalEndpoints != (table.Count{IPv4: 1}) {
+		t.Errorf("health check %d, %v endpoints; want 30999, 1", row.HealthCheck, row.LocalEndpoints)
+	}
+	both := func(s *snapshot.Service) {
+		edit(s)
+		s.ClusterIPs = append(s.ClusterIPs, netip.MustParseAddr("fd00:96::7"))
+	}
+	row, _ = Service(world(nginx(both), "10.244.0.2 here ready", "fd00:10::2 here ready"), here, "default/nginx")
+	if row.LocalEndpoints != (table.Count{IPv4: 1, IPv6: 1}) {
+		t.Errorf("a pod of both families: %v endpoints", row.LocalEndpoints)
 	}
 	row, _ = Service(world(nginx(nil), "10.244.0.2 here ready"), here, "default/nginx")
 	if row.HealthCheck != 0 {

@@ -10,19 +10,23 @@ import (
 	"eastwest/internal/table"
 )
 
-// Service compiles the row of namespace/name; false when there is nothing to carry: no such Service, headless,
-// ExternalName, or another proxy's.
+// Service compiles the row of namespace/name; false when there is nothing to carry: no such Service, headless, or ExternalName.
+// Of a Service that another proxy serves only the addresses are known, which are left alone.
 func Service(now snapshot.Snapshot, config Config, key string) (table.Service, bool) {
 	service, ok := now.Services.Get(key)
-	if !ok || service.Unproxied || service.Headless || service.ExternalName != "" || len(service.ClusterIPs) == 0 {
+	if !ok || service.Headless || service.ExternalName != "" || len(service.ClusterIPs) == 0 {
 		return table.Service{}, false
+	}
+	object := table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}
+	if service.Unproxied {
+		return table.Service{Object: object, Elsewhere: sortedAddrs(service.ClusterIPs)}, true
 	}
 	node := ownNodeOf(now, config.NodeName)
 	b := builder{
 		config: config, service: service, zone: node.Zone, own: slices.Concat(config.NodeIPs, node.Addrs),
 		dns:        key == config.DNSService && key != "",
 		localReady: map[netip.Addr]bool{},
-		row:        table.Service{Object: table.Object{Kind: "Service", Namespace: service.Namespace, Name: service.Name}},
+		row:        table.Service{Object: object},
 	}
 	b.slices = proxied(now, key)
 	for _, port := range service.Ports {
@@ -30,11 +34,23 @@ func Service(now snapshot.Snapshot, config Config, key string) (table.Service, b
 	}
 	b.row.Addresses = sortedAddrs(service.ClusterIPs)
 	if service.ExternalLocal && service.HealthCheckNodePort != 0 {
-		b.row.HealthCheck, b.row.LocalEndpoints = service.HealthCheckNodePort, len(b.localReady)
+		b.row.HealthCheck, b.row.LocalEndpoints = service.HealthCheckNodePort, countOf(b.localReady)
 	}
 	b.row.Frontends = unique(b.row.Frontends)
 	b.row.Hairpin = sortedAddrs(b.row.Hairpin)
 	return b.row, true
+}
+
+// countOf counts addresses: a pod of both families is one endpoint in each.
+func countOf(addrs map[netip.Addr]bool) (count table.Count) {
+	for addr := range addrs {
+		if addr.Is4() {
+			count.IPv4++
+		} else {
+			count.IPv6++
+		}
+	}
+	return count
 }
 
 // proxied returns the slices of a Service that proxies forward to.
@@ -175,10 +191,10 @@ func (b *builder) rangesFor(addr netip.Addr) []netip.Prefix {
 	return list
 }
 
-// rangesOf keeps nil for "everyone"; ranges of the other family alone allow nobody. A range within another one says nothing
+// rangesOf keeps nil for "everyone"; ranges of the other family alone, or none that could be read, allow nobody. A range within another one says nothing
 // more, and backends may rely on ranges that do not overlap.
 func rangesOf(list []netip.Prefix, ipv6 bool) []netip.Prefix {
-	if len(list) == 0 {
+	if list == nil {
 		return nil
 	}
 	out := []netip.Prefix{}

@@ -5,6 +5,7 @@ package compile
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,10 +70,19 @@ func world(service *snapshot.Service, endpoints ...string) snapshot.Snapshot {
 	for _, p := range service.Ports {
 		slice.Ports = append(slice.Ports, snapshot.SlicePort{Name: p.Name, Protocol: p.Protocol, Port: 8080})
 	}
+	six := *slice
+	six.Name, six.IPv6 = service.Name+"-2", true
 	for _, e := range endpoints {
-		slice.Endpoints = append(slice.Endpoints, ep(e))
+		if endpoint := ep(e); endpoint.Addrs[0].Is6() {
+			six.Endpoints = append(six.Endpoints, endpoint)
+		} else {
+			slice.Endpoints = append(slice.Endpoints, endpoint)
+		}
 	}
 	store.PutSlice(slice)
+	if len(six.Endpoints) > 0 {
+		store.PutSlice(&six)
+	}
 	now, _ := store.Take()
 	return now
 }
@@ -173,12 +183,22 @@ func TestServicesWithoutRow(t *testing.T) {
 	for name, edit := range map[string]func(*snapshot.Service){
 		"headless":       func(s *snapshot.Service) { s.Headless, s.ClusterIPs = true, nil },
 		"external name":  func(s *snapshot.Service) { s.ExternalName, s.ClusterIPs = "example.com", nil },
-		"another proxy":  func(s *snapshot.Service) { s.Unproxied = true },
 		"no address yet": func(s *snapshot.Service) { s.ClusterIPs = nil },
 	} {
 		if row, ok := Service(world(nginx(edit)), here, "default/nginx"); ok {
 			t.Errorf("%s: row %+v", name, row)
 		}
+	}
+}
+
+// Of a Service that another proxy serves nothing is carried, and its addresses are left alone.
+func TestServiceOfAnotherProxy(t *testing.T) {
+	row, ok := Service(world(nginx(func(s *snapshot.Service) { s.Unproxied = true }), "10.244.0.2 here ready"), here, "default/nginx")
+	if !ok || len(row.Frontends)+len(row.Addresses)+len(row.Hairpin) > 0 || !slices.Equal(row.Elsewhere, []netip.Addr{netip.MustParseAddr("10.96.0.7")}) {
+		t.Errorf("row %+v, %v", row, ok)
+	}
+	if row, ok := Service(world(nginx(func(s *snapshot.Service) { s.Unproxied, s.Headless, s.ClusterIPs = true, true, nil })), here, "default/nginx"); ok {
+		t.Errorf("headless: row %+v", row)
 	}
 }
 

@@ -67,7 +67,8 @@ func parseRuleset(listing string) *ruleset {
 			r.ports = append(r.ports, parsePorts(text))
 		}
 		if text, ok := between(line, " daddr ", " goto refuse"); ok {
-			r.services = append(r.services, prefixes(text)...)
+			networks, _, _ := strings.Cut(text, " ip") // but for addresses in a set
+			r.services = append(r.services, prefixes(networks)...)
 		}
 	}
 	return r

@@ -74,6 +74,8 @@ const (
 	setSocket  = "local-socket"
 	setRanged  = "source-ranged"
 	setAllowed = "allowed-sources"
+
+	setElsewhere = "served-elsewhere"
 )
 
 // nameless stands for a service whose element has no comment.
@@ -162,6 +164,14 @@ func (r reader) unused(ctx context.Context, rules *ruleset, q Question, path *Pa
 			label, err = r.owner(ctx, q)
 		}
 		return noPort(Service{Label: label, Table: r.String(), Map: setAddress}, q, path), err
+	}
+	_, label, found, err = r.element(ctx, setElsewhere, string(q.To.Addr().AsSlice()))
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		path.problem("service %s is another proxy's", label)
+		return nil, nil
 	}
 	if contains(rules.services, q.To.Addr()) {
 		return noService(Service{Table: r.String()}, q, path), nil

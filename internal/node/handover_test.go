@@ -59,12 +59,12 @@ func TestProxyGoesOn(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error, 1)
 				go func() { done <- RunProxy(ctx, config) }()
-				eventually(t, "healthy", func() bool {
+				eventually(t, "applied", func() bool {
 					if len(done) > 0 {
 						t.Fatalf("the proxy ended with %v", <-done)
 					}
-					code, _ := request("", config.HealthzAddress, "/healthz")
-					return code == 200
+					_, body := request("", config.HealthzAddress, "/healthz")
+					return strings.Contains(body, `"status":{`)
 				})
 				if !said.has(says) {
 					t.Errorf("it did not say %q", says)

@@ -57,6 +57,7 @@ type NetworkConfig struct {
 	Pods              bool                            // watch pods, with which pod records are verified
 	NoServices        bool                            // leave services to somebody else, as DNS alone does
 	Overlay           compile.Overlay                 // how the pods of other nodes are reached
+	Own               func(*snapshot.Node)            // told of this node's Node when something changes; may be nil
 	NoRoutes          bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
 	Log               *slog.Logger
 }
@@ -235,7 +236,7 @@ func (n *Network) parts() []func(context.Context) error {
 		parts = append(parts, loop.Run)
 	}
 	if len(n.services) > 0 {
-		parts = append(parts, n.mend, n.check, n.track, n.sendEvents)
+		parts = append(parts, n.mend, n.check, n.track, n.sendEvents, n.lookAtProgram)
 	}
 	if n.names != nil {
 		parts = append(parts, n.names.Run)

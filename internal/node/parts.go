@@ -81,7 +81,7 @@ func (a *agent) startNetwork() (*Network, error) {
 // serveProxy tells probes and scrapes about services. A port that somebody else has must not end the agent.
 func (a *agent) serveProxy(network *Network, config NetworkConfig) {
 	proxy := ProxyConfig{NetworkConfig: config, HealthzAddress: a.Healthz, MetricsAddress: a.Metrics}
-	servers, err := proxy.servers(network)
+	servers, err := proxy.servers(network.Progress)
 	if err != nil {
 		a.Log.Warn("no health and metrics of services", "part", "network", "err", err)
 		return

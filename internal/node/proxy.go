@@ -4,21 +4,22 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"net"
-	"net/http"
-	"net/http/pprof"
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/metrics"
+	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
+	"eastwest/internal/watch"
 )
 
 // How a proxy tells pods from clients outside, by the names that kube-proxy's flag has.
@@ -36,27 +37,36 @@ type ProxyConfig struct {
 	PodBridge       string
 	PodPrefix       string
 	PrimaryNodePort bool   // node ports are served at the Node's own addresses alone
+	Localhost       bool   // and, with PrimaryNodePort, on loopback
 	HealthzAddress  string // empty serves none
 	MetricsAddress  string // empty serves none
 	Profiling       bool   // beside the metrics
+
+	rangesUnknown bool // the cluster does not tell the ranges of services
 }
+
+// errChanged ends a network whose configuration the cluster changed.
+var errChanged = errors.New("what the cluster says of this node changed")
 
 // RunProxy serves Services until ctx ends. What is in the kernel stays there.
 func RunProxy(ctx context.Context, config ProxyConfig) error {
-	if err := config.ask(ctx); err != nil {
-		return err
-	}
 	if config.Backend == "" {
 		config.Backend = Backends()[0]
 	}
-	var network *Network
-	config.Metrics = metrics.New(config.Backend, func() table.Table[table.Service] { return network.Tables().Services })
 	config.NoRoutes = true
-	network, err := NewNetwork(config.NetworkConfig)
-	if err != nil {
-		return err
-	}
-	servers, err := config.servers(network)
+	var current atomic.Pointer[Network] // nil before what only the cluster knows is known
+	config.Metrics = metrics.New(config.Backend, func() (none table.Table[table.Service]) {
+		if network := current.Load(); network != nil {
+			return network.Tables().Services
+		}
+		return none
+	})
+	servers, err := config.servers(func() (none Progress) {
+		if network := current.Load(); network != nil {
+			return network.Progress()
+		}
+		return none
+	})
 	if err != nil {
 		return err
 	}
@@ -65,11 +75,50 @@ func RunProxy(ctx context.Context, config ProxyConfig) error {
 			s.Close()
 		}
 	}()
-	go network.removeOthers(ctx)
-	if err := network.Run(ctx); !errors.Is(err, context.Canceled) {
+	for err = errChanged; errors.Is(err, errChanged); {
+		err = config.serve(ctx, &current)
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// serve serves Services as long as the cluster says the same of this node and of virtual addresses; then it returns errChanged.
+// Another network compares what is in the kernel with what it wants, as after a restart.
+func (c ProxyConfig) serve(ctx context.Context, current *atomic.Pointer[Network]) error {
+	follows := len(c.ServiceCIDRs) == 0
+	if err := c.ask(ctx); err != nil {
 		return err
 	}
-	return nil
+	ctx, stop := context.WithCancelCause(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop(nil)
+	c.Own = func(own *snapshot.Node) {
+		now := c
+		if now.learn(own) && !(slices.Equal(now.Local.CIDRs, c.Local.CIDRs) && slices.Equal(now.NodePortAddresses, c.NodePortAddresses)) {
+			c.Log.Warn("this node's pod CIDRs or addresses changed: begin anew with them", "node", c.NodeName)
+			stop(errChanged)
+		}
+	}
+	network, err := NewNetwork(c.NetworkConfig)
+	if err != nil {
+		return err
+	}
+	current.Store(network)
+	running.Go(func() { network.removeOthers(ctx) })
+	if follows && !c.rangesUnknown {
+		running.Go(func() {
+			watch.FollowRanges(ctx, c.Client, func(now []netip.Prefix) {
+				if !slices.Equal(now, c.ServiceCIDRs) {
+					c.Log.Warn("the ranges of services changed: begin anew with them", "before", c.ServiceCIDRs, "now", now)
+					stop(errChanged)
+				}
+			})
+		})
+	}
+	return network.Run(ctx)
 }
 
 // RemoveProxy takes away what proxies of every backend left, and sets back what they set of the loopback.
@@ -99,7 +148,7 @@ func (c *ProxyConfig) ask(ctx context.Context) error {
 		}
 	}
 	if len(c.ServiceCIDRs) == 0 {
-		c.askServiceCIDRs(ctx)
+		return c.askServiceCIDRs(ctx)
 	}
 	return nil
 }
@@ -109,7 +158,7 @@ func (c *ProxyConfig) askNode(ctx context.Context) error {
 	for told := false; ; told = true {
 		var own corev1.Node
 		err := c.Client.Core().Get().Resource("nodes").Name(c.NodeName).Do(ctx).Into(&own)
-		if err == nil && c.learn(&own) {
+		if err == nil && c.learn(watch.TrimNode(&own)) {
 			return nil
 		}
 		if !told {
@@ -121,120 +170,59 @@ func (c *ProxyConfig) askNode(ctx context.Context) error {
 	}
 }
 
-func (c *ProxyConfig) learn(own *corev1.Node) bool {
+// learn takes over what a Node says of what is asked of it; false where it does not say it.
+func (c *ProxyConfig) learn(own *snapshot.Node) bool {
 	if c.Detect == DetectNodeCIDR {
-		c.Local.CIDRs = nil
-		for _, text := range append([]string{own.Spec.PodCIDR}, own.Spec.PodCIDRs...) {
-			if prefix, err := netip.ParsePrefix(text); err == nil && !contains(c.Local.CIDRs, prefix) {
-				c.Local.CIDRs = append(c.Local.CIDRs, prefix.Masked())
-			}
-		}
-		if len(c.Local.CIDRs) == 0 {
+		if len(own.PodCIDRs) == 0 {
 			return false
 		}
+		c.Local.CIDRs = own.PodCIDRs
 	}
 	if c.PrimaryNodePort {
-		c.NodePortAddresses = nil
-		for _, a := range own.Status.Addresses {
-			if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
-				c.NodePortAddresses = append(c.NodePortAddresses, netip.PrefixFrom(addr, addr.BitLen()))
-			}
+		primary := primaryAddresses(own)
+		if len(primary) == 0 {
+			return false
 		}
-		return len(c.NodePortAddresses) > 0
+		c.NodePortAddresses = primary
+		if c.Localhost {
+			c.NodePortAddresses = append(c.NodePortAddresses, dataplane.Loopback)
+		}
 	}
 	return true
 }
 
-func contains(list []netip.Prefix, prefix netip.Prefix) bool {
-	for _, p := range list {
-		if p == prefix.Masked() {
-			return true
+// primaryAddresses returns a Node's first address of each family, an internal one where it has any.
+func primaryAddresses(own *snapshot.Node) []netip.Prefix {
+	var out []netip.Prefix
+	for _, ipv6 := range []bool{false, true} {
+		all := slices.Concat(own.Addrs, own.Others)
+		if i := slices.IndexFunc(all, func(a netip.Addr) bool { return a.Is6() == ipv6 }); i >= 0 {
+			out = append(out, netip.PrefixFrom(all[i], all[i].BitLen()))
 		}
 	}
-	return false
+	return out
 }
 
-// askServiceCIDRs reads the ranges of virtual addresses. A cluster that does not tell them is served as well: then only
-// addresses that a Service has are refused at ports that it has not.
-func (c *ProxyConfig) askServiceCIDRs(ctx context.Context) {
-	var list networkingv1.ServiceCIDRList
-	if err := c.Client.Networking().Get().Resource("servicecidrs").Do(ctx).Into(&list); err != nil {
-		c.Log.Warn("list ServiceCIDRs; addresses that no Service has are not refused (or give --service-cidr)", "err", err)
-		return
-	}
-	for _, item := range list.Items {
-		for _, text := range item.Spec.CIDRs {
-			if prefix, err := netip.ParsePrefix(text); err == nil {
-				c.ServiceCIDRs = append(c.ServiceCIDRs, prefix.Masked())
-			}
+// askServiceCIDRs reads the ranges of virtual addresses, and waits for an API server that is away: without it nothing else is known
+// either, and what is in the kernel goes on. A cluster that does not tell them is served as well: then only addresses that a
+// Service has are refused at ports that it has not.
+func (c *ProxyConfig) askServiceCIDRs(ctx context.Context) error {
+	for told := false; ; told = true {
+		var list networkingv1.ServiceCIDRList
+		err := c.Client.Networking().Get().Resource("servicecidrs").Do(ctx).Into(&list)
+		switch {
+		case err == nil:
+			c.ServiceCIDRs = watch.Ranges(list.Items)
+			return nil
+		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+			c.rangesUnknown = true
+			c.Log.Warn("the cluster does not tell the ranges of services; addresses that no Service has are not refused (or give --service-cidr)", "err", err)
+			return nil
+		case !told:
+			c.Log.Warn("wait for the API server to tell the ranges of services", "err", err)
+		}
+		if !sleep(ctx, time.Second) {
+			return ctx.Err()
 		}
 	}
-}
-
-// servers starts what answers probes and scrapes.
-func (c *ProxyConfig) servers(network *Network) ([]*http.Server, error) {
-	health := http.NewServeMux()
-	health.Handle("/healthz", c.health(network, false))
-	health.Handle("/livez", c.health(network, true))
-	scrape := http.NewServeMux()
-	scrape.Handle("/metrics", c.Metrics.Handler())
-	scrape.Handle("/healthz", c.health(network, false))
-	scrape.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, c.Backend) })
-	if c.Profiling {
-		scrape.HandleFunc("/debug/pprof/", pprof.Index)
-		scrape.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		scrape.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		scrape.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	}
-	var out []*http.Server
-	for _, s := range []struct {
-		what, addr string
-		handler    http.Handler
-	}{{"healthz", c.HealthzAddress, health}, {"metrics", c.MetricsAddress, scrape}} {
-		if s.addr == "" {
-			continue
-		}
-		listener, err := net.Listen("tcp", s.addr)
-		if err != nil {
-			for _, server := range out {
-				server.Close()
-			}
-			return nil, fmt.Errorf("serve %s: %w", s.what, err)
-		}
-		server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
-		go func() {
-			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-				c.Log.Error("serve "+s.what, "address", s.addr, "err", err)
-			}
-		}()
-		out = append(out, server)
-	}
-	return out, nil
-}
-
-// health answers as kube-proxy does: /livez says whether the proxy keeps up, /healthz also whether the node may be sent to.
-func (c *ProxyConfig) health(network *Network, live bool) http.Handler {
-	type answer struct {
-		LastUpdated  time.Time `json:"lastUpdated"`
-		CurrentTime  time.Time `json:"currentTime"`
-		NodeEligible *bool     `json:"nodeEligible,omitempty"`
-		Refused      []string  `json:"refusedServices,omitempty"` // ours: by the kernel; see quarantine
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		p, now := network.Progress(), time.Now()
-		out, healthy := answer{LastUpdated: p.Applied, CurrentTime: now, Refused: p.Refused}, p.Healthy() && !p.Applied.IsZero()
-		if !live {
-			out.NodeEligible = &p.Eligible
-			healthy = healthy && p.Eligible
-		}
-		code := http.StatusServiceUnavailable
-		if healthy {
-			code, out.LastUpdated = http.StatusOK, now
-		}
-		c.Metrics.Asked(live, code)
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.WriteHeader(code)
-		_ = json.NewEncoder(w).Encode(out)
-	})
 }

@@ -135,7 +135,10 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- RunProxy(ctx, config) }()
-	eventually(t, "healthy", func() bool { code, _ := request("", health, "/healthz"); return code == 200 })
+	eventually(t, "applied", func() bool {
+		code, body := request("", health, "/healthz")
+		return code == 200 && strings.Contains(body, `"status":{`)
+	})
 	checkServed(t, ns, config)
 	marks := map[string]string{"iptables": "KUBE-SERVICES", "nftables": "table ip eastwest {", "ipvs": "table ip eastwest-ipvs {"}
 	own := marks[backend] // there with endpoints or without
@@ -216,11 +219,18 @@ func checkMetrics(t *testing.T, address, backend string) {
 	if backend == "iptables" {
 		names = append(names, `sync_proxy_rules_iptables_total{ip_family="IPv4",table="nat"} `, `sync_proxy_rules_iptables_last{ip_family="IPv6",table="filter"} `)
 	}
+	for i := range names {
+		names[i] = "kubeproxy_" + names[i]
+	}
+	names = append(names, `rest_client_requests_total{code="200",host="`)
 	for _, name := range names {
-		eventually(t, "metric kubeproxy_"+name, func() bool {
+		eventually(t, "metric "+name, func() bool {
 			_, body := request("", address, "/metrics")
-			return strings.Contains(body, "kubeproxy_"+name)
+			return strings.Contains(body, name)
 		})
+	}
+	if _, body := request("", address, "/healthz"); body != "ok" {
+		t.Errorf("/healthz beside the metrics: %s", body)
 	}
 }
 
@@ -339,12 +349,12 @@ func TestRefusedService(t *testing.T) {
 		ClusterIP: "10.96.0.9", ClusterIPs: []string{"10.96.0.9"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 		Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
 	}})
-	scrape := freePort(t)
+	health, scrape := freePort(t), freePort(t)
 	status := func() string {
-		_, body := request("", scrape, "/healthz")
+		_, body := request("", health, "/healthz")
 		return body
 	}
-	config := ProxyConfig{Detect: DetectNodeCIDR, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
+	config := ProxyConfig{Detect: DetectNodeCIDR, HealthzAddress: health, MetricsAddress: scrape, NetworkConfig: NetworkConfig{
 		Client: api.Client, NodeName: "worker", Netns: ns, Backend: "iptables", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}

@@ -5,11 +5,8 @@ package node
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/netip"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -281,41 +278,6 @@ func hasAny(tables *nft.Conn, name string) bool {
 	return false
 }
 
-// listenAtNodePort listens at a port of every address that serves node ports.
-func (n *Network) listenAtNodePort(port uint16) ([]net.Listener, error) {
-	hosts := []string{""}
-	if len(n.config.NodePortAddresses) > 0 {
-		own, err := conntrack.New(n.config.Netns).Addresses(context.Background())
-		if err != nil {
-			return nil, err
-		}
-		hosts = nil
-		for addr := range own {
-			if slices.ContainsFunc(n.config.NodePortAddresses, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-				hosts = append(hosts, addr.String())
-			}
-		}
-	}
-	var out []net.Listener
-	err := inNetns(n.config.Netns, func() error {
-		for _, host := range hosts {
-			listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
-			if err != nil {
-				return err
-			}
-			out = append(out, listener)
-		}
-		return nil
-	})
-	if err != nil {
-		for _, listener := range out {
-			listener.Close()
-		}
-		return nil, err
-	}
-	return out, nil
-}
-
 func inNetns(path string, fn func() error) error {
 	if path == "" {
 		return fn()
@@ -329,6 +291,9 @@ func (n *Network) look(now snapshot.Snapshot) {
 	n.mu.Lock()
 	n.eligible = ok && !own.Leaving
 	n.mu.Unlock()
+	if ok && n.config.Own != nil {
+		n.config.Own(own)
+	}
 }
 
 // onlyNode returns the Node that a part alone watches; routes need all, and names have to tell nodes from pods.

@@ -16,12 +16,12 @@ type Service struct {
 	ExternalName        string // without trailing dot; set only for type ExternalName
 	Ports               []Port
 	ExternalIPs         []netip.Addr
-	LoadBalancerIPs     []netip.Addr // of mode VIP; those of mode Proxy are left out
-	Announced           bool         // LoadBalancerIPs are of the server's pool, so that a node announces them
-	SourceRanges        []netip.Prefix
-	AffinitySeconds     uint32 // 0 is no session affinity
-	InternalLocal       bool   // internalTrafficPolicy Local
-	ExternalLocal       bool   // externalTrafficPolicy Local
+	LoadBalancerIPs     []netip.Addr   // of mode VIP; those of mode Proxy are left out
+	Announced           bool           // LoadBalancerIPs are of the server's pool, so that a node announces them
+	SourceRanges        []netip.Prefix // clients of LoadBalancerIPs; nil is everyone, empty is nobody
+	AffinitySeconds     uint32         // 0 is no session affinity
+	InternalLocal       bool           // internalTrafficPolicy Local
+	ExternalLocal       bool           // externalTrafficPolicy Local
 	HealthCheckNodePort uint16
 	PublishNotReady     bool   // publishNotReadyAddresses
 	Distribution        string // trafficDistribution

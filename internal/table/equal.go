@@ -24,7 +24,7 @@ func (s Service) Alike(t Service) bool {
 }
 
 func (s Service) equal(t Service, endpoints func(a, b []netip.AddrPort) bool) bool {
-	return s.Object == t.Object && slices.Equal(s.Hairpin, t.Hairpin) && slices.Equal(s.Addresses, t.Addresses) &&
+	return s.Object == t.Object && slices.Equal(s.Hairpin, t.Hairpin) && slices.Equal(s.Addresses, t.Addresses) && slices.Equal(s.Elsewhere, t.Elsewhere) &&
 		s.HealthCheck == t.HealthCheck && s.LocalEndpoints == t.LocalEndpoints &&
 		slices.EqualFunc(s.Frontends, t.Frontends, func(f, g Frontend) bool { return f.equal(g, endpoints) })
 }

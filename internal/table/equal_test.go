@@ -29,8 +29,8 @@ func TestServicesDifferInEachField(t *testing.T) {
 			v.SetBool(true)
 		case string:
 			v.SetString("other")
-		case int:
-			v.SetInt(1)
+		case Count:
+			v.Set(reflect.ValueOf(Count{IPv6: 1}))
 		default:
 			v.SetUint(1)
 		}

@@ -19,10 +19,16 @@ type Service struct {
 	Hairpin []netip.Addr
 	// Addresses are the virtual addresses of the Service: a port of them that no frontend serves is refused. Sorted.
 	Addresses []netip.Addr
+	// Elsewhere are virtual addresses that another proxy serves: nothing of them is refused. A Service that has any has nothing
+	// else. Sorted.
+	Elsewhere []netip.Addr
 	// HealthCheck is the port at which load balancers ask whether this node has endpoints; 0 is none.
 	HealthCheck    uint16
-	LocalEndpoints int // how many ready endpoints this node has; counted only where HealthCheck is set
+	LocalEndpoints Count // how many ready endpoints this node has; counted only where HealthCheck is set
 }
+
+// Count is a number for each family.
+type Count struct{ IPv4, IPv6 int }
 
 // Key returns namespace/name.
 func (s Service) Key() string { return s.Object.Namespace + "/" + s.Object.Name }

@@ -248,7 +248,7 @@ func endpointSlices(store *snapshot.Store) *mirror {
 }
 
 func nodes(store *snapshot.Store) *mirror {
-	trim := func(n *corev1.Node, _ interned) (*snapshot.Node, bool) { return trimNode(n), true }
+	trim := func(n *corev1.Node, _ interned) (*snapshot.Node, bool) { return TrimNode(n), true }
 	return newMirror(trim, store.PutNode, store.DeleteNode)
 }
 

@@ -5,12 +5,14 @@ package watch
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	utilnet "k8s.io/utils/net"
 
 	"eastwest/internal/snapshot"
 	"eastwest/internal/table"
@@ -48,7 +50,7 @@ func trimService(in *corev1.Service, names interned) *snapshot.Service {
 		Namespace: names.of(in.Namespace), Name: strings.Clone(in.Name),
 		Headless:        in.Spec.ClusterIP == corev1.ClusterIPNone,
 		Ports:           trimPorts(in.Spec.Ports, names),
-		SourceRanges:    prefixes(in.Spec.LoadBalancerSourceRanges),
+		SourceRanges:    sourceRanges(in.Spec.LoadBalancerSourceRanges),
 		AffinitySeconds: affinity(in),
 		ExternalIPs:     addrs(in.Spec.ExternalIPs),
 		LoadBalancerIPs: loadBalancerIPs(in),
@@ -156,17 +158,14 @@ type endpointMemory struct {
 func (m *endpointMemory) trim(in *discoveryv1.Endpoint, slice *snapshot.Slice) (snapshot.Endpoint, bool) {
 	out := snapshot.Endpoint{
 		Ready:       in.Conditions.Ready == nil || *in.Conditions.Ready,
+		Serving:     in.Conditions.Serving == nil || *in.Conditions.Serving,
 		Terminating: in.Conditions.Terminating != nil && *in.Conditions.Terminating,
 		Hostname:    strings.Clone(text(in.Hostname)), Node: m.names.of(text(in.NodeName)),
 	}
-	out.Serving = out.Ready
-	if in.Conditions.Serving != nil {
-		out.Serving = *in.Conditions.Serving
-	}
 	from := len(m.addrs)
 	for _, s := range in.Addresses {
-		if addr, err := netip.ParseAddr(s); err == nil && addr.Unmap().Is6() == slice.IPv6 {
-			m.addrs = append(m.addrs, addr.Unmap())
+		if addr, ok := parseAddr(s); ok && addr.Is6() == slice.IPv6 {
+			m.addrs = append(m.addrs, addr)
 		}
 	}
 	if len(m.addrs) == from {
@@ -207,7 +206,8 @@ func (in interned) of(name string) string {
 	return name
 }
 
-func trimNode(in *corev1.Node) *snapshot.Node {
+// TrimNode keeps what a node needs of a Node.
+func TrimNode(in *corev1.Node) *snapshot.Node {
 	out := &snapshot.Node{Name: strings.Clone(in.Name), Zone: strings.Clone(in.Labels[corev1.LabelTopologyZone])}
 	for _, address := range in.Status.Addresses {
 		switch address.Type {
@@ -253,21 +253,57 @@ func addrs(in []string) []netip.Addr {
 	}
 	out := make([]netip.Addr, 0, len(in))
 	for _, s := range in {
-		if addr, err := netip.ParseAddr(s); err == nil {
-			out = append(out, addr.Unmap())
+		if addr, ok := parseAddr(s); ok {
+			out = append(out, addr)
 		}
 	}
 	return out
 }
 
+// parseAddr reads an address in the forms that the API ever let in: IPv4 as IPv6, and numbers with leading zeros, which are
+// decimal.
+func parseAddr(s string) (netip.Addr, bool) {
+	addr, err := netip.ParseAddr(s)
+	if err != nil {
+		var ok bool
+		if addr, ok = netip.AddrFromSlice(utilnet.ParseIPSloppy(s)); !ok {
+			return addr, false
+		}
+	}
+	return addr.Unmap(), true
+}
+
 func prefixes(in []string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range in {
-		if prefix, err := netip.ParsePrefix(strings.TrimSpace(s)); err == nil {
-			out = append(out, prefix.Masked())
+		if prefix, ok := parsePrefix(strings.TrimSpace(s)); ok {
+			out = append(out, prefix)
 		}
 	}
 	return out
+}
+
+// parsePrefix reads a range in the forms that parseAddr reads.
+func parsePrefix(s string) (netip.Prefix, bool) {
+	text, length, _ := strings.Cut(s, "/")
+	bits, err := strconv.Atoi(length)
+	addr, ok := parseAddr(text)
+	if err != nil || !ok {
+		return netip.Prefix{}, false
+	}
+	if addr.Is4() && strings.Contains(text, ":") {
+		bits -= 96 // of an IPv4 address as IPv6
+	}
+	prefix, err := addr.Prefix(bits)
+	return prefix, err == nil
+}
+
+// sourceRanges keeps that there are ranges even where none can be read: then nobody is let in, instead of everybody.
+func sourceRanges(in []string) []netip.Prefix {
+	if len(in) == 0 {
+		return nil
+	}
+	return append([]netip.Prefix{}, prefixes(in)...)
 }
 
 func trimPod(in *corev1.Pod, names interned) *snapshot.Pod {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,28 @@ type proxyFlags struct {
 	nodeIPs, clusterCIDRs, serviceCIDRs []string
 	nodePorts                           []string
 	localhost, cleanup, verbose         bool
+	level                               level
+}
+
+// level is how much kube-proxy logs, for command lines that were written for it.
+type level int
+
+// talkative is the level at which kube-proxy logs what it does.
+const talkative = 2
+
+func (l *level) String() string { return strconv.Itoa(int(*l)) }
+
+// Type names the value in usage texts.
+func (*level) Type() string { return "level" }
+
+// Set takes a number.
+func (l *level) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return fmt.Errorf("%q is no number", text)
+	}
+	*l = level(n)
+	return nil
 }
 
 func newProxy(s Streams) *cobra.Command {
@@ -46,7 +69,7 @@ the same proxy. Flags have the names and meanings that kube-proxy gives them.`,
 			if err := f.parse(); err != nil {
 				return usageError{err}
 			}
-			f.config.Log = logger(s, f.verbose)
+			f.config.Log = logger(s, f.verbose || f.level >= talkative)
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 			defer stop()
 			return f.run(ctx)
@@ -91,7 +114,8 @@ func (f *proxyFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&c.RunDir, "run-dir", "/run/eastwest", "folder to leave in what the kernel has, so that the next start need not read it all; empty for none")
 	flags.BoolVar(&c.Profiling, "profiling", false, "serve /debug/pprof beside the metrics")
 	flags.BoolVar(&f.cleanup, "cleanup", false, "take away what proxies of every backend left on this node, and exit")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")
+	flags.BoolVar(&f.verbose, "verbose", false, "log what is done, not only what is wrong")
+	flags.VarPF(&f.level, "v", "v", "the same from 2 on, by kube-proxy's name: --v=2; alone it is 2").NoOptDefVal = strconv.Itoa(talkative)
 }
 
 func (f *proxyFlags) parse() error {
@@ -146,7 +170,7 @@ func (f *proxyFlags) parseRanges() error {
 		return err
 	}
 	if slices.Equal(f.nodePorts, []string{"primary"}) {
-		c.PrimaryNodePort = true
+		c.PrimaryNodePort, c.Localhost = true, f.localhost
 		return nil
 	}
 	if c.NodePortAddresses, err = flagvalue.Each("--nodeport-addresses", f.nodePorts, netip.ParsePrefix); err != nil || !f.localhost {

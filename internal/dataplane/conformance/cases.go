@@ -55,6 +55,7 @@ var cases = []testCase{
 	{name: "sctp", play: sctp},
 	{name: "sctp-association", play: sctpAssociation},
 	{name: "foreign-marks", play: foreignMarks},
+	{name: "another-proxys-service", play: anotherProxy},
 }
 
 // row makes a Service default/nginx with one ClusterIP frontend on port 8080.

@@ -30,6 +30,7 @@ type services struct {
 	rows      table.Table[table.Service]
 	frontends map[spot][]owned
 	addresses map[netip.Addr]bool // virtual ones
+	elsewhere map[netip.Addr]bool // those of another proxy
 	node      dataplane.Node
 	own       map[netip.Addr]bool // the node's, which serve node ports
 }
@@ -46,11 +47,14 @@ type owned struct {
 }
 
 func newServices(rows table.Table[table.Service], node dataplane.Node, own ...string) *services {
-	s := &services{rows: rows, frontends: map[spot][]owned{}, addresses: map[netip.Addr]bool{}, node: node, own: map[netip.Addr]bool{}}
+	s := &services{rows: rows, frontends: map[spot][]owned{}, addresses: map[netip.Addr]bool{}, elsewhere: map[netip.Addr]bool{}, node: node, own: map[netip.Addr]bool{}}
 	for _, row := range rows.All() {
 		for _, f := range row.Frontends {
 			at := spot{netip.AddrPortFrom(f.Addr, f.Port), f.Protocol}
 			s.frontends[at] = append(s.frontends[at], owned{f, row})
+		}
+		for _, addr := range row.Elsewhere {
+			s.elsewhere[addr] = true
 		}
 		for _, addr := range row.Addresses {
 			s.addresses[addr] = true
@@ -81,7 +85,7 @@ func (s *services) of(p packet) (fate, bool) {
 	if at >= 0 {
 		return list[at].fate(p, told), true
 	}
-	virtual := s.addresses[p.to.Addr()] || slices.ContainsFunc(s.node.ServiceCIDRs, func(r netip.Prefix) bool { return r.Contains(p.to.Addr()) })
+	virtual := s.addresses[p.to.Addr()] || !s.elsewhere[p.to.Addr()] && slices.ContainsFunc(s.node.ServiceCIDRs, func(r netip.Prefix) bool { return r.Contains(p.to.Addr()) })
 	return fate{action: table.Reject}, virtual
 }
 

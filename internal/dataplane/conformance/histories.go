@@ -146,6 +146,10 @@ var overlapping = [][]netip.Prefix{
 func drawRow(t *rapid.T, n int) table.Service {
 	s := table.Service{Object: table.Object{Kind: "Service", Namespace: "default", Name: fmt.Sprint("s", n)}}
 	four, six := netip.AddrFrom4([4]byte{10, 96, 0, byte(n)}), netip.MustParseAddr(fmt.Sprintf("fd00:96::%d", n+1))
+	if rapid.IntRange(0, 5).Draw(t, "another proxy's") == 0 {
+		s.Elsewhere = []netip.Addr{four, six}
+		return s
+	}
 	s.Addresses = []netip.Addr{four, six}
 	for i, addr := range []netip.Addr{four, six, netip.IPv4Unspecified(), netip.IPv4Unspecified()} {
 		f := table.Frontend{

@@ -32,8 +32,8 @@ type Kernel interface {
 // Config is what a Backend needs.
 type Config struct {
 	Kernel       Kernel
-	ServiceCIDRs []netip.Prefix                        // connections to addresses in them that nobody has are removed at start
-	Observe      func(removed int, took time.Duration) // told after every look at the kernel's table; may be nil
+	ServiceCIDRs []netip.Prefix                                // connections to addresses in them that nobody has are removed at start
+	Observe      func(removed table.Count, took time.Duration) // told after every look at the kernel's table; may be nil
 }
 
 // Backend is a services dataplane with another one inside. It is not safe for concurrent use.
@@ -92,7 +92,7 @@ func (b *Backend) clear(ctx context.Context, want table.Table[table.Service], na
 
 // compare removes what no frontend of the table can have made.
 func (b *Backend) compare(ctx context.Context, want table.Table[table.Service]) error {
-	k := known{services: b.config.ServiceCIDRs, frontends: map[netip.AddrPort]endpoints{}}
+	k := known{services: b.config.ServiceCIDRs, frontends: map[netip.AddrPort]endpoints{}, elsewhere: map[netip.Addr]bool{}}
 	for _, row := range want.All() {
 		k.add(row)
 	}
@@ -107,10 +107,17 @@ func (b *Backend) delete(ctx context.Context, to []netip.AddrPort, needAddresses
 			return err
 		}
 	}
-	begin := time.Now()
-	removed, err := b.config.Kernel.Delete(ctx, uint8(table.UDP), to, func(e conntrack.Entry) bool { return stale(e, own) })
+	begin, six := time.Now(), 0
+	removed, err := b.config.Kernel.Delete(ctx, uint8(table.UDP), to, func(e conntrack.Entry) bool {
+		goes := stale(e, own)
+		if goes && e.To.Addr().Is6() {
+			six++
+		}
+		return goes
+	})
 	if b.config.Observe != nil {
-		b.config.Observe(removed, time.Since(begin))
+		six = min(six, removed) // some were seen twice, or went by themselves
+		b.config.Observe(table.Count{IPv4: removed - six, IPv6: six}, time.Since(begin))
 	}
 	return err
 }

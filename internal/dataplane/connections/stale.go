@@ -113,9 +113,13 @@ func (l losses) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 type known struct {
 	services  []netip.Prefix
 	frontends map[netip.AddrPort]endpoints
+	elsewhere map[netip.Addr]bool // what another proxy serves
 }
 
 func (k known) add(row table.Service) {
+	for _, addr := range row.Elsewhere {
+		k.elsewhere[addr] = true
+	}
 	for at, has := range frontendsOf(row) {
 		if k.frontends[at] == nil {
 			k.frontends[at] = has
@@ -136,7 +140,7 @@ func (k known) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 	if has, ok := k.frontends[anywhere(e.To)]; ok && own[e.To.Addr()] {
 		return (len(has) > 0 || e.To != e.Endpoint) && !has[e.Endpoint]
 	}
-	if e.To == e.Endpoint {
+	if e.To == e.Endpoint || k.elsewhere[e.To.Addr()] {
 		return false
 	}
 	for _, p := range k.services {

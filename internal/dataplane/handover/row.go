@@ -14,8 +14,9 @@ type row struct {
 	Frontends      []table.Frontend `cbor:"-"`
 	Hairpin        []netip.Addr     `cbor:"2,keyasint"`
 	Addresses      []netip.Addr     `cbor:"3,keyasint"`
+	Elsewhere      []netip.Addr     `cbor:"6,keyasint"`
 	HealthCheck    uint16           `cbor:"4,keyasint"`
-	LocalEndpoints int              `cbor:"5,keyasint"`
+	LocalEndpoints table.Count      `cbor:"7,keyasint"` // 5 was one number
 }
 
 type frontend struct {

@@ -22,7 +22,7 @@ func TestRowsAreReadAsWritten(t *testing.T) {
 	nobody.SourceRanges, everybody.SourceRanges = []netip.Prefix{}, nil
 	rows := map[string]table.Service{}
 	for name, row := range map[string]table.Service{
-		"full": {Frontends: []table.Frontend{full, nobody, everybody, {}}, Hairpin: []netip.Addr{addr}, Addresses: []netip.Addr{addr, addr}, HealthCheck: 1, LocalEndpoints: 2},
+		"full": {Frontends: []table.Frontend{full, nobody, everybody, {}}, Hairpin: []netip.Addr{addr}, Addresses: []netip.Addr{addr, addr}, HealthCheck: 1, LocalEndpoints: table.Count{IPv4: 2, IPv6: 1}, Elsewhere: []netip.Addr{netip.MustParseAddr("10.96.0.9")}},
 		"none": {},
 	} {
 		row.Object = table.Object{Kind: "Service", Namespace: "default", Name: name}

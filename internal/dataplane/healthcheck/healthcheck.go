@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,8 +53,8 @@ type server struct {
 	http  *http.Server
 	where []net.Listener
 
-	mu    sync.Mutex
-	state state
+	mu  sync.Mutex
+	row table.Service
 }
 
 // state is what load balancers are told.
@@ -113,16 +114,32 @@ func (b *Backend) serve(name string, row table.Service) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.Service.Namespace, s.state.Service.Name = row.Object.Namespace, row.Object.Name
-	s.state.LocalEndpoints = row.LocalEndpoints
+	s.row = row
 	return nil
 }
 
+// stateAt returns what somebody is told who asks at an address of this node.
+func (s *server) stateAt(at net.Addr) (now state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now.Service.Namespace, now.Service.Name = s.row.Object.Namespace, s.row.Object.Name
+	now.LocalEndpoints = endpointsFor(s.row, at)
+	return now
+}
+
+// endpointsFor counts the endpoints of the family that a load balancer asks by, or of the only one that the Service has.
+func endpointsFor(row table.Service, at net.Addr) int {
+	six, four := slices.ContainsFunc(row.Addresses, netip.Addr.Is6), slices.ContainsFunc(row.Addresses, netip.Addr.Is4)
+	if tcp, ok := at.(*net.TCPAddr); ok && six && (!four || tcp.IP.To4() == nil) {
+		return row.LocalEndpoints.IPv6
+	}
+	return row.LocalEndpoints.IPv4
+}
+
 func (b *Backend) handler(s *server) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		s.mu.Lock()
-		now := s.state
-		s.mu.Unlock()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		now := s.stateAt(at)
 		now.ServiceProxyHealthy = b.config.Healthy()
 		header := w.Header()
 		header.Set("Content-Type", "application/json")
@@ -138,7 +155,7 @@ func (b *Backend) handler(s *server) http.Handler {
 			code = http.StatusInternalServerError
 		}
 		w.WriteHeader(code)
-		_, _ = w.Write(append(text, '\n'))
+		_, _ = w.Write(text)
 	})
 }
 
@@ -159,13 +176,13 @@ func (b *Backend) Remove(context.Context) error {
 	return nil
 }
 
-// Dump returns the ports that are open, one a line: Service, port and local endpoints.
+// Dump returns the ports that are open, one a line: Service, port and local endpoints of IPv4 and IPv6.
 func (b *Backend) Dump(context.Context) (string, error) {
 	var out strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(b.servers)) {
 		s := b.servers[name]
 		s.mu.Lock()
-		fmt.Fprintf(&out, "%s :%d %d\n", name, s.port, s.state.LocalEndpoints)
+		fmt.Fprintf(&out, "%s :%d %d %d\n", name, s.port, s.row.LocalEndpoints.IPv4, s.row.LocalEndpoints.IPv6)
 		s.mu.Unlock()
 	}
 	return out.String(), nil

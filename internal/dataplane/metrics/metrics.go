@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,8 @@ type Metrics struct {
 	connections         *prometheus.HistogramVec
 	removed             *prometheus.CounterVec
 	changes             *changes
+	requests            *requests
+	keptOut             atomic.Pointer[func() []string]
 	rules               *rules // nil unless there are iptables
 }
 
@@ -53,6 +56,7 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 	m := &Metrics{
 		registry:    prometheus.NewRegistry(),
 		changes:     newChanges(),
+		requests:    newRequests(),
 		sync:        histogram("sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds"),
 		full:        histogram("sync_full_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds for full resyncs"),
 		partial:     histogram("sync_partial_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds for partial resyncs"),
@@ -68,16 +72,23 @@ func New(backend string, services func() table.Table[table.Service]) *Metrics {
 		m.rules = newRules()
 		m.registry.MustRegister(m.rules)
 	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "eastwest", Name: "proxy_refused_services", Help: "Services that this node does not serve because its kernel refuses them",
+	}, m.countKeptOut))
 	m.registry.MustRegister(m.sync, m.full, m.partial, m.last, m.queued, m.failures, m.healthz, m.livez, m.connections, m.removed,
-		&noLocalEndpoints{services: services}, m.changes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		&noLocalEndpoints{services: services}, m.changes, m.requests.total, m.requests.took, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // KeptOut has a gauge of the Services that the kernel refuses; which are asked for at each scrape.
-func (m *Metrics) KeptOut(names func() []string) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "eastwest", Name: "proxy_refused_services", Help: "Services that this node does not serve because its kernel refuses them",
-	}, func() float64 { return float64(len(names())) }))
+func (m *Metrics) KeptOut(names func() []string) { m.keptOut.Store(&names) }
+
+// countKeptOut returns how many Services the kernel refuses; none before somebody says which.
+func (m *Metrics) countKeptOut() float64 {
+	if names := m.keptOut.Load(); names != nil {
+		return float64(len((*names)()))
+	}
+	return 0
 }
 
 // Handler serves the registry as text.
@@ -93,11 +104,12 @@ func (m *Metrics) Queued() {
 }
 
 // Connections notes one look at the kernel's connections.
-func (m *Metrics) Connections(removed int, took time.Duration) {
+func (m *Metrics) Connections(removed table.Count, took time.Duration) {
 	for _, f := range families {
 		m.connections.WithLabelValues(f).Observe(took.Seconds())
 	}
-	m.removed.WithLabelValues(families[0]).Add(float64(removed))
+	m.removed.WithLabelValues(families[0]).Add(float64(removed.IPv4))
+	m.removed.WithLabelValues(families[1]).Add(float64(removed.IPv6))
 }
 
 // Asked notes an answer of /healthz or /livez.

@@ -71,6 +71,13 @@ func anySet(texts []string) string {
 	return "{ " + strings.Join(texts, ", ") + " }"
 }
 
+// Unused writes the rule that refuses virtual addresses, but for those in the set, which another proxy serves.
+func Unused(w *Writer, match string, services []netip.Prefix, elsewhere string) {
+	if len(services) > 0 {
+		w.Line("%s daddr %s %s daddr != @%s goto refuse", match, PrefixSet(services), match, elsewhere)
+	}
+}
+
 // Refuse writes the chain that rejects at once.
 func Refuse(w *Writer) {
 	w.Open("chain refuse")

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -155,6 +156,8 @@ func (s *Server) bookmark(resource string, mark *corev1.Pod) runtime.Object {
 		return s.typed(&corev1.Namespace{ObjectMeta: mark.ObjectMeta})
 	case "endpointslices":
 		return s.typed(&discoveryv1.EndpointSlice{ObjectMeta: mark.ObjectMeta})
+	case "servicecidrs":
+		return s.typed(&networkingv1.ServiceCIDR{ObjectMeta: mark.ObjectMeta})
 	}
 	return s.typed(mark)
 }

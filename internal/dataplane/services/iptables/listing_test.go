@@ -151,7 +151,9 @@ func TestOnlyWhatChangedIsWritten(t *testing.T) {
 	port := balancer
 	port.Kind, port.Addr, port.Port, port.SourceRanges = table.NodePort, netip.IPv4Unspecified(), 31000, nil
 	ranged.Frontends = append(ranged.Frontends, balancer, out, port)
-	before := tableOf(service("default/a", "", "10.96.0.7", table.TCP, 80, "10.244.0.2:80"), other, ranged, service("default/empty", "", "10.96.0.8", table.TCP, 80))
+	elsewhere := table.Service{Object: table.Object{Kind: "Service", Namespace: "default", Name: "elsewhere"},
+		Elsewhere: []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00:96::10")}}
+	before := tableOf(service("default/a", "", "10.96.0.7", table.TCP, 80, "10.244.0.2:80"), other, ranged, elsewhere, service("default/empty", "", "10.96.0.8", table.TCP, 80))
 	for i := range 2 {
 		kernel.restores = nil
 		if err := newBackend(t, kernel).Apply(t.Context(), before, table.Keys{All: true}); err != nil {

@@ -51,6 +51,11 @@ func (r renderer) render(s table.Service, own, shared chains) {
 			}
 		}
 	}
+	for _, addr := range s.Elsewhere {
+		if addr.Is4() == (r.family == iptables.IPv4) {
+			shared.add(filter, chainServices, fmt.Sprintf("-d %s/%d %s -j RETURN", addr, addr.BitLen(), comment(s.Key()+" is served by another proxy")))
+		}
+	}
 	if s.HealthCheck != 0 {
 		shared.add(filter, chainNodePorts, fmt.Sprintf("-p tcp %s -m tcp --dport %d -j ACCEPT",
 			comment(s.Key()+" health check node port"), s.HealthCheck))

@@ -28,6 +28,7 @@ const (
 	setRanged         = "source-ranged"       // frontends of load balancers with source ranges
 	setAllowed        = "allowed-sources"     // and these
 	setHairpin        = "hairpin"             // endpoints on this node, which may reach themselves
+	setElsewhere      = "served-elsewhere"    // virtual addresses that another proxy serves
 	setLoopback       = "loopback-port"       // node ports that are served on the loopback
 	mapOutside        = "outside-alias"       // frontends that clients outside see otherwise : the alias that IPVS knows
 	mapSocket         = "local-socket-alias"  // the same, of frontends that a socket takes first
@@ -43,7 +44,7 @@ func setsOf(family int) []string {
 
 var dataSets = []string{
 	setVirtual, setAddress, setForward, setMasquerade, setMasqOutside, setRefused, setDropped, setOutsideRefused,
-	setOutsideDropped, setSocket, setRanged, setAllowed, setHairpin, setLoopback, mapOutside, mapSocket,
+	setOutsideDropped, setSocket, setRanged, setAllowed, setHairpin, setElsewhere, setLoopback, mapOutside, mapSocket,
 }
 
 // The addresses of aliases, which are on the device as well. IPVS knows one virtual server for an address and port; where two

@@ -75,6 +75,7 @@ func (p program) sets(w *nftrules.Writer) {
 	set("set", setRanged, frontend, "load balancers with source ranges")
 	set("set", setAllowed, frontend+" . "+addr, "source ranges of load balancers", "interval")
 	set("set", setHairpin, addr+" . "+addr, "endpoints on this node, which may reach themselves")
+	set("set", setElsewhere, addr, "virtual addresses that another proxy serves")
 	set("set", setLoopback, "inet_proto . inet_service", "node ports that the loopback serves")
 	set("map", mapOutside, frontend+" : "+addr+" . inet_service", "policy Local, for clients outside the cluster: frontend : virtual server")
 	set("map", mapSocket, frontend+" : "+addr+" . inet_service", "frontend : virtual server, while no socket of this node takes it")
@@ -166,9 +167,8 @@ func (p program) hooks(w *nftrules.Writer) {
 
 // unused refuses virtual addresses that no service has.
 func (p program) unused(w *nftrules.Writer) {
-	if match, _ := nftrules.Family(p.family); len(p.Services) > 0 {
-		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.Services))
-	}
+	match, _ := nftrules.Family(p.family)
+	nftrules.Unused(w, match, p.Services, setElsewhere)
 }
 
 // loop has the node's connections to the loopback come from another address of its own: IPVS sends nothing that comes from the

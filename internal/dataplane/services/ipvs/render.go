@@ -81,6 +81,9 @@ func (r renderer) render(s table.Service, out image) error {
 	for _, addr := range s.Addresses {
 		out.address(addr)
 	}
+	for _, addr := range s.Elsewhere {
+		out.elements[indexOf(addr)][place{setElsewhere, string(addr.AsSlice())}] = value{comment: comment(s.Key())}
+	}
 	for _, addr := range s.Hairpin {
 		bytes := string(addr.AsSlice())
 		out.elements[indexOf(addr)][place{setHairpin, bytes + bytes}] = value{}

@@ -91,7 +91,7 @@ func rank(set string) int {
 	switch {
 	case strings.HasSuffix(set, endpointSuffix), set == setAllowed:
 		return 0
-	case set == setHairpin, set == setRanged:
+	case set == setHairpin, set == setRanged, set == setElsewhere:
 		return 1
 	case set == setAddress:
 		return 3 // after the frontends: an address whose ports are not there yet would be refused

@@ -66,7 +66,7 @@ func slotOf(key string) (frontend string, slot uint32) {
 // describe writes one element for people.
 func describe(family nft.Family, p place, v value) string {
 	switch p.set {
-	case setAddress, setHairpin:
+	case setAddress, setElsewhere, setHairpin:
 		return fmt.Sprintf("%s %s %s %s\n", family, p.set, addrPort(family, p.key+"\x00\x00\x00\x00").Addr(), v.comment)
 	case setAllowed:
 		n := addrBytes(family) + 8
@@ -101,7 +101,7 @@ func frontendText(family nft.Family, group, key string) string {
 
 // dataSets names the sets and maps whose elements come from services.
 func dataSets() []string {
-	names := []string{setAddress, setHairpin, setSocket, setRanged, setAllowed}
+	names := []string{setAddress, setElsewhere, setHairpin, setSocket, setRanged, setAllowed}
 	for _, m := range frontendMaps {
 		names = append(names, m.name)
 	}

@@ -12,11 +12,12 @@ import (
 const TableName = "eastwest"
 
 const (
-	setAddress = "service-address"
-	setHairpin = "hairpin"
-	setSocket  = "local-socket"
-	setRanged  = "source-ranged"
-	setAllowed = "allowed-sources"
+	setAddress   = "service-address"
+	setHairpin   = "hairpin"
+	setSocket    = "local-socket"
+	setRanged    = "source-ranged"
+	setAllowed   = "allowed-sources"
+	setElsewhere = "served-elsewhere"
 )
 
 // group is a set of frontends whose endpoints share maps and chains: they have the same form of key, and no two the

@@ -79,6 +79,10 @@ func (p program) sets(w *nftrules.Writer) {
 	w.Line("type %s", addr)
 	w.Line("comment \"virtual addresses: ports that no service has are refused\"")
 	w.Close()
+	w.Open("set %s", setElsewhere)
+	w.Line("type %s", addr)
+	w.Line("comment \"virtual addresses that another proxy serves\"")
+	w.Close()
 	w.Open("set %s", setHairpin)
 	w.Line("type %s . %s", addr, addr)
 	w.Line("comment \"endpoints on this node, which may reach themselves\"")
@@ -178,9 +182,7 @@ func (p program) dispatch(w *nftrules.Writer) {
 	w.Line("meta mark set meta mark | %s", nftrules.MarkBit)
 	p.lookup(w, externalIP)
 	w.Line("%s daddr @%s goto refuse", match, setAddress)
-	if len(p.Services) > 0 {
-		w.Line("%s daddr %s goto refuse", match, nftrules.PrefixSet(p.Services))
-	}
+	nftrules.Unused(w, match, p.Services, setElsewhere)
 	if local != "" {
 		w.Line("%s goto node-ports", local)
 	}

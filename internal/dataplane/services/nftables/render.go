@@ -55,6 +55,11 @@ func render(s, other table.Service, family nft.Family, out map[place]value) {
 			out[place{setAddress, string(addr.AsSlice())}] = value{comment: label}
 		}
 	}
+	for _, addr := range s.Elsewhere {
+		if of(family, addr) {
+			out[place{setElsewhere, string(addr.AsSlice())}] = value{comment: label}
+		}
+	}
 	for _, addr := range s.Hairpin {
 		if of(family, addr) {
 			bytes := string(addr.AsSlice())
