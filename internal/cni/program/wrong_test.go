@@ -76,6 +76,57 @@ func TestWrongCallsFailWithTheSpecificationsCodes(t *testing.T) {
 	}
 }
 
+// What no container could be attached with any more, containers that were are detached with: DEL and GC ask for no more than whose they
+// are.
+func TestDetachedWithWhatIsWrongByNow(t *testing.T) {
+	const ports = `"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}`
+	for name, c := range map[string]struct{ plugin, right, wrong string }{
+		"backend of masquerading":  {"ptp", `"ipMasq": true`, `"ipMasq": true, "ipMasqBackend": "x"`},
+		"ranges":                   {"ptp", `"mtu": 1400`, `"mtu": 1400, "ipam": {"type": "host-local", "dataDir": "DIR", "subnet": "10.244.1.9/24"}`},
+		"both modes":               {"bridge", `"ipMasq": true, "hairpinMode": true`, `"ipMasq": true, "hairpinMode": true, "promiscMode": true`},
+		"hardware address":         {"bridge", `"runtimeConfig": {"mac": "02:00:00:00:00:01"}`, `"runtimeConfig": {"mac": "x"}`},
+		"VLAN":                     {"bridge", `"macspoofchk": true`, `"macspoofchk": true, "vlan": 5000`},
+		"mode":                     {"macvlan", `"master": "lan"`, `"master": "lan", "mode": "x"`},
+		"protocol":                 {"portmap", attachedTo + `, ` + ports, attachedTo + `, ` + strings.Replace(ports, "tcp", "x", 1)},
+		"backend of ports":         {"portmap", attachedTo + `, ` + ports, attachedTo + `, "backend": "x", ` + ports},
+		"bit":                      {"portmap", attachedTo + `, ` + ports, attachedTo + `, "markMasqBit": 77, ` + ports},
+		"ingress policy":           {"firewall", attachedTo, attachedTo + `, "ingressPolicy": "x"`},
+		"firewalld that is gone":   {"firewall", attachedTo, attachedTo + `, "backend": "firewalld"`},
+		"requested address, range": {"host-local", `"mtu": 1`, `"runtimeConfig": {"ips": ["192.0.2.1"]}, "ipam": {"type": "host-local", "dataDir": "DIR", "ranges": []}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.plugin == "firewall" {
+				needIPTables(t)
+			}
+			node, pod, dir := cnitest.NewNode(t), cnitest.Pod(t, "killed"), filepath.Join(t.TempDir(), "leases")
+			node.Run("ip", "link", "add", "lan", "type", "bridge")
+			conf := func(keys string) string {
+				if !strings.Contains(keys, "ipam") {
+					keys += `, "ipam": {"type": "host-local", "dataDir": "DIR", "subnet": "10.244.1.0/24"}`
+				}
+				return strings.ReplaceAll(fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "cni.dev/valid-attachments": [], "type": %q, %s}`, c.plugin, keys), "DIR", dir)
+			}
+			for _, verb := range []string{"DEL", "GC"} {
+				if out, err := callPlugin(t, node, c.plugin, pod.NetNS, "ADD", conf(c.right)); err != nil {
+					t.Fatalf("ADD: %s", out)
+				}
+				if out, err := callPlugin(t, node, c.plugin, pod.NetNS, "ADD", conf(c.wrong)); err == nil {
+					t.Fatalf("ADD takes it: %s", out)
+				}
+				if out, err := callPlugin(t, node, c.plugin, pod.NetNS, verb, conf(c.wrong)); err != nil {
+					t.Errorf("%s: %s", verb, out)
+				}
+				if c.plugin == "macvlan" && verb == "GC" { // its device goes with the namespace
+					continue
+				}
+				if c.wrong != "" && name != "firewalld that is gone" {
+					nothingLeft(t, node, dir)
+				}
+			}
+		})
+	}
+}
+
 // nothingLeft looks for devices, routes, rules and leases.
 func nothingLeft(t *testing.T, node *cnitest.Node, dir string) {
 	t.Helper()
