@@ -21,6 +21,7 @@ const (
 	both = `"ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]]}`
 	// attached is what another plugin made, for those that come after it.
 	attached = `"prevResult": {"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.244.1.2/24", "interface": 0}]}`
+	twoPorts = attached + `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}, {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]}`
 )
 
 // killed are the plugins, and what is configured, whose server is killed at every step.
@@ -28,7 +29,7 @@ var killed = map[string]string{
 	"ptp":        `"ipMasq": true, ` + both,
 	"bridge":     `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, ` + both,
 	"macvlan":    `"master": "lan", "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}]]}`,
-	"portmap":    attached + `, "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}, {"hostPort": 8081, "containerPort": 80, "hostIP": "127.0.0.1"}]}`,
+	"portmap":    twoPorts,
 	"host-local": both,
 }
 
