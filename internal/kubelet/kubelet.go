@@ -132,6 +132,7 @@ func (k *Kubelet) assemble(ctx context.Context) {
 		Images: image.New(k.cri.Images, k.events, c.ImageAccess, c.Log),
 		Probes: probe.New(ctx, k.cri.Exec, k.events, func(uid string) { k.pods.Wake(uid) }),
 		Status: status.NewPublisher(ctx, c.Client, k.shownAs, c.Log), UnsafeSysctls: c.UnsafeSysctls, Refuse: k.refuse,
+		Listed: k.listed,
 	})
 	k.static = k.staticPods()
 	k.static.Start()

@@ -129,6 +129,9 @@ func TestPodsThatDoNotBelongHere(t *testing.T) {
 	w.ready("first")
 	w.create(newPod("second", port))
 	refused("second", "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
+	if p := w.pod("second"); len(p.Status.ContainerStatuses) > 0 {
+		t.Errorf("a pod that was refused shows containers, of which kubectl prints what they wait for: %+v", p.Status.ContainerStatuses)
+	}
 
 	ssd := func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "ssd"} }
 	w.create(newPod("picky", ssd))
@@ -168,5 +171,46 @@ func TestRuntimeClass(t *testing.T) {
 		return slices.ContainsFunc(w.api.Events("lost")["FailedCreatePodSandBox"], func(m string) bool {
 			return strings.Contains(m, `failed to get sandbox runtime: runtimeclasses.node.k8s.io "none" not found`)
 		})
+	})
+}
+
+// Pods that arrive together are judged in the order in which they were made, whoever's worker is the fastest; so are those that an agent finds when it starts.
+func TestTheFirstPodGetsThePort(t *testing.T) {
+	port := func(p *corev1.Pod) {
+		p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 8080}}
+	}
+	made := time.Now().Add(-time.Hour)
+	// The names are in another order than the pods.
+	pods := func(w *world, names ...string) {
+		for i, name := range names {
+			w.create(newPod(name, func(p *corev1.Pod) {
+				port(p)
+				p.CreationTimestamp = metav1.NewTime(made.Add(time.Duration(i) * time.Second))
+			}))
+		}
+	}
+	refused := func(w *world, names ...string) {
+		t.Helper()
+		for _, name := range names {
+			p := w.until(name, "refused", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+			if p.Status.Reason != "NodePorts" {
+				t.Errorf("%s failed because of %s", name, p.Status.Reason)
+			}
+		}
+	}
+	others := []string{"a", "z", "b", "y", "c", "x", "d", "w"}
+	t.Run("at once", func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		pods(w, append([]string{"m"}, others...)...)
+		w.ready("m")
+		refused(w, others...)
+	})
+	t.Run("before the start", func(t *testing.T) {
+		w := newWorld(t)
+		pods(w, append([]string{"m"}, others...)...)
+		w.start()
+		w.ready("m")
+		refused(w, others...)
 	})
 }

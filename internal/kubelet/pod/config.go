@@ -44,6 +44,7 @@ type Config struct {
 	Cgroups     *cgroup.Manager
 	Client      *client.Client
 	Log         *slog.Logger
+	Listed      <-chan struct{} // closed when the manager has been told of all pods that the API had at first
 
 	// Refuse says why the node takes no such pod now, or nothing: it is short of something, or shutting down.
 	Refuse             func(pod *corev1.Pod, bestEffort bool) (reason, message string)

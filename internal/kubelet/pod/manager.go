@@ -24,11 +24,12 @@ const (
 
 // Manager has one worker for each pod of the node. Safe for concurrent use.
 type Manager struct {
-	ctx     context.Context
-	config  Config
-	backOff *flowcontrol.Backoff
-	turns   turns
-	group   sync.WaitGroup
+	ctx      context.Context
+	config   Config
+	backOff  *flowcontrol.Backoff
+	turns    turns
+	arrivals *arrivals
+	group    sync.WaitGroup
 	// deciding is held while it is decided whether the node has room for something. No worker's lock is held when it is taken.
 	deciding sync.Mutex
 	mu       sync.Mutex
@@ -37,7 +38,7 @@ type Manager struct {
 
 // NewManager makes a manager without pods. Its workers stop with ctx, and leave the pods running.
 func NewManager(ctx context.Context, config Config) *Manager {
-	return &Manager{ctx: ctx, config: config, workers: map[types.UID]*worker{}, turns: newTurns(),
+	return &Manager{ctx: ctx, config: config, workers: map[types.UID]*worker{}, turns: newTurns(), arrivals: newArrivals(),
 		backOff: flowcontrol.NewBackOff(firstCrashBackOff, lastCrashBackOff)}
 }
 
@@ -59,6 +60,7 @@ func (m *Manager) add(pod *corev1.Pod) *worker {
 	m.workers[pod.UID] = w
 	m.group.Go(func() {
 		w.run(m.ctx)
+		m.arrivals.leave(w.arrival)
 		m.mu.Lock()
 		delete(m.workers, pod.UID)
 		m.mu.Unlock()

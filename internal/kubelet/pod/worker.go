@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,9 +36,10 @@ const (
 
 // worker runs one pod.
 type worker struct {
-	m    *Manager
-	log  *slog.Logger
-	wake chan struct{}
+	m       *Manager
+	log     *slog.Logger
+	wake    chan struct{}
+	arrival *arrival
 
 	mu       sync.Mutex
 	pod      *corev1.Pod
@@ -72,7 +74,7 @@ type operation struct {
 }
 
 func newWorker(m *Manager, pod *corev1.Pod) *worker {
-	w := &worker{m: m, pod: pod, wake: make(chan struct{}, 1), state: &podstate.State{UID: string(pod.UID)},
+	w := &worker{m: m, pod: pod, wake: make(chan struct{}, 1), arrival: m.arrivals.join(pod.CreationTimestamp.Time), state: &podstate.State{UID: string(pod.UID)},
 		log:     m.config.Log.With("pod", pod.Namespace+"/"+pod.Name),
 		waiting: map[string]status.Waiting{}, starting: map[string]bool{}, notYet: map[string]time.Time{},
 		last: *pod.Status.DeepCopy(), messages: map[string]string{}, down: make(chan struct{})}
@@ -147,6 +149,7 @@ func (w *worker) resume() {
 	if s := &w.pod.Status; !final(s.Phase) && slices.Contains([]string{eviction.Reason, shutdown.Reason, status.Preempting}, s.Reason) {
 		w.reason, w.message = s.Reason, s.Message
 	}
+	w.refused = w.pod.Status.Phase == corev1.PodFailed && strings.HasPrefix(w.pod.Status.Message, rejected)
 }
 
 // tellDown says to those who wait that the pod has ended. The caller holds the lock.
@@ -207,6 +210,7 @@ func (w *worker) abort() {
 
 // sync looks once, reports, and begins the next operation. It returns when to look again if nothing happens before.
 func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
+	defer w.m.arrivals.leave(w.arrival) // it was its turn, or it has lost it
 	uid, ended := w.identity()
 	state, err := w.m.config.CRI.Observe(ctx, string(uid))
 	if err != nil {
@@ -217,6 +221,7 @@ func (w *worker) sync(ctx context.Context) (time.Duration, bool) {
 	}
 	w.lastWords(state)
 	on := w.place(ctx, state)
+	w.awaitTurn(ctx, state)
 	others, decided := w.others()
 	defer decided()
 	w.mu.Lock()

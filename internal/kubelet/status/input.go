@@ -56,6 +56,9 @@ func Generate(in Input) corev1.PodStatus {
 	s.EphemeralContainerStatuses = in.ephemeral()
 	s.Phase = in.phase(&s)
 	s.Conditions = in.conditions(&s)
+	if in.Refused { // kubectl would show what the containers wait for, not why they never will be
+		s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses = nil, nil, nil
+	}
 	return s
 }
 
