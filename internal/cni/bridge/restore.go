@@ -132,14 +132,28 @@ func joined(host *link.Handle, c *config, port netlink.Link, own []net.IPNet) (b
 	if up == 0 || port.Attrs().MasterIndex != br.Attrs().Index {
 		return false, nil
 	}
-	if len(own) == 0 || c.VLAN != 0 {
+	if len(own) == 0 {
 		return true, nil
 	}
-	have, err := host.AddrList(br, netlink.FAMILY_ALL)
-	if err != nil {
-		return false, fmt.Errorf("list addresses of bridge %s: %w", c.Bridge, err)
+	gateway := br
+	if c.VLAN != 0 {
+		if gateway, err = host.LinkByName(c.vlanLink()); link.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("look up the gateway's interface %s: %w", c.vlanLink(), err)
+		}
 	}
-	if slices.ContainsFunc(own, func(a net.IPNet) bool { return !attach.IsV4(a.IP) }) && !attach.HasLinkLocal(br, have) {
+	return answers(host, gateway, own)
+}
+
+// answers reports whether the gateway's interface has its addresses.
+func answers(host *link.Handle, gateway netlink.Link, own []net.IPNet) (bool, error) {
+	have, err := host.AddrList(gateway, netlink.FAMILY_ALL)
+	if err != nil {
+		return false, fmt.Errorf("list addresses of %s: %w", gateway.Attrs().Name, err)
+	}
+	if slices.ContainsFunc(own, func(a net.IPNet) bool { return !attach.IsV4(a.IP) }) && !attach.HasLinkLocal(gateway, have) {
 		return false, nil
 	}
 	for _, want := range own {
