@@ -13,7 +13,8 @@ import (
 )
 
 // WatchLost calls lost when something may have been taken away that leads to pods, until ctx ends: a route to one host on a link, an address, a
-// port's bridge, or a link that is set down. What goes with its link, as a pod's does, does not count.
+// port's bridge, or a link that is set down, each of veths and bridges alone: other links have addresses of Services, which come and go. What goes
+// with its link, as a pod's does, does not count.
 func (c *Conn) WatchLost(ctx context.Context, lost func()) error {
 	routes, addresses, links := make(chan netlink.RouteUpdate, 64), make(chan netlink.AddrUpdate, 64), make(chan netlink.LinkUpdate, 64)
 	if err := c.do(func() error {
@@ -31,7 +32,7 @@ func (c *Conn) WatchLost(ctx context.Context, lost func()) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case r, open = <-routes:
-			taken = open && r.Type == unix.RTM_DELROUTE && r.Gw == nil && single(r.Dst) && c.has(r.LinkIndex)
+			taken = open && r.Type == unix.RTM_DELROUTE && r.Gw == nil && r.Table != unix.RT_TABLE_LOCAL && single(r.Dst) && c.has(r.LinkIndex)
 		case a, open = <-addresses:
 			taken = open && !a.NewAddr && c.has(a.LinkIndex)
 		case l, open = <-links:
@@ -63,12 +64,14 @@ func (up upLinks) lost(u netlink.LinkUpdate) bool {
 	return was && !up[index]
 }
 
-// has reports whether there is a link.
+// has reports whether there is a veth or a bridge of an index.
 func (c *Conn) has(index int) bool {
-	return c.do(func() error {
-		_, err := netlink.LinkByIndex(index)
+	var l netlink.Link
+	err := c.do(func() (err error) {
+		l, err = netlink.LinkByIndex(index)
 		return err
-	}) == nil
+	})
+	return err == nil && (l.Type() == "veth" || l.Type() == "bridge")
 }
 
 func single(dst *net.IPNet) bool {

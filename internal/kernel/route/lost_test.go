@@ -55,6 +55,10 @@ func TestWatchLost(t *testing.T) {
 	}
 	for !quiet() {
 	}
+	run(t, ns, "ip address add 192.0.2.7/32 dev lo")
+	if run(t, ns, "ip address del 192.0.2.7/32 dev lo"); !quiet() {
+		t.Error("an address of a Service is told of")
+	}
 	for _, command := range []string{
 		"ip address add 192.0.2.1/32 dev pod0", "ip route add 192.0.2.2 dev pod0", "ip -6 route add 2001:db8::2 dev pod0", "ip route add 198.51.100.0/24 dev pod0",
 		"ip link set port0 master br0", "ip link set port1 master br0", "ip link set port0 up",
