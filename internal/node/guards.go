@@ -44,6 +44,7 @@ func (a *agent) keepPodRules(ctx context.Context) error {
 					log.Warn("changes of "+what+" go unnoticed; trying again", "err", err)
 				}
 				sleep(ctx, rulesRetry)
+				changed() // for what went unnoticed
 			}
 		})
 	}
