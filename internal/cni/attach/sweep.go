@@ -45,7 +45,7 @@ func Sweep(alive func(plugin.Owner) bool) ([]plugin.Owner, error) {
 // RefuseTaken is the check that comes before addresses are asked for: an ADD of what exists must not touch it, not
 // even by giving its addresses back when the ADD fails.
 func RefuseTaken(container *link.Handle, args *skel.CmdArgs) error {
-	_, err := container.LinkByName(args.IfName)
+	_, err := container.Index(args.IfName)
 	if link.IsNotFound(err) {
 		return nil
 	}

@@ -61,34 +61,36 @@ type Ends struct {
 // Connect makes a veth pair with one end in the host handle's namespace and the other in the namespace sandbox, which
 // container is a handle of. The host's end is up, the container's is not yet. On an error nothing is left.
 func Connect(host, container *link.Handle, sandbox *os.File, p Pair) (*Ends, error) {
-	hostLink, err := makePair(host, container, sandbox, p)
+	pair, err := makePair(host, container, sandbox, p)
 	if err != nil {
 		return nil, err
 	}
-	ends := &Ends{Host: hostLink}
-	if ends.Container, err = container.LinkByName(p.Owner.IfName); err == nil {
-		err = raise(host, hostLink, p)
+	inner := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: pair.PeerName, HardwareAddr: pair.PeerHardwareAddr}}
+	if pair.Index, err = host.Index(pair.Name); err == nil {
+		inner.Index, err = container.Index(pair.PeerName)
+	}
+	if err == nil {
+		err = raise(host, pair, p)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("set up %s: %w", hostLink.Attrs().Name, err), host.LinkDel(hostLink))
+		return nil, errors.Join(fmt.Errorf("set up %s: %w", pair.Name, err), host.LinkDel(pair))
 	}
-	return ends, nil
+	return &Ends{Host: pair, Container: inner}, nil
 }
 
-func makePair(host, container *link.Handle, sandbox *os.File, p Pair) (netlink.Link, error) {
+func makePair(host, container *link.Handle, sandbox *os.File, p Pair) (*netlink.Veth, error) {
 	for n := range nameAttempts {
-		veth, err := describe(p, HostName(p.Owner.ContainerID, p.Owner.IfName, n), sandbox)
-		if err != nil {
-			return nil, err
-		}
-		err = host.LinkAdd(veth)
+		veth := describe(p, HostName(p.Owner.ContainerID, p.Owner.IfName, n))
+		b := &link.Batch{}
+		b.AddPair(veth, sandbox.Fd())
+		err := host.Apply(b)
 		if err == nil {
 			return veth, nil
 		}
 		if !errors.Is(err, unix.EEXIST) {
-			return nil, fmt.Errorf("make veth pair %s, %s: %w", veth.Name, p.Owner.IfName, err)
+			return nil, err
 		}
-		if _, err := container.LinkByName(p.Owner.IfName); err == nil {
+		if _, err := container.Index(p.Owner.IfName); err == nil {
 			return nil, fmt.Errorf("container %s already has an interface %s", p.Owner.ContainerID, p.Owner.IfName)
 		}
 		if taken, err := host.LinkByName(veth.Name); err == nil && ours(taken, p.Owner) {
@@ -99,24 +101,17 @@ func makePair(host, container *link.Handle, sandbox *os.File, p Pair) (netlink.L
 }
 
 // describe sets both hardware addresses, so that neither the kernel nor udev chooses later, and none has to be asked.
-func describe(p Pair, name string, sandbox *os.File) (*netlink.Veth, error) {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.Group = name, p.MTU, p.Group
-	attrs.HardwareAddr = RandomMAC()
-	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1 // the kernel makes one for each processor otherwise, of which it then uses one
+func describe(p Pair, name string) *netlink.Veth {
 	mac := p.MAC
 	if mac == nil {
 		mac = RandomMAC()
 	}
 	return &netlink.Veth{
-		LinkAttrs:        attrs,
+		LinkAttrs:        netlink.LinkAttrs{Name: name, MTU: p.MTU, Group: p.Group, HardwareAddr: RandomMAC()},
 		PeerName:         p.Owner.IfName,
 		PeerMTU:          uint32(p.MTU),
-		PeerNumTxQueues:  1,
-		PeerNumRxQueues:  1,
 		PeerHardwareAddr: mac,
-		PeerNamespace:    netlink.NsFd(int(sandbox.Fd())),
-	}, nil
+	}
 }
 
 // RandomMAC is a locally administered unicast address.

@@ -33,6 +33,13 @@ func (b *Batch) add(what string, kind, flags int, passed []error) *nl.NetlinkReq
 	return r
 }
 
+// AddPair makes a veth pair with its other end in the namespace that sandbox is a descriptor of. Of the veth Name, MTU, HardwareAddr and Group
+// count, and PeerName, PeerMTU and PeerHardwareAddr. Each end has one queue: the kernel would make one for each processor, to use one of them.
+func (b *Batch) AddPair(v *netlink.Veth, sandbox uintptr) {
+	r := b.add("make veth pair "+v.Name+", "+v.PeerName, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, nil)
+	encodePair(r, v, sandbox)
+}
+
 // SetUp brings a device up. With an alias, it gets that before.
 func (b *Batch) SetUp(l netlink.Link, alias string) {
 	r := b.add("set "+l.Attrs().Name+" up", unix.RTM_NEWLINK, 0, nil)

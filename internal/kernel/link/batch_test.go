@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -129,6 +130,58 @@ func TestRoutesOfTwoFamiliesAreRefused(t *testing.T) {
 		}
 		if got := output("ip", "-4", "addr", "show", "eth0"); strings.Contains(got, "10.1.2.3") {
 			t.Errorf("half of it was done:\n%s", got)
+		}
+		return nil
+	})
+}
+
+// The kernel's own answer says what was made, of either end.
+func TestPairs(t *testing.T) {
+	sandbox := netnstest.New(t)
+	netnstest.In(t, netnstest.New(t), func() error {
+		h, err := link.Open()
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		f, err := os.Open(sandbox)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		inner, err := link.OpenIn(f)
+		if err != nil {
+			return err
+		}
+		defer inner.Close()
+		mac, peer := net.HardwareAddr{2, 1, 2, 3, 4, 5}, net.HardwareAddr{2, 1, 2, 3, 4, 6}
+		b := &link.Batch{}
+		b.AddPair(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "host0", MTU: 1400, HardwareAddr: mac, Group: 7},
+			PeerName: "eth0", PeerMTU: 1300, PeerHardwareAddr: peer}, f.Fd())
+		if err := h.Apply(b); err != nil {
+			return err
+		}
+		for _, end := range []struct {
+			h         *link.Handle
+			name      string
+			mac       net.HardwareAddr
+			mtu, with int
+		}{{h, "host0", mac, 1400, 7}, {inner, "eth0", peer, 1300, 0}} {
+			l, err := end.h.LinkByName(end.name)
+			if err != nil {
+				return err
+			}
+			index, err := end.h.Index(end.name)
+			if a := l.Attrs(); err != nil || index != a.Index || l.Type() != "veth" || a.HardwareAddr.String() != end.mac.String() || a.MTU != end.mtu ||
+				int(a.Group) != end.with || a.NumTxQueues != 1 || a.NumRxQueues != 1 {
+				t.Errorf("%s has index %d (%v) and %+v", end.name, index, err, a)
+			}
+		}
+		if err := h.Apply(b); !errors.Is(err, unix.EEXIST) {
+			t.Errorf("the same once more: %v", err)
+		}
+		if _, err := inner.Index("host0"); !link.IsNotFound(err) {
+			t.Errorf("index of what is in the other namespace: %v", err)
 		}
 		return nil
 	})

@@ -18,6 +18,39 @@ func wire(ip net.IP) []byte {
 	return ip.To16()
 }
 
+// encodePair writes a request of RTM_NEWLINK for a veth pair (linux/veth.h). What describes an end is the same for both, but the other's comes within the
+// first's.
+func encodePair(r *nl.NetlinkRequest, v *netlink.Veth, sandbox uintptr) {
+	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	for _, a := range end(v.Name, v.MTU, v.HardwareAddr) {
+		r.AddData(a)
+	}
+	r.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(v.Group)))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(v.Type()))
+	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	for _, a := range end(v.PeerName, int(v.PeerMTU), v.PeerHardwareAddr) {
+		peer.AddChild(a)
+	}
+	peer.AddRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(v.PeerTxQLen)))
+	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(sandbox)))
+	r.AddData(info)
+}
+
+func end(name string, mtu int, mac net.HardwareAddr) []*nl.RtAttr {
+	attributes := []*nl.RtAttr{
+		nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)),
+		nl.NewRtAttr(unix.IFLA_ADDRESS, mac),
+		nl.NewRtAttr(unix.IFLA_NUM_TX_QUEUES, nl.Uint32Attr(1)),
+		nl.NewRtAttr(unix.IFLA_NUM_RX_QUEUES, nl.Uint32Attr(1)),
+	}
+	if mtu > 0 {
+		attributes = append(attributes, nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
+	}
+	return attributes
+}
+
 // encodeAddress writes a request of RTM_NEWADDR (rtnetlink(7)).
 func encodeAddress(r *nl.NetlinkRequest, index int, a *netlink.Addr) {
 	mask, peer := a.Mask, a.IP

@@ -96,6 +96,19 @@ func Do(path string, fn func(*Handle) error) error {
 	return netnsdo.Do(path, inside)
 }
 
+// Index returns a link's index, for less than LinkByName, which asks for all that there is to know. A link that is not there is an error,
+// see IsNotFound.
+func (h *Handle) Index(name string) (int, error) {
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, fmt.Errorf("link name %q: %w", name, err)
+	}
+	if err := unix.IoctlIfreq(h.fd, unix.SIOCGIFINDEX, request); err != nil {
+		return 0, err
+	}
+	return int(request.Uint32()), nil
+}
+
 // IsNotFound reports whether an error of a Handle means that the link does not exist.
 func IsNotFound(err error) bool {
 	var notFound netlink.LinkNotFoundError
