@@ -24,8 +24,8 @@ type Steps struct {
 	ended  chan syscall.WaitStatus
 }
 
-// StartSteps starts a program in a network namespace, or in that of the test if ns is empty, and kills it, and all that it
-// started, before the nth call. With n = 0 it is KillAt that says when.
+// StartSteps starts a program in a network namespace, or in that of the test if ns is empty, and kills it before the nth call.
+// With n = 0 it is KillAt that says when.
 func StartSteps(ns string, args, env []string, files [3]*os.File, n int) (*Steps, error) {
 	s := &Steps{ended: make(chan syscall.WaitStatus, 1)}
 	s.at.Store(int64(n))
@@ -35,13 +35,13 @@ func StartSteps(ns string, args, env []string, files [3]*os.File, n int) (*Steps
 		err := s.start(ns, args, env, files)
 		started <- err
 		if err == nil {
-			s.ended <- s.follow()
+			s.follow()
 		}
 	}()
 	return s, <-started
 }
 
-// KillAt kills the program, and all that it started, before the nth call from now.
+// KillAt kills the program before the nth call from now, which may be one of its children's; those go on.
 func (s *Steps) KillAt(n int) {
 	s.made.Store(0)
 	s.at.Store(int64(n))
@@ -86,8 +86,8 @@ func (s *Steps) start(ns string, args, env []string, files [3]*os.File) error {
 	return unix.PtraceSyscall(s.pid, 0)
 }
 
-// follow lets the program and what it starts run until all have ended, and returns how the program did.
-func (s *Steps) follow() (result syscall.WaitStatus) {
+// follow lets the program and what it starts run until all have ended, and says how the program did.
+func (s *Steps) follow() {
 	seen := map[int]bool{s.pid: true}
 	for {
 		var status unix.WaitStatus
@@ -96,11 +96,11 @@ func (s *Steps) follow() (result syscall.WaitStatus) {
 			continue
 		}
 		if err != nil {
-			return result
+			return
 		}
 		if !status.Stopped() {
 			if pid == s.pid {
-				result = syscall.WaitStatus(status)
+				s.ended <- syscall.WaitStatus(status)
 			}
 			delete(seen, pid)
 			continue
@@ -110,9 +110,7 @@ func (s *Steps) follow() (result syscall.WaitStatus) {
 		case signal == unix.SIGTRAP|0x80:
 			if changing(pid) && s.made.Add(1) == s.at.Load() {
 				s.killed.Store(true)
-				for other := range seen {
-					_ = unix.Kill(other, unix.SIGKILL)
-				}
+				s.Kill()
 			}
 		case signal == unix.SIGTRAP && status.TrapCause() > 0: // a thread or a process more
 		case signal == unix.SIGSTOP && !seen[pid]: // its begin

@@ -30,6 +30,7 @@ var killed = map[string]string{
 	"bridge":     `"isGateway": true, "macspoofchk": true, "ipspoofchk": true, "ipMasq": true, ` + both,
 	"macvlan":    `"master": "lan", "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.244.1.0/24"}]]}`,
 	"portmap":    twoPorts,
+	"firewall":   `"backend": "iptables", ` + attached,
 	"host-local": both,
 }
 
@@ -146,7 +147,7 @@ func (v *victim) left() string {
 	for _, sandbox := range v.sandboxes {
 		text += cnitest.RunIn(v.T, sandbox, "sh", "-c", list)
 	}
-	text += run(v.T, "ls "+v.leases+"/net | grep '^[1f]'; nft list ruleset | grep -o '[^ ]* [^ ]* comment .*/.*/eth0.*'; true")
+	text += run(v.T, "ls "+v.leases+"/net | grep '^[1f]'; nft list ruleset | grep -o '[^ ]* [^ ]* comment .*/.*/eth0.*'; iptables -S 2>/dev/null | grep /eth0; true")
 	return text
 }
 
