@@ -33,7 +33,7 @@ type running struct {
 func (p peer) start(l *lab, server string) (*running, error) {
 	args := []string{"--master", server, "--proxy-mode", p.mode, "--cluster-cidr", "10.244.0.0/16", "--hostname-override", nodeName}
 	if strings.HasPrefix(p.name, "eastwest") {
-		args = append([]string{"proxy"}, args...)
+		args = append([]string{"proxy", "--run-dir", l.runDir()}, args...)
 	} else {
 		args = append(args, "--conntrack-max-per-core=0", "--conntrack-min=0", "--conntrack-tcp-timeout-established=0",
 			"--conntrack-tcp-timeout-close-wait=0", "--healthz-bind-address=127.0.0.1:10256")
@@ -48,8 +48,12 @@ func (p peer) start(l *lab, server string) (*running, error) {
 	return r, inside(l.node, r.cmd.Start)
 }
 
-func (r *running) stop() {
-	r.cmd.Process.Kill()
+// stop kills the proxy.
+func (r *running) stop() { r.end(os.Kill) }
+
+// end sends the proxy a signal that ends it.
+func (r *running) end(signal os.Signal) {
+	r.cmd.Process.Signal(signal)
 	r.cmd.Wait()
 	os.Remove(r.log.Name())
 	r.log.Close()

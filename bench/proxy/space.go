@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"eastwest/bench/traffic"
@@ -65,7 +66,11 @@ func newLab(suffix string) (*lab, error) {
 	return l, inside(l.node, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
 }
 
+// runDir is the folder in which the node's proxy leaves what helps its next start.
+func (l *lab) runDir() string { return filepath.Join(os.TempDir(), l.node) }
+
 func (l *lab) remove() {
+	os.RemoveAll(l.runDir())
 	for _, ns := range []string{l.node, l.client, l.server, l.other} {
 		exec.Command("ip", "netns", "del", ns).Run()
 	}

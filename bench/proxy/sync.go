@@ -4,9 +4,12 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // sync measures one proxy.
@@ -93,26 +96,50 @@ func (o options) rest(p peer, services int, r *running) error {
 	return err
 }
 
-// again kills the proxy and starts it with everything in place.
+// again ends the proxy and starts it with everything in place: killed, without what it left for the next start, and then, where it leaves
+// something, ended as a service manager does.
 func (o options) again(p peer, services int, r *running, n news) error {
 	r.stop()
+	os.RemoveAll(r.lab.runDir())
+	next, stop, err := o.next(p, services, r, n, "killed")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if !strings.HasPrefix(p.name, "eastwest") {
+		return nil
+	}
+	next.end(unix.SIGTERM)
+	_, stop, err = o.next(p, services, next, n, "ended")
+	if err == nil {
+		stop()
+	}
+	return err
+}
+
+// next starts the proxy after another one, and prints how that was.
+func (o options) next(p peer, services int, last *running, n news, end string) (r *running, stop func(), err error) {
 	n.drain()
-	next, err := p.start(r.lab, r.server)
-	if err != nil {
-		return err
+	if r, err = p.start(last.lab, last.server); err != nil {
+		return nil, nil, err
 	}
-	defer o.undo.later(next.stop)()
-	whole, _, err := next.synced()
+	stop = o.undo.later(r.stop)
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	whole, _, err := r.synced()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	used, err := next.cpu()
+	used, err := r.cpu()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	time.Sleep(2 * time.Second)
-	o.print(p, services, "restart %.2f s since its start, %.2f s of a processor, %s", whole.Seconds(), used.Seconds(), n.written())
-	return nil
+	o.print(p, services, "restart of one that was %s: %.2f s since its start, %.2f s of a processor, %s", end, whole.Seconds(), used.Seconds(), n.written())
+	return r, stop, nil
 }
 
 func (o options) run(p peer, l *lab, a *api) (r *running, err error) {

@@ -43,6 +43,7 @@ type NetworkConfig struct {
 	DNSService   string // namespace/name of the Service that this node's own agent serves; empty for none
 	NameTTL      uint32 // of DNS records, in seconds
 	Netns        string // path of the network namespace; empty is the program's own
+	RunDir       string // where services are left for the next start; empty for nowhere
 
 	Backend           string                          // of services, one of Backends; empty is the first
 	IPVS              IPVS                            // for that backend alone

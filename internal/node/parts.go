@@ -43,7 +43,7 @@ func (a *agent) startNetwork() (*Network, error) {
 	var network *Network
 	config := NetworkConfig{
 		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
-		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, Log: a.Log.With("part", "network"),
+		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, RunDir: a.RunDir, Log: a.Log.With("part", "network"),
 		Tracking: DefaultTracking(), IPVS: DefaultIPVS(),
 	}
 	if a.Scheduler != "" {

@@ -74,7 +74,7 @@ func RunProxy(ctx context.Context, config ProxyConfig) error {
 
 // RemoveProxy takes away what proxies of every backend left, and sets back what they set of the loopback.
 func RemoveProxy(ctx context.Context, config NetworkConfig) error {
-	errs := []error{closeLoopback(config.Netns)}
+	errs := []error{closeLoopback(config.Netns), config.forget()}
 	for _, name := range Backends() {
 		errs = append(errs, removeBackend(ctx, name, config))
 	}

@@ -17,6 +17,7 @@ import (
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/connections"
+	"eastwest/internal/dataplane/handover"
 	"eastwest/internal/dataplane/healthcheck"
 	"eastwest/internal/dataplane/quarantine"
 	"eastwest/internal/dataplane/services/iptables"
@@ -90,18 +91,23 @@ type carrier interface {
 	quarantine.Prober
 }
 
-// newBackend makes the services dataplane of a name.
-func newBackend(name string, tables *nft.Conn, config NetworkConfig) (carrier, error) {
-	local := config.Local
-	if !local.Known() && !config.NoLocal {
-		local.CIDRs = config.ClusterCIDRs
+// servicesNode is what services backends know of the node and the cluster.
+func (c NetworkConfig) servicesNode() dataplane.Node {
+	local := c.Local
+	if !local.Known() && !c.NoLocal {
+		local.CIDRs = c.ClusterCIDRs
 	}
-	node := dataplane.Node{Local: local, ServiceCIDRs: config.ServiceCIDRs, NodePortAddresses: config.NodePortAddresses}
+	return dataplane.Node{Local: local, ServiceCIDRs: c.ServiceCIDRs, NodePortAddresses: c.NodePortAddresses}
+}
+
+// newBackend makes the services dataplane of a name.
+func newBackend(name string, tables *nft.Conn, chains *ipt.Conn, config NetworkConfig) (carrier, error) {
+	node := config.servicesNode()
 	switch name {
 	case "", "nftables":
 		return nftables.New(nftables.Config{Node: node, Kernel: tables, Log: config.Log})
 	case "iptables":
-		return iptables.New(iptables.Config{Node: node, Kernel: ipt.New(config.Netns), Log: config.Log, Rules: config.rules()})
+		return iptables.New(iptables.Config{Node: node, Kernel: chains, Log: config.Log, Rules: config.rules()})
 	case backendIPVS:
 		return ipvs.New(ipvs.Config{
 			Node: node, Servers: ipvskernel.New(config.Netns), Device: ipvskernel.NewDevice(config.Netns), Rules: tables,
@@ -126,10 +132,12 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	if err := CheckKernel(n.config.Backend); err != nil {
 		return err
 	}
-	carrier, err := newBackend(n.config.Backend, tables, n.config)
+	chains := ipt.New(n.config.Netns)
+	carrier, err := newBackend(n.config.Backend, tables, chains, n.config)
 	if err != nil {
 		return err
 	}
+	carrier, following := n.handOver(carrier, tables, chains)
 	backend := dataplane.Dataplane[table.Service](carrier)
 	clearing := connections.Config{Kernel: conntrack.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs}
 	if n.config.Metrics != nil {
@@ -147,7 +155,7 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	n.keptOut = kept.Out
 	loop := reconcile.NewLoop(reconcile.Config{Name: "services", Pace: pace, Resync: resyncOf(n.config.Backend), Log: n.config.Log}, dataplane.Dataplane[table.Service](kept))
 	n.services = append(n.services, loop)
-	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, loop) }
+	n.mend = func(ctx context.Context) error { return n.watchKernel(ctx, tables, chains, following, loop) }
 	n.checks = healthcheck.New(healthcheck.Config{
 		Listen: n.listenAtNodePort, Healthy: func() bool { return n.Progress().Healthy() }, Failed: n.uncheckable, Log: n.config.Log,
 	})
@@ -171,24 +179,32 @@ func resyncOf(backend string) time.Duration {
 	return 5 * time.Minute
 }
 
-// watchKernel has everything compared when another program changed what services wrote.
-func (n *Network) watchKernel(ctx context.Context, tables *nft.Conn, loop *reconcile.Loop[table.Service]) error {
-	select { // what this program writes at first is no reason to look again
-	case <-loop.Ready():
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// watchKernel has everything compared when another program changed what services wrote. following is what knows that; nil where nothing does.
+func (n *Network) watchKernel(ctx context.Context, tables *nft.Conn, chains *ipt.Conn, following *handover.Backend, loop *reconcile.Loop[table.Service]) error {
 	again := func() {
 		n.config.Log.Info("another program changed the rules of services: compare everything")
 		loop.Resync()
 	}
-	switch n.config.Backend {
-	case "iptables":
-		return ipt.New(n.config.Netns).Watch(ctx, iptables.Canaries(), again)
-	case backendIPVS:
-		return n.watchIPVS(ctx, tables, again)
+	if n.config.Backend == Backends()[0] {
+		return following.Run(ctx, again)
 	}
-	return tables.Watch(ctx, nftables.TableName, again)
+	watching, ctx := errgroup.WithContext(ctx)
+	if following != nil {
+		// Whether its chains are whole is looked at below. What may be another program's because it cannot be told is no reason to read them all.
+		watching.Go(func() error { return following.Run(ctx, func() {}) })
+	}
+	watching.Go(func() error {
+		select { // what this program writes at first is no reason to look again
+		case <-loop.Ready():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if n.config.Backend == backendIPVS {
+			return n.watchIPVS(ctx, tables, again)
+		}
+		return chains.Watch(ctx, iptables.Canaries(), again)
+	})
+	return watching.Wait()
 }
 
 // watchIPVS looks at rules, virtual servers and the node's own addresses, each of which serves node ports.
@@ -247,7 +263,7 @@ func removeBackend(ctx context.Context, name string, config NetworkConfig) error
 	if name == Backends()[0] && !hasAny(tables, nftables.TableName) {
 		return nil
 	}
-	backend, err := newBackend(name, tables, config)
+	backend, err := newBackend(name, tables, ipt.New(config.Netns), config)
 	if err != nil {
 		return err
 	}

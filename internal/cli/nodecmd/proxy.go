@@ -88,6 +88,7 @@ func (f *proxyFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&c.Tracking.TCPLiberal, "conntrack-tcp-be-liberal", false, "TCP packets outside their window are not invalid")
 	flags.StringVar(&c.HealthzAddress, "healthz-bind-address", "127.0.0.1:10256", "where to serve /healthz and /livez; load balancers need 0.0.0.0:10256; empty for nowhere")
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", "127.0.0.1:10249", "where to serve /metrics and /proxyMode; empty for nowhere")
+	flags.StringVar(&c.RunDir, "run-dir", "/run/eastwest", "folder to leave in what the kernel has, so that the next start need not read it all; empty for none")
 	flags.BoolVar(&c.Profiling, "profiling", false, "serve /debug/pprof beside the metrics")
 	flags.BoolVar(&f.cleanup, "cleanup", false, "take away what proxies of every backend left on this node, and exit")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what is done, not only what is wrong")

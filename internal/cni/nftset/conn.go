@@ -123,11 +123,7 @@ func (c *Conn) answer() ([]Element, error) {
 	}
 	var out []Element
 	for _, reply := range replies {
-		some, err := decode(reply.Data)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, some...)
+		out = append(out, decode(reply.Data)...)
 	}
 	return out, nil
 }

@@ -51,11 +51,11 @@ func encodeComment(c string) []byte {
 	return append([]byte{commentType, byte(len(c) + 1)}, c+"\x00"...)
 }
 
-func decode(data []byte) ([]Element, error) {
-	have, err := wire.Elements(data)
+func decode(data []byte) []Element {
+	have := wire.Elements(nil, data)
 	out := make([]Element, len(have))
 	for i, e := range have {
 		out[i] = Element{Key: e.Key, Value: e.Data, Comment: e.Comment, expires: e.Expires}
 	}
-	return out, err
+	return out
 }

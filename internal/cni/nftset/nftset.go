@@ -72,11 +72,7 @@ func List(s Set) ([]Element, error) {
 	}
 	var all []Element
 	for _, reply := range replies {
-		some, err := decode(reply.Data)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
+		all = append(all, decode(reply.Data)...)
 	}
 	return slices.DeleteFunc(all, func(e Element) bool { return e.expires > 0 }), nil
 }

@@ -28,11 +28,7 @@ func (c *Conn) Chains(ctx context.Context, family Family, tables []string, wante
 		return nil, err
 	}
 	for i := 0; inNftables && i < attempts && ctx.Err() == nil; i++ {
-		var out map[Chain][]string
-		err := c.do(func() (err error) {
-			out, err = listed(family, tables, wanted)
-			return err
-		})
+		out, err := c.listed(ctx, family, tables, wanted)
 		switch {
 		case err == nil:
 			return out, nil
@@ -55,8 +51,20 @@ func (c *Conn) Chains(ctx context.Context, family Family, tables []string, wante
 
 // inNftables reports whether the programs keep rules in nftables, and not in the tables that the kernel had before.
 func (c *Conn) inNftables(ctx context.Context) (bool, error) {
-	version, err := c.run(ctx, "", "iptables", "--version")
-	return strings.Contains(version, "nf_tables"), err
+	version, err := c.Version(ctx)
+	return version.InNftables(), err
+}
+
+// Version is what the programs say that they are.
+type Version string
+
+// InNftables reports whether programs of this version keep rules in nftables.
+func (v Version) InNftables() bool { return strings.Contains(string(v), "nf_tables") }
+
+// Version asks the programs.
+func (c *Conn) Version(ctx context.Context) (Version, error) {
+	text, err := c.run(ctx, "", "iptables", "--version")
+	return Version(strings.TrimSpace(text)), err
 }
 
 // Parse adds to out what iptables-save prints of a table; see Chains.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/netns/netnstest"
 )
 
@@ -82,8 +81,8 @@ func TestChainsAreThoseOfSave(t *testing.T) {
 		}
 		want := saved(t, conn, family, nil)
 		for _, wanted := range []func(string) bool{nil, func(chain string) bool { return strings.HasPrefix(chain, "SHAPES") }, func(string) bool { return false }} {
-			var have map[Chain][]string
-			if err := netns.Do(ns, func() (err error) { have, err = listed(family, tables, wanted); return err }); err != nil {
+			have, err := conn.listed(t.Context(), family, tables, wanted)
+			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(saved(t, conn, family, wanted), have); diff != "" {
@@ -115,7 +114,7 @@ func TestChainsOfUnknownShapes(t *testing.T) {
 			t.Fatalf("%s: %v", rule, err)
 		}
 		odd := func(chain string) bool { return chain == "ODD" }
-		err := netns.Do(ns, func() error { _, err := listed(IPv4, tables, odd); return err })
+		_, err := conn.listed(t.Context(), IPv4, tables, odd)
 		if !errors.Is(err, errUnknown) {
 			t.Errorf("%s is read from the kernel: %v", rule, err)
 		}
@@ -123,7 +122,7 @@ func TestChainsOfUnknownShapes(t *testing.T) {
 		if diff := cmp.Diff(saved(t, conn, IPv4, odd), have); err != nil || diff != "" {
 			t.Errorf("%s: %v (-iptables-save +chains):\n%s", rule, err, diff)
 		}
-		if err := netns.Do(ns, func() error { _, err := listed(IPv4, tables, func(c string) bool { return c == "OTHER" }); return err }); err != nil {
+		if _, err := conn.listed(t.Context(), IPv4, tables, func(c string) bool { return c == "OTHER" }); err != nil {
 			t.Errorf("a rule of another chain is in the way: %v", err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"eastwest/internal/kernel/netns"
+	"eastwest/internal/kernel/transactions"
 )
 
 // ErrMissing says that the programs are not installed.
@@ -27,9 +28,10 @@ const (
 	IPv6 Family = "IPv6"
 )
 
-// Conn talks to the iptables of one network namespace. It keeps no state and is safe for concurrent use.
+// Conn talks to the iptables of one network namespace. It is safe for concurrent use.
 type Conn struct {
 	netns string
+	own   transactions.Writers
 	held  []*os.File
 }
 
@@ -57,7 +59,7 @@ func (c *Conn) run(ctx context.Context, stdin, program string, args ...string) (
 	var stdout, stderr bytes.Buffer
 	cmd.ExtraFiles = c.held
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	if err := c.do(cmd.Run); err != nil {
+	if err := c.do(func() error { return c.own.Run(cmd) }); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return "", ErrMissing
 		}

@@ -3,10 +3,14 @@
 package iptables
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"slices"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/nfnetlink"
@@ -15,15 +19,71 @@ import (
 // errUnknown says that a rule has a shape that only the programs know.
 var errUnknown = errors.New("a rule that only iptables-save reads")
 
-// listed asks the kernel of the thread's network namespace. It is asked for the rules of each chain: to go on with those of a whole
-// table, the kernel begins anew and skips what it has sent, which takes time that grows with the square of them.
-func listed(family Family, tables []string, wanted func(string) bool) (map[Chain][]string, error) {
+// askers is how many sockets ask: more than half of the time is the kernel's, which answers them at once.
+const askers = 2
+
+// listed asks the kernel. It is asked for the rules of each chain: to go on with those of a whole table, the kernel begins anew and
+// skips what it has sent, which takes time that grows with the square of them.
+func (c *Conn) listed(ctx context.Context, family Family, tables []string, wanted func(string) bool) (map[Chain][]string, error) {
+	var all []Chain
+	err := c.do(func() (err error) {
+		all, err = chainsOf(family, tables)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	rules := make([][]string, len(all))
+	var next atomic.Int64
+	var asking errgroup.Group
+	for range askers {
+		asking.Go(func() error {
+			return c.do(func() error { return ask(ctx, family, all, rules, &next, wanted) })
+		})
+	}
+	if err := asking.Wait(); err != nil {
+		return nil, err
+	}
+	out := make(map[Chain][]string, len(all))
+	for i, chain := range all {
+		if len(rules[i]) > 0 || whole(chain, wanted) {
+			out[chain] = rules[i]
+		}
+	}
+	return out, nil
+}
+
+// ask asks for the rules of some chains at a time until nobody has to ask for any.
+func ask(ctx context.Context, family Family, all []Chain, rules [][]string, next *atomic.Int64, wanted func(string) bool) error {
+	const together = 64
+	k, err := nfnetlink.Dial()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	for {
+		begin := int(next.Add(together)) - together
+		if begin >= len(all) || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for i := begin; i < min(begin+together, len(all)); i++ {
+			if rules[i], err = rulesOf(k, family, all[i], wanted); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// whole reports whether all rules of a chain are wanted.
+func whole(chain Chain, wanted func(string) bool) bool { return wanted == nil || wanted(chain.Name) }
+
+// chainsOf returns the chains of some tables.
+func chainsOf(family Family, tables []string) (all []Chain, err error) {
 	k, err := nfnetlink.Dial()
 	if err != nil {
 		return nil, err
 	}
 	defer k.Close()
-	var all []Chain
 	err = k.Dump(about(family, unix.NFT_MSG_GETCHAIN, nil), func(message []byte) error {
 		var c Chain
 		for a := range nfnetlink.Attributes(message) {
@@ -39,18 +99,7 @@ func listed(family Family, tables []string, wanted func(string) bool) (map[Chain
 		}
 		return nil
 	})
-	out := make(map[Chain][]string, len(all))
-	for _, c := range all {
-		if err != nil {
-			return nil, err
-		}
-		whole := wanted == nil || wanted(c.Name)
-		var rules []string
-		if rules, err = rulesOf(k, family, c, whole, wanted); whole || len(rules) > 0 {
-			out[c] = rules
-		}
-	}
-	return out, err
+	return all, err
 }
 
 func about(family Family, operation uint8, attributes []byte) nfnetlink.Request {
@@ -71,16 +120,12 @@ func countRules(k *nfnetlink.Conn, family Family, c Chain) (count int, err error
 	return count, err
 }
 
-// rulesOf returns those of a chain: all of them, or those that lead to chains that wanted names.
-func rulesOf(k *nfnetlink.Conn, family Family, c Chain, whole bool, wanted func(string) bool) (out []string, err error) {
+// rulesOf returns those of a chain that are wanted: all of them, or those that lead to chains that are.
+func rulesOf(k *nfnetlink.Conn, family Family, c Chain, wanted func(string) bool) (out []string, err error) {
+	all := whole(c, wanted)
 	err = k.Dump(rulesIn(family, c), func(message []byte) error {
-		var expressions []byte
-		for a := range nfnetlink.Attributes(message) {
-			if a.Kind == unix.NFTA_RULE_EXPRESSIONS {
-				expressions = a.Value
-			}
-		}
-		if !whole && !wanted(jumpOf(expressions)) {
+		expressions := expressionsOf(message)
+		if !all && !wanted(jumpOf(expressions)) {
 			return nil
 		}
 		rule, ok := ruleOf(family, expressions)
@@ -94,13 +139,13 @@ func rulesOf(k *nfnetlink.Conn, family Family, c Chain, whole bool, wanted func(
 }
 
 // text returns a name without the byte that ends it.
-func text(value []byte) string {
-	for i, b := range value {
-		if b == 0 {
-			return string(value[:i])
-		}
+func text(value []byte) string { return string(cut(value)) }
+
+func cut(value []byte) []byte {
+	if end := bytes.IndexByte(value, 0); end >= 0 {
+		return value[:end]
 	}
-	return string(value)
+	return value
 }
 
 // number reads what nftables writes in network order.

@@ -57,11 +57,11 @@ func ruleOf(family Family, expressions []byte) (line string, ok bool) {
 	return strings.TrimSuffix(r.source+r.destination+r.in+r.out+r.on+r.modules.String()+r.target, " "), r.loaded.kind == nothing
 }
 
-func expression(element []byte) (name string, data []byte) {
+func expression(element []byte) (name, data []byte) {
 	for a := range nfnetlink.Attributes(element) {
 		switch a.Kind {
 		case unix.NFTA_EXPR_NAME:
-			name = text(a.Value)
+			name = cut(a.Value)
 		case unix.NFTA_EXPR_DATA:
 			data = a.Value
 		}
@@ -69,8 +69,8 @@ func expression(element []byte) (name string, data []byte) {
 	return name, data
 }
 
-func (r *rule) add(name string, data []byte) bool {
-	switch name {
+func (r *rule) add(name, data []byte) bool {
+	switch string(name) {
 	case "counter":
 		return true
 	case "payload":
@@ -295,7 +295,7 @@ func verdictOf(data []byte) (code int32, chain string, ok bool) {
 // jumpOf returns the chain that a rule leads to.
 func jumpOf(expressions []byte) string {
 	for element := range nfnetlink.Attributes(expressions) {
-		if name, data := expression(element.Value); name == "immediate" {
+		if name, data := expression(element.Value); string(name) == "immediate" {
 			if code, chain, ok := verdictOf(data); ok && code == unix.NFT_JUMP {
 				return chain
 			}

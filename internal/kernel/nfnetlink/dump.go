@@ -97,6 +97,31 @@ func (c *Conn) Dump(r Request, each func(attributes []byte) error) error {
 	return failed
 }
 
+// Ask sends a request and hands the answers to each, without headers, until the kernel acknowledges it.
+func (c *Conn) Ask(r Request, each func(attributes []byte) error) error {
+	c.sequence++
+	if err := c.send(r.message(nil, unix.NLM_F_ACK, c.sequence)); err != nil {
+		return err
+	}
+	for done := false; !done; {
+		err := c.receive(func(m message) error {
+			switch {
+			case m.sequence != c.sequence:
+			case m.kind == unix.NLMSG_ERROR:
+				done = true
+				return m.err()
+			case len(m.body) > familyBytes:
+				return each(m.body[familyBytes:])
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // most is how many requests are sent together: the errors of all of them fit into the socket.
 const most = 256
 

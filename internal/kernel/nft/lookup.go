@@ -115,6 +115,7 @@ func ask(conn *netlink.Conn, m netlink.Message, to []Element, buffer []byte) ([]
 	if err != nil {
 		return to, err
 	}
+	var some []wire.Element
 	for {
 		var n int
 		var failed error
@@ -140,10 +141,7 @@ func ask(conn *netlink.Conn, m netlink.Message, to []Element, buffer []byte) ([]
 				}
 				return to, nil
 			case newElements:
-				some, err := wire.Elements(body)
-				if err != nil {
-					return to, err
-				}
+				some = wire.Elements(some[:0], body)
 				for _, e := range some {
 					to = append(to, Element{Key: string(e.Key), KeyEnd: string(e.KeyEnd), Data: string(e.Data), Comment: e.Comment})
 				}

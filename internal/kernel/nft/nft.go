@@ -19,6 +19,7 @@ import (
 	"github.com/google/nftables"
 
 	"eastwest/internal/kernel/netns"
+	"eastwest/internal/kernel/transactions"
 )
 
 // ErrNotExist is returned for a table that does not exist.
@@ -43,7 +44,7 @@ const (
 // Conn talks to the nftables of one network namespace. It is safe for concurrent use.
 type Conn struct {
 	netns string
-	own   sockets
+	own   transactions.Writers
 
 	mu   sync.Mutex
 	idle *nftables.Conn // nil when there is none or somebody has it
@@ -116,7 +117,7 @@ func (c *Conn) nft(ctx context.Context, stdin string, args ...string) (string, e
 	cmd := exec.CommandContext(ctx, "nft", args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	if err := c.do(cmd.Run); err != nil {
+	if err := c.do(func() error { return c.own.Run(cmd) }); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return "", ErrMissing
 		}

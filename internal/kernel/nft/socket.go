@@ -47,7 +47,7 @@ func (c *Conn) take() (conn *nftables.Conn, err error) {
 
 func (c *Conn) open() (*nftables.Conn, error) {
 	grow := func(conn *netlink.Conn) error {
-		c.own.addOf(conn)
+		c.own.Add(conn)
 		return errors.Join(conn.SetReadBuffer(bufferBytes), conn.SetWriteBuffer(bufferBytes))
 	}
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(grow))

@@ -130,15 +130,12 @@ func (b *Backend) change(ctx context.Context, p program, want table.Table[table.
 
 // sync compares everything with the kernel.
 func (b *Backend) sync(ctx context.Context, p program, want table.Table[table.Service]) error {
+	rendered := make(chan chains, 1)
+	go func() { rendered <- p.whole(want) }() // half of the reading is the kernel's
 	have, found, err := b.read(ctx, p.family)
+	wanted := <-rendered
 	if err != nil {
 		return err
-	}
-	wanted := p.shared(want)
-	r, unused := p.renderer(), chains{}
-	for _, row := range want.All() {
-		r.render(row, wanted, unused)
-		clear(unused)
 	}
 	var add, remove []jump
 	jumps := p.jumps(wanted[place{raw, chainSockets}] != nil)
@@ -161,6 +158,17 @@ func (b *Backend) sync(ctx context.Context, p program, want table.Table[table.Se
 	return nil
 }
 
+// whole renders all chains.
+func (p program) whole(want table.Table[table.Service]) chains {
+	out, r := p.head(), p.renderer()
+	for _, name := range want.Keys() {
+		row, _ := want.Get(name)
+		r.render(row, out, out)
+	}
+	p.end(out)
+	return out
+}
+
 // shared renders the chains that all services share, constant rules included.
 func (p program) shared(want table.Table[table.Service]) chains {
 	out, unused, r := p.head(), chains{}, p.renderer()
@@ -169,10 +177,15 @@ func (p program) shared(want table.Table[table.Service]) chains {
 		r.render(row, unused, out)
 		clear(unused)
 	}
+	p.end(out)
+	return out
+}
+
+// end adds the rules that come last.
+func (p program) end(out chains) {
 	for at, rules := range p.tail() {
 		out[at] = append(out[at], rules...)
 	}
-	return out
 }
 
 func (b *Backend) restore(ctx context.Context, p program, inputs []string) error {

@@ -18,20 +18,23 @@ import (
 // leads to, and go after it.
 func writes(have, want chains, add, remove []jump, batch int) (inputs []string) {
 	var leaves, shared, gone []place
-	for _, at := range sorted(want) {
+	for at, rules := range want {
 		old, exists := have[at]
 		switch {
-		case exists && slices.Equal(old, want[at]):
+		case exists && slices.Equal(old, rules):
 		case leaf(at):
 			leaves = append(leaves, at)
 		default:
 			shared = append(shared, at)
 		}
 	}
-	for _, at := range sorted(have) {
+	for at := range have {
 		if _, stays := want[at]; !stays {
 			gone = append(gone, at)
 		}
+	}
+	for _, list := range [][]place{leaves, shared, gone} {
+		slices.SortFunc(list, place.compare)
 	}
 	if len(leaves)+len(shared)+len(gone) <= batch {
 		return nonEmpty(input(want, append(leaves, shared...), gone, add, remove))
@@ -150,7 +153,9 @@ func differing(a, b chains) []place {
 }
 
 func sorted(c chains) []place {
-	return slices.SortedFunc(maps.Keys(c), func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.chain, b.chain))
-	})
+	return slices.SortedFunc(maps.Keys(c), place.compare)
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.table, q.table), cmp.Compare(p.chain, q.chain))
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"eastwest/internal/kernel/iptables"
@@ -107,9 +108,9 @@ func (p *port) chain(prefix string) string { return hashed(prefix, p.label, p.pr
 func (p *port) to(f table.Frontend, note string) string {
 	addr := ""
 	if f.Kind != table.NodePort {
-		addr = fmt.Sprintf("-d %s/%d ", f.Addr, f.Addr.BitLen())
+		addr = "-d " + single(f.Addr) + " "
 	}
-	return fmt.Sprintf("%s-p %s %s -m %s --dport %d", addr, p.protocol, comment(note), p.protocol, f.Port)
+	return addr + "-p " + p.protocol + " " + comment(note) + " -m " + p.protocol + " --dport " + strconv.Itoa(int(f.Port))
 }
 
 func (r renderer) port(p *port, own, shared chains) {
@@ -290,8 +291,9 @@ func (r renderer) balance(p *port, f table.Frontend, own chains) string {
 	seps := make([]string, len(f.Endpoints))
 	notes := make([]string, len(f.Endpoints))
 	for i, e := range f.Endpoints {
-		seps[i] = r.endpoint(p, f, e, own)
-		notes[i] = comment(p.label + " -> " + e.String())
+		text := e.String()
+		seps[i] = r.endpoint(p, f, e.Addr(), text, own)
+		notes[i] = comment(p.label + " -> " + text)
 	}
 	if f.AffinitySeconds > 0 {
 		for i, sep := range seps {
@@ -309,19 +311,26 @@ func (r renderer) balance(p *port, f table.Frontend, own chains) string {
 	return chain
 }
 
-func (r renderer) endpoint(p *port, f table.Frontend, e netip.AddrPort, own chains) string {
-	sep := hashed(prefixEndpoint, p.label, p.protocol, e.String())
-	if own[place{nat, sep}] != nil {
+// endpoint writes the chain of one endpoint, which is at addr and in text with its port, and returns the chain's name.
+func (r renderer) endpoint(p *port, f table.Frontend, addr netip.Addr, text string, own chains) string {
+	sep := hashed(prefixEndpoint, p.label, p.protocol, text)
+	at := place{nat, sep}
+	if own[at] != nil {
 		return sep
 	}
-	own.add(nat, sep, fmt.Sprintf("-s %s/%d %s -j %s", e.Addr(), e.Addr().BitLen(), comment(p.label), chainMark))
-	recent := ""
+	recent, note := "", comment(p.label)
 	if f.AffinitySeconds > 0 {
 		recent = fmt.Sprintf(" -m recent --set --name %s --mask %s --rsource", sep, r.mask())
 	}
-	own.add(nat, sep, fmt.Sprintf("-p %s %s%s -m %s -j DNAT --to-destination %s", p.protocol, comment(p.label), recent, p.protocol, e))
+	own[at] = []string{
+		"-s " + single(addr) + " " + note + " -j " + chainMark,
+		"-p " + p.protocol + " " + note + recent + " -m " + p.protocol + " -j DNAT --to-destination " + text,
+	}
 	return sep
 }
+
+// single is an address as a prefix.
+func single(addr netip.Addr) string { return addr.String() + "/" + strconv.Itoa(addr.BitLen()) }
 
 func (r renderer) mask() string {
 	if r.family == iptables.IPv6 {
@@ -342,7 +351,7 @@ func (r renderer) localSocket(p *port, f table.Frontend, shared chains) {
 // probability returns one in n as the kernel keeps and prints it: in parts of 2^31.
 func probability(n int) string {
 	const parts = 1 << 31
-	return fmt.Sprintf("%.11f", math.Round(parts/float64(n))/parts)
+	return strconv.FormatFloat(math.Round(parts/float64(n))/parts, 'f', 11, 64)
 }
 
 // comment quotes a note as iptables-save does; the kernel keeps 255 bytes.

@@ -188,9 +188,7 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) (wr
 			clear(elements)
 			render(row, table.Service{}, family, elements)
 			settle(elements, have[i], wanted)
-			for at := range hairpins(row, family) {
-				b.hairpins[at]++
-			}
+			b.countHairpins(row, family)
 		}
 		clients, err := b.remember(ctx, family, have[i], wanted)
 		if err != nil {

@@ -6,11 +6,11 @@ package wire
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"eastwest/internal/kernel/nfnetlink"
 )
 
 // Element is a key of a set, or of a map with its value.
@@ -28,64 +28,47 @@ const (
 	comment     = 0  // NFTNL_UDATA_SET_ELEM_COMMENT, and NFTNL_UDATA_RULE_COMMENT
 )
 
-// Elements reads those of a message's body, which begins with the family.
-func Elements(body []byte) ([]Element, error) {
-	if len(body) < familyBytes {
-		return nil, nil
-	}
-	message, err := netlink.NewAttributeDecoder(body[familyBytes:])
-	if err != nil {
-		return nil, fmt.Errorf("read nftables elements: %w", err)
-	}
-	message.ByteOrder = binary.BigEndian
-	var out []Element
-	for message.Next() {
-		if message.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+// Elements appends those of a message's body, which begins with the family. Their keys and values are parts of the body.
+func Elements(to []Element, body []byte) []Element {
+	for a := range nfnetlink.Attributes(body[min(familyBytes, len(body)):]) {
+		if a.Kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			continue
 		}
-		message.Nested(func(list *netlink.AttributeDecoder) error {
-			for list.Next() {
-				list.Nested(func(element *netlink.AttributeDecoder) error {
-					out = append(out, elementOf(element))
-					return nil
-				})
-			}
-			return nil
-		})
-	}
-	if err := message.Err(); err != nil {
-		return nil, fmt.Errorf("read nftables elements: %w", err)
-	}
-	return out, nil
-}
-
-func elementOf(element *netlink.AttributeDecoder) Element {
-	var e Element
-	value := func(to *[]byte) func(*netlink.AttributeDecoder) error {
-		return func(data *netlink.AttributeDecoder) error {
-			for data.Next() {
-				if data.Type() == unix.NFTA_DATA_VALUE {
-					*to = data.Bytes()
-				}
-			}
-			return nil
+		for element := range nfnetlink.Attributes(a.Value) {
+			to = append(to, elementOf(element.Value))
 		}
 	}
-	for element.Next() {
-		switch element.Type() {
+	return to
+}
+
+func elementOf(data []byte) (e Element) {
+	for a := range nfnetlink.Attributes(data) {
+		switch a.Kind {
 		case unix.NFTA_SET_ELEM_KEY:
-			element.Nested(value(&e.Key))
+			e.Key = valueOf(a.Value)
 		case keyEnd:
-			element.Nested(value(&e.KeyEnd))
+			e.KeyEnd = valueOf(a.Value)
 		case unix.NFTA_SET_ELEM_DATA:
-			element.Nested(value(&e.Data))
+			e.Data = valueOf(a.Value)
 		case unix.NFTA_SET_ELEM_EXPIRATION:
-			e.Expires = max(1, element.Uint64())
+			if len(a.Value) == 8 {
+				e.Expires = max(1, binary.BigEndian.Uint64(a.Value))
+			}
 		case unix.NFTA_SET_ELEM_USERDATA:
-			e.Comment = Comment(element.Bytes())
+			e.Comment = Comment(a.Value)
 		}
 	}
 	return e
+}
+
+// valueOf returns what NFTA_DATA_VALUE holds.
+func valueOf(data []byte) []byte {
+	for a := range nfnetlink.Attributes(data) {
+		if a.Kind == unix.NFTA_DATA_VALUE {
+			return a.Value
+		}
+	}
+	return nil
 }
 
 // Comment finds the comment in the user data of an element or a rule, which are kinds, lengths and values, written by

@@ -22,7 +22,7 @@ func TestComment(t *testing.T) {
 func FuzzElements(f *testing.F) {
 	f.Add([]byte("\x01\x00\x00\x00\x18\x00\x03\x80\x14\x00\x01\x80\x10\x00\x01\x80\x08\x00\x01\x00\x0a\x00\x00\x01\x05\x00\x06\x00\x00\xff"))
 	f.Fuzz(func(_ *testing.T, body []byte) {
-		_, _ = wire.Elements(body)
+		_ = wire.Elements(nil, body)
 		_ = wire.Comment(body)
 	})
 }
