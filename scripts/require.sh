@@ -15,7 +15,6 @@ ping:iputils-ping:the article reaches hosts with it
 iptables-restore:iptables:rules of services in the other way
 crun:crun:the other OCI runtime
 openssl:openssl:certificates of DNS over TLS
-strace:strace:kills plugins before any of their system calls
 dbus-daemon:dbus-daemon:the message bus of a pretended login manager
 dpkg-deb:dpkg:unpacks the packages that test images are made of'
 suites_needs='dbus-daemon:dbus-daemon:the message bus of a pretended firewalld'

@@ -13,7 +13,7 @@ import (
 )
 
 // where plugins find who does their calls, as the package entry of eastwest has it.
-const socket = "/run/eastwest/cni.1.sock"
+const socket = "/run/eastwest/cni.2.sock"
 
 // server is the process that does the calls of plugins.
 type server struct{ process *os.Process }

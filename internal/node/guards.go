@@ -9,6 +9,7 @@ import (
 
 	"eastwest/internal/cni/restore"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/kernel/route"
 )
 
 // Times of looking after what plugins wrote. What concerns nobody's plugins can look as if it did, such as another program's
@@ -27,20 +28,26 @@ func (a *agent) keepPodRules(ctx context.Context) error {
 	keeper := restore.New(restore.Config{CacheDirs: []string{filepath.Join(a.StateDir, "cri", "cni"), "/var/lib/cni"}})
 	look := make(chan struct{}, 1)
 	look <- struct{}{} // they may be gone since the last agent
-	a.running.Go(func() {
-		for told := false; ctx.Err() == nil; told = true {
-			err := nft.New("").WatchTables(ctx, keeper.Concerns, func() {
-				select {
-				case look <- struct{}{}:
-				default:
-				}
-			})
-			if ctx.Err() == nil && !told {
-				log.Warn("changes of rules go unnoticed; trying again", "err", err)
-			}
-			sleep(ctx, rulesRetry)
+	changed := func() {
+		select {
+		case look <- struct{}{}:
+		default:
 		}
-	})
+	}
+	for what, watch := range map[string]func() error{
+		"rules": func() error { return nft.New("").WatchTables(ctx, keeper.Concerns, changed) },
+		"links": func() error { return route.New("").WatchLost(ctx, changed) },
+	} {
+		a.running.Go(func() {
+			for told := false; ctx.Err() == nil; told = true {
+				if err := watch(); ctx.Err() == nil && !told {
+					log.Warn("changes of "+what+" go unnoticed; trying again", "err", err)
+				}
+				sleep(ctx, rulesRetry)
+				changed() // for what went unnoticed
+			}
+		})
+	}
 	for next := rulesResync; ; {
 		select {
 		case <-ctx.Done():
@@ -55,10 +62,10 @@ func (a *agent) keepPodRules(ctx context.Context) error {
 		}
 		restored, err := keeper.Restore(ctx)
 		for _, o := range restored {
-			log.Info("another program removed rules of a pod: put back", "container", o.ContainerID, "network", o.Network)
+			log.Info("another program removed what a pod has on its node: put back", "container", o.ContainerID, "network", o.Network)
 		}
 		if err != nil {
-			log.Warn("rules of pods may be missing", "err", err)
+			log.Warn("what pods have on this node may be missing", "err", err)
 		}
 		if !sleep(ctx, rulesPause) {
 			return nil

@@ -114,10 +114,15 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 	if err := forward(gateway.Attrs().Name, own); err != nil {
 		return err
 	}
-	if !c.IPMasq || len(result.IPs) == 0 {
+	if c.IPMasq && len(result.IPs) > 0 {
+		if err := masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result)); err != nil {
+			return err
+		}
+	}
+	if c.DisableContainerInterface {
 		return nil
 	}
-	return masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))
+	return awaitPort(host, ends.Host.Attrs().Name)
 }
 
 func forward(bridge string, own []net.IPNet) error {

@@ -47,9 +47,17 @@ type config struct {
 	trunks []vlans
 }
 
-func parse(stdin []byte, cniArgs string) (*config, error) {
+// decode reads a configuration without judging it. DEL and GC need no more: what ADD refused, or takes no longer, must not keep the
+// container that came of it.
+func decode(stdin []byte) (*config, error) {
 	c := &config{Bridge: defaultBridge}
-	if err := plugin.Parse(stdin, c); err != nil {
+	return c, plugin.Parse(stdin, c)
+}
+
+// parse reads and checks a configuration.
+func parse(stdin []byte, cniArgs string) (*config, error) {
+	c, err := decode(stdin)
+	if err != nil {
 		return nil, err
 	}
 	c.IsGateway = c.IsGateway || c.IsDefaultGateway
@@ -66,7 +74,6 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 	if err := c.checkVLANs(); err != nil {
 		return nil, err
 	}
-	var err error
 	if c.mac, err = attach.RequestedMAC(cniArgs, c.RuntimeConfig.MAC, c.Args.CNI.MAC, ""); err != nil {
 		return nil, err
 	}

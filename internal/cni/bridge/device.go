@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -119,4 +120,28 @@ func keepMAC(h *link.Handle, br netlink.Link) error {
 		return fmt.Errorf("keep hardware address of bridge %s: %w", br.Attrs().Name, err)
 	}
 	return nil
+}
+
+// How long the kernel may take to see that both ends of a cable are up, and how often its state is looked at.
+const (
+	portTime = 3 * time.Second
+	portPoll = time.Millisecond
+)
+
+// awaitPort waits until a port is in operation. The kernel notes a moment after both ends are up that there is a carrier; until then
+// the bridge does not forward to the port.
+func awaitPort(h *link.Handle, name string) error {
+	for deadline := time.Now().Add(portTime); ; time.Sleep(portPoll) {
+		port, err := h.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("look up %s: %w", name, err)
+		}
+		state := port.Attrs().OperState
+		if state == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("bridge port in error state: %s is %s after %s", name, state, portTime)
+		}
+	}
 }

@@ -61,7 +61,7 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 
 // Del removes the container's interface and gives its addresses back. The bridge stays.
 func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+	c, err := decode(args.StdinData)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 
 // GC removes the devices, masquerading and addresses of attachments that are not valid any more.
 func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+	c, err := decode(args.StdinData)
 	if err != nil {
 		return err
 	}

@@ -156,12 +156,12 @@ func gatewayLink(h *link.Handle, br netlink.Link, c *config) (netlink.Link, erro
 	if lookErr != nil {
 		return nil, fmt.Errorf("look up the gateway's interface %s: %w", name, lookErr)
 	}
-	if errors.Is(err, unix.EEXIST) && l.Attrs().Flags&unix.IFF_UP != 0 {
-		return l, nil // it is set up last
+	port, lookErr := h.LinkByName(portName)
+	if lookErr != nil {
+		return nil, fmt.Errorf("look up the port of %s: %w", name, lookErr)
 	}
-	port, err := h.LinkByName(portName)
-	if err != nil {
-		return nil, fmt.Errorf("look up the port of %s: %w", name, err)
+	if errors.Is(err, unix.EEXIST) && l.Attrs().Flags&unix.IFF_UP != 0 && port.Attrs().MasterIndex == br.Attrs().Index {
+		return l, nil // it is set up last
 	}
 	if err := h.LinkSetMaster(port, br); err != nil {
 		return nil, fmt.Errorf("connect %s to bridge %s: %w", portName, c.Bridge, err)

@@ -16,10 +16,13 @@
 #define DECLINED 1
 #define DONE 2
 
+// The longest answer: two numbers and Limit bytes.
+#define ANSWER_LIMIT 65544
+
 // struct sockaddr_un of Socket
 DATA ·address+0(SB)/2, $AF_UNIX
 DATA ·address+2(SB)/8, $"/run/eas"
 DATA ·address+10(SB)/8, $"twest/cn"
-DATA ·address+18(SB)/8, $"i.1.sock"
+DATA ·address+18(SB)/8, $"i.2.sock"
 DATA ·address+26(SB)/1, $0
 GLOBL ·address(SB), RODATA|NOPTR, $27

@@ -7,6 +7,7 @@
 #define SYS_ioctl 29
 #define SYS_close 57
 #define SYS_read 63
+#define SYS_write 64
 #define SYS_ppoll 73
 #define SYS_exit_group 94
 #define SYS_socket 198
@@ -117,20 +118,39 @@ send:
 	CBNZ R0, close
 answer:
 	MOVD R19, R0
+	MOVD $·answer(SB), R21
 	MOVD R21, R1
-	MOVD $8, R2
+	MOVD $ANSWER_LIMIT, R2
 	MOVD $SYS_read, R8
 	SVC
 	CMP  $-ECONNRESET, R0 // it was not read
 	BEQ  close
 	CMP  $8, R0
-	BNE  lost
-	MOVWU 0(R21), R0
-	CMP  $DECLINED, R0
+	BLT  lost
+	MOVWU 0(R21), R1
+	CMP  $DECLINED, R1
 	BEQ  close
-	CMP  $DONE, R0
+	CMP  $DONE, R1
 	BNE  lost
-	MOVWU 4(R21), R0
+
+	// What the call says is written here: once it is, so is the exit code.
+	MOVWU 4(R21), R9
+	ADD  $8, R21
+	SUB  $8, R0, R10
+write:
+	CBZ  R10, exit
+	MOVD $1, R0
+	MOVD R21, R1
+	MOVD R10, R2
+	MOVD $SYS_write, R8
+	SVC
+	ADD  R0, R21
+	SUB  R0, R10
+	CMP  $0, R0
+	BGT  write
+	MOVD $1, R9 // as for every plugin that cannot say what it did
+exit:
+	MOVD R9, R0
 	MOVD $SYS_exit_group, R8
 	SVC
 lost:

@@ -50,7 +50,9 @@ const (
 	policyIsolated   = "isolated"
 )
 
-func parse(stdin []byte) (*config, error) {
+// decode reads a configuration without judging it. DEL and GC need no more: what ADD refused, or takes no longer, must not keep the
+// container that came of it.
+func decode(stdin []byte) (*config, error) {
 	c := &config{}
 	if err := plugin.Parse(stdin, c); err != nil {
 		return nil, err
@@ -60,6 +62,15 @@ func parse(stdin []byte) (*config, error) {
 	}
 	if c.FirewalldZone == "" {
 		c.FirewalldZone = "trusted"
+	}
+	return c, nil
+}
+
+// parse reads and checks a configuration.
+func parse(stdin []byte) (*config, error) {
+	c, err := decode(stdin)
+	if err != nil {
+		return nil, err
 	}
 	switch c.Backend {
 	case "", "iptables", "firewalld":
@@ -88,12 +99,8 @@ func (c *config) backend() (backend, func(), error) {
 	return chains{admin: c.AdminChain}, func() {}, nil
 }
 
-// call parses a verb's input and runs fn with the backend and the result of the plugins before, nil if there is none.
-func call(args *skel.CmdArgs, fn func(*config, backend, plugin.Owner, *current.Result) error) error {
-	c, err := parse(args.StdinData)
-	if err != nil {
-		return err
-	}
+// call runs fn with the backend and the result of the plugins before, nil if there is none.
+func (c *config) call(args *skel.CmdArgs, fn func(backend, plugin.Owner, *current.Result) error) error {
 	prev, err := plugin.PrevResult(&c.PluginConf)
 	if err != nil {
 		return err
@@ -103,13 +110,17 @@ func call(args *skel.CmdArgs, fn func(*config, backend, plugin.Owner, *current.R
 		return err
 	}
 	defer done()
-	return fn(c, b, plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}, prev)
+	return fn(b, plugin.Owner{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName}, prev)
 }
 
 // Add opens the firewall and passes the result on.
 func (*Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error) {
+	c, err := parse(args.StdinData)
+	if err != nil {
+		return nil, err
+	}
 	var result *current.Result
-	err := call(args, func(c *config, b backend, o plugin.Owner, prev *current.Result) error {
+	err = c.call(args, func(b backend, o plugin.Owner, prev *current.Result) error {
 		if prev == nil {
 			return plugin.ConfigError("missing prevResult from earlier plugin")
 		}
@@ -127,7 +138,11 @@ func (*Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, error
 
 // Check looks whether the firewall is open for the container.
 func (*Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
-	return call(args, func(_ *config, b backend, o plugin.Owner, prev *current.Result) error {
+	c, err := parse(args.StdinData)
+	if err != nil {
+		return err
+	}
+	return c.call(args, func(b backend, o plugin.Owner, prev *current.Result) error {
 		if prev == nil {
 			return plugin.ConfigError("missing prevResult from earlier plugin")
 		}
@@ -135,16 +150,25 @@ func (*Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 	})
 }
 
-// Del closes the firewall again. The rules of an ingress policy belong to the bridge and stay.
+// Del closes the firewall again. The rules of an ingress policy belong to the bridge and stay. A firewalld that does not run has
+// forgotten what it was told.
 func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
-	return call(args, func(_ *config, b backend, o plugin.Owner, prev *current.Result) error {
+	c, err := decode(args.StdinData)
+	if err != nil {
+		return err
+	}
+	err = c.call(args, func(b backend, o plugin.Owner, prev *current.Result) error {
 		return b.remove(ctx, o, prev)
 	})
+	if errors.Is(err, errNoFirewalld) {
+		return nil
+	}
+	return err
 }
 
 // GC removes the rules of attachments that are not valid any more. Firewalld does not keep whose a source is.
 func (*Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData)
+	c, err := decode(args.StdinData)
 	if err != nil {
 		return err
 	}

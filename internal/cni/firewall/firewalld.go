@@ -4,6 +4,7 @@ package firewall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -26,16 +27,18 @@ type firewalld struct {
 	zone string
 }
 
-// connectFirewalld fails if there is no message bus, or no firewalld on it.
+var errNoFirewalld = errors.New("reach firewalld")
+
+// connectFirewalld fails, with errNoFirewalld, if there is no message bus or no firewalld on it.
 func connectFirewalld(zone string) (*firewalld, error) {
 	conn, err := dbus.ConnectSystemBus()
 	if err != nil {
-		return nil, fmt.Errorf("reach firewalld: %w", err)
+		return nil, fmt.Errorf("%w: %w", errNoFirewalld, err)
 	}
 	var owner string
 	if err := conn.BusObject().Call("org.freedesktop.DBus.GetNameOwner", 0, busName).Store(&owner); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("reach firewalld: it does not run: %w", err)
+		return nil, fmt.Errorf("%w: it does not run: %w", errNoFirewalld, err)
 	}
 	return &firewalld{conn: conn, zone: zone}, nil
 }

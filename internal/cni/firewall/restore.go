@@ -15,7 +15,11 @@ var _ plugin.Restorer = (*Plugin)(nil)
 
 // Restore opens the firewall again if it is closed for the container.
 func (*Plugin) Restore(ctx context.Context, args *skel.CmdArgs) (missing bool, err error) {
-	err = call(args, func(c *config, b backend, o plugin.Owner, prev *current.Result) error {
+	c, err := parse(args.StdinData)
+	if err != nil {
+		return false, err
+	}
+	err = c.call(args, func(b backend, o plugin.Owner, prev *current.Result) error {
 		if prev == nil {
 			return plugin.ConfigError("missing prevResult from earlier plugin")
 		}

@@ -3,6 +3,7 @@
 package hostlocal
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -80,20 +81,44 @@ func configured(ctx context.Context, args *skel.CmdArgs) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.of(ctx), nil
+}
+
+// configuredAnyhow is configured for DEL and GC, to which wrong ranges and requests do not matter: what ADD refused, or takes no longer,
+// must not keep the container that came of it.
+func configuredAnyhow(ctx context.Context, args *skel.CmdArgs) (*config, error) {
+	c, _, err := decode(args.StdinData, args.Args)
+	if err != nil {
+		return nil, err
+	}
+	return c.of(ctx), nil
+}
+
+func (c *config) of(ctx context.Context) *config {
 	c.dataDir = plugin.Of(ctx).Path(c.dataDir)
 	c.resolvConf = plugin.Of(ctx).Path(c.resolvConf)
+	return c
+}
+
+// parse reads and checks a configuration.
+func parse(stdin []byte, cniArgs string) (*config, error) {
+	c, wrong, err := decode(stdin, cniArgs)
+	if err = cmp.Or(err, wrong); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
-func parse(stdin []byte, cniArgs string) (*config, error) {
+// decode reads a configuration and says what is wrong with what it asks for.
+func decode(stdin []byte, cniArgs string) (c *config, wrong, err error) {
 	var n network
 	if err := plugin.Parse(stdin, &n); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n.IPAM == nil {
-		return nil, plugin.ConfigError("IPAM config missing 'ipam' key")
+		return nil, nil, plugin.ConfigError("IPAM config missing 'ipam' key")
 	}
-	c := &config{
+	c = &config{
 		network:    n.Name,
 		dataDir:    n.IPAM.DataDir,
 		resolvConf: n.IPAM.ResolvConf,
@@ -103,14 +128,9 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 	if c.dataDir == "" {
 		c.dataDir = DefaultDataDir
 	}
-	var err error
-	if c.requested, err = requested(&n, cniArgs); err != nil {
-		return nil, err
-	}
-	if c.sets, err = sets(&n); err != nil {
-		return nil, err
-	}
-	return c, nil
+	c.requested, wrong = requested(&n, cniArgs)
+	c.sets, err = sets(&n)
+	return c, cmp.Or(wrong, err), nil
 }
 
 // requested collects the addresses asked for in CNI_ARGS (IP=…), in "args" and in the capability "ips".

@@ -113,7 +113,7 @@ func (*Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 
 // Del frees the container's addresses.
 func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := configured(ctx, args)
+	c, err := configuredAnyhow(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 
 // GC frees the addresses of attachments that are not valid any more.
 func (*Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := configured(ctx, args)
+	c, err := configuredAnyhow(ctx, args)
 	if err != nil {
 		return err
 	}

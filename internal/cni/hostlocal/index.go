@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The index answers "what does this container hold" without reading every lease: the folder .owners has symbolic links
@@ -22,6 +24,8 @@ import (
 // It is only an index: the modification time of its file "stamp" is set to that of the leases' folder after each change,
 // so when another program changed the leases, the times differ and the index is made anew from them. A change of ours first
 // takes the stamp away, for the clock of these times may not tick between two changes: a crash would leave half an index.
+//
+// Where none can be made, on a file system that is full or read-only, there is none: what is held can be looked up and freed.
 
 func (s *store) indexDir() string { return filepath.Join(s.dir, ".owners") }
 
@@ -46,6 +50,9 @@ func (s *store) ensureIndex() error {
 
 // unstamp says that the index may not agree with the leases until it is stamped again.
 func (s *store) unstamp() error {
+	if s.unindexed {
+		return nil
+	}
 	if err := os.Chtimes(s.stamp(), time.Time{}, time.Unix(0, 0)); err != nil {
 		return fmt.Errorf("stamp index of leases: %w", err)
 	}
@@ -53,6 +60,15 @@ func (s *store) unstamp() error {
 }
 
 func (s *store) rebuildIndex() error {
+	err := s.makeIndex()
+	s.unindexed = errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+	if s.unindexed {
+		return nil
+	}
+	return err
+}
+
+func (s *store) makeIndex() error {
 	if err := os.Remove(s.stamp()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove index of leases: %w", err)
 	}
@@ -79,6 +95,9 @@ func (s *store) rebuildIndex() error {
 
 // stampIndex says that the index agrees with the leases.
 func (s *store) stampIndex() error {
+	if s.unindexed {
+		return nil
+	}
 	leases, err := os.Stat(s.dir)
 	if err != nil {
 		return fmt.Errorf("look at folder of leases: %w", err)
@@ -90,6 +109,9 @@ func (s *store) stampIndex() error {
 }
 
 func (s *store) index(o owner, a netip.Addr) error {
+	if s.unindexed {
+		return nil
+	}
 	if err := s.addLink(o, a); err != nil {
 		return err
 	}
@@ -111,6 +133,15 @@ func (s *store) addLink(o owner, a netip.Addr) error {
 // find returns the addresses that an owner holds.
 func (s *store) find(o owner) ([]netip.Addr, error) {
 	var addrs []netip.Addr
+	if s.unindexed {
+		all, err := s.leases()
+		for _, l := range all {
+			if l.owner == o {
+				addrs = append(addrs, l.addr)
+			}
+		}
+		return addrs, err
+	}
 	for n := 0; ; n++ {
 		target, err := os.Readlink(s.link(o, n))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -128,6 +159,9 @@ func (s *store) find(o owner) ([]netip.Addr, error) {
 }
 
 func (s *store) unindex(o owner) error {
+	if s.unindexed {
+		return nil
+	}
 	for n := 0; ; n++ {
 		err := os.Remove(s.link(o, n))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -28,6 +28,8 @@ const lastReservedPrefix = "last_reserved_ip."
 type store struct {
 	dir  string
 	lock *os.File
+	// unindexed says that there is no room for an index, so that the leases themselves are read.
+	unindexed bool
 }
 
 // openStore locks the leases of a network, waiting for whoever holds them, and makes the folder if it is missing.

@@ -17,16 +17,18 @@ import (
 
 // Edit reads one family's table, lets fn ask for changes and makes them, while no other of these plugins does the same.
 func Edit(ctx context.Context, family iptables.Family, name string, fn func(*Table) error) error {
-	return nftset.Locked(func() error {
-		t, err := Read(ctx, family, name)
-		if err == nil {
-			err = fn(t)
-		}
-		if err != nil {
-			return err
-		}
-		return t.Commit(ctx)
-	})
+	return nftset.LockedBy(func(lock *os.File) error { return edit(ctx, lock, family, name, fn) })
+}
+
+func edit(ctx context.Context, lock *os.File, family iptables.Family, name string, fn func(*Table) error) error {
+	t, err := Read(ctx, family, name)
+	if err == nil {
+		err = fn(t)
+	}
+	if err != nil {
+		return err
+	}
+	return t.commit(ctx, lock)
 }
 
 // Clean edits the table of both families, to remove what may be there. A host may lack one of the families, which then
@@ -34,14 +36,16 @@ func Edit(ctx context.Context, family iptables.Family, name string, fn func(*Tab
 func Clean(ctx context.Context, name string, fn func(*Table)) error {
 	var failed []error
 	for _, family := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
-		if !exists(family, name) {
-			continue
-		}
 		unreadable := true
-		err := Edit(ctx, family, name, func(t *Table) error {
-			unreadable = false
-			fn(t)
-			return nil
+		err := nftset.LockedBy(func(lock *os.File) error {
+			if !exists(family, name) {
+				return nil
+			}
+			return edit(ctx, lock, family, name, func(t *Table) error {
+				unreadable = false
+				fn(t)
+				return nil
+			})
 		})
 		if err != nil && !unreadable {
 			failed = append(failed, err)

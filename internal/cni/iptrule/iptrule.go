@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 
@@ -139,8 +140,8 @@ func (t *Table) Drop(chain string) bool {
 // Changed reports whether anything was asked for that is not there.
 func (t *Table) Changed() bool { return len(t.made)+len(t.edits) > 0 }
 
-// Commit makes the changes, all or none.
-func (t *Table) Commit(ctx context.Context) error {
+// commit makes the changes, all or none.
+func (t *Table) commit(ctx context.Context, lock *os.File) error {
 	if !t.Changed() {
 		return nil
 	}
@@ -153,7 +154,7 @@ func (t *Table) Commit(ctx context.Context) error {
 		b.WriteString(edit + "\n")
 	}
 	b.WriteString("COMMIT\n")
-	if err := iptables.New("").Restore(ctx, t.family, b.String()); err != nil {
+	if err := iptables.New("").Holding(lock).Restore(ctx, t.family, b.String()); err != nil {
 		return fmt.Errorf("change %s table %s: %w", t.family, t.name, err)
 	}
 	t.made, t.edits = nil, nil

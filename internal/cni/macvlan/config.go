@@ -51,9 +51,17 @@ func modeName(mode netlink.MacvlanMode) string {
 	return fmt.Sprintf("number %d", mode)
 }
 
-func parse(stdin []byte, cniArgs string) (*config, error) {
+// decode reads a configuration without judging it. DEL and GC need no more: what ADD refused, or takes no longer, must not keep the
+// container that came of it.
+func decode(stdin []byte) (*config, error) {
 	c := &config{}
-	if err := plugin.Parse(stdin, c); err != nil {
+	return c, plugin.Parse(stdin, c)
+}
+
+// parse reads and checks a configuration.
+func parse(stdin []byte, cniArgs string) (*config, error) {
+	c, err := decode(stdin)
+	if err != nil {
 		return nil, err
 	}
 	known := false
@@ -63,7 +71,6 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 	if !known {
 		return nil, plugin.ConfigError("unknown macvlan mode: %q", c.Mode)
 	}
-	var err error
 	c.mac, err = attach.RequestedMAC(cniArgs, c.RuntimeConfig.MAC, "", c.MAC)
 	return c, err
 }

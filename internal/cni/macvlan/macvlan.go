@@ -162,7 +162,7 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 
 // Del removes the interface and gives the addresses back.
 func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+	c, err := decode(args.StdinData)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 
 // GC gives back the addresses of attachments that are not valid any more; their devices went with their namespaces.
 func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData, args.Args)
+	c, err := decode(args.StdinData)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,12 @@ import (
 // The lock is one on the namespace itself (flock of its nsfs file), so there is no file to leave behind, and nodes that
 // share a file system do not wait for each other.
 func Locked(fn func() error) error {
+	return LockedBy(func(*os.File) error { return fn() })
+}
+
+// LockedBy is Locked for what starts programs that change something. They get the lock, too: when this process is killed, they keep it until
+// they have ended, so that nobody looks at what they are about to change.
+func LockedBy(fn func(lock *os.File) error) error {
 	ns, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		return fmt.Errorf("open network namespace to lock it: %w", err)
@@ -27,6 +33,6 @@ func Locked(fn func() error) error {
 		if err != nil {
 			return fmt.Errorf("lock network namespace: %w", err)
 		}
-		return fn()
+		return fn(ns)
 	}
 }

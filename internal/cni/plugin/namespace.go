@@ -20,7 +20,7 @@ func refuseOwnNamespace(args *skel.CmdArgs) error {
 	}
 	same, err := netns.Same(args.Netns, "/proc/thread-self/ns/net")
 	if errors.Is(err, os.ErrNotExist) {
-		return NetNSError(args.Netns, os.ErrNotExist)
+		return nil // who needs it says so: IPAM plugins, and those of the host's rules, do not
 	}
 	if err != nil {
 		return NetNSError(args.Netns, err)

@@ -155,11 +155,15 @@ func containerOf(value []byte) netip.Addr {
 
 // Sweep removes the mappings of owners that are not alive. The interface of those in iptables is not known, and empty.
 func Sweep(ctx context.Context, alive func(plugin.Owner) bool) error {
+	return errors.Join(sweepTables(alive), sweepChains(ctx, alive))
+}
+
+func sweepTables(alive func(plugin.Owner) bool) error {
 	names, err := tables()
 	for _, t := range names {
 		err = errors.Join(err, t.sweep(alive))
 	}
-	return errors.Join(err, sweepChains(ctx, alive))
+	return err
 }
 
 func (t table) sweep(alive func(plugin.Owner) bool) error {

@@ -3,6 +3,7 @@
 package portmap
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -51,28 +52,38 @@ type mapping struct {
 
 const defaultMarkBit = 13
 
+// parse reads and checks a configuration.
 func parse(stdin []byte) (*config, error) {
-	c := &config{}
-	if err := plugin.Parse(stdin, c); err != nil {
+	c, wrong, err := decode(stdin)
+	if err = cmp.Or(err, wrong); err != nil {
 		return nil, err
+	}
+	return c, nil
+}
+
+// decode reads a configuration and says what is wrong with it. To DEL and GC that does not matter: what ADD refused, or takes no
+// longer, must not keep the container that came of it.
+func decode(stdin []byte) (c *config, wrong, err error) {
+	c = &config{}
+	if err := plugin.Parse(stdin, c); err != nil {
+		return nil, nil, err
 	}
 	if c.MarkMasqBit != nil && c.ExternalSetMarkChain != nil {
-		return nil, plugin.ConfigError("Cannot specify externalSetMarkChain and markMasqBit")
+		wrong = plugin.ConfigError("Cannot specify externalSetMarkChain and markMasqBit")
 	}
 	if bit := c.markBit(); bit < 0 || bit > 31 {
-		return nil, plugin.ConfigError("MasqMarkBit must be between 0 and 31")
+		wrong = cmp.Or(wrong, plugin.ConfigError("MasqMarkBit must be between 0 and 31"))
 	}
-	if err := c.chooseBackend(); err != nil {
-		return nil, err
-	}
+	wrong = cmp.Or(wrong, c.chooseBackend())
 	for _, p := range c.RuntimeConfig.PortMaps {
 		m, err := checkMapping(p)
 		if err != nil {
-			return nil, err
+			wrong = cmp.Or(wrong, err)
+			continue
 		}
 		c.mappings = append(c.mappings, m)
 	}
-	return c, nil
+	return c, wrong, nil
 }
 
 func (c *config) markBit() int {

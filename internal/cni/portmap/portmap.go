@@ -101,14 +101,16 @@ func (c *config) mapTo(ctx context.Context, addrs, bridged []netip.Prefix, o plu
 	return nil
 }
 
-// unmap removes an owner's mappings. What nftables does not have may have been made by the other backend, under an
-// earlier configuration or by the reference plugin.
-func (c *config) unmap(ctx context.Context, o plugin.Owner) error {
+// unmap removes an owner's mappings. Those of the configuration are looked up in nftables; where there is none of them, or when some
+// cannot be known, the owner may have others, and some that were made by the other backend, under an earlier configuration or by the
+// reference plugin.
+func (c *config) unmap(ctx context.Context, o plugin.Owner, unknown bool) error {
 	found, err := remove(c, o.String())
-	if found && c.backend == backendNFTables {
+	if found && !unknown && c.backend == backendNFTables {
 		return err
 	}
-	return errors.Join(err, removeReference(o), removeChains(ctx, o))
+	mine := o.String()
+	return errors.Join(err, sweepTables(func(other plugin.Owner) bool { return other.String() != mine }), removeReference(o), removeChains(ctx, o))
 }
 
 // desired is what nftables holds of a container, of whose addresses some are reached over a bridge.
@@ -146,18 +148,18 @@ func (*Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 // Del removes the mappings. Connections of UDP that are still known go to the container otherwise, so they are
 // forgotten.
 func (*Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData)
-	if err != nil || len(c.mappings) == 0 {
+	c, wrong, err := decode(args.StdinData)
+	if err != nil || len(c.RuntimeConfig.PortMaps) == 0 {
 		return err
 	}
-	err = c.unmap(ctx, ownerOf(c, args))
+	err = c.unmap(ctx, ownerOf(c, args), wrong != nil)
 	c.forgetStale(ctx, args)
 	return err
 }
 
 // GC removes the mappings of attachments that are not valid any more.
 func (*Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData)
+	c, _, err := decode(args.StdinData)
 	if err != nil {
 		return err
 	}

@@ -81,6 +81,20 @@ func TestBridge(t *testing.T) {
 }
 
 // A bridge whose last port is gone has no hardware address, if it never was given one.
+// When ADD is done the bridge forwards to the container's port: both ends are in operation.
+func TestPortsAreInOperationAfterAdd(t *testing.T) {
+	node := cnitest.NewNode(t)
+	list := cnitest.List(t, `{"cniVersion": "1.1.0", "name": "net", "plugins": [{"type": "bridge", "bridge": "br7"}]}`)
+	for n := range 20 {
+		pod := cnitest.Pod(t, fmt.Sprintf("p%d", n))
+		veth := node.Add(list, pod).Interfaces[1].Name
+		port, inside := node.Run("bridge", "link", "show", "dev", veth), cnitest.RunIn(t, pod.NetNS, "ip", "link", "show", "dev", "eth0")
+		if !strings.Contains(port, "state forwarding") || !strings.Contains(inside, "state UP") {
+			t.Errorf("after ADD %d:\n%s%s", n, port, inside)
+		}
+	}
+}
+
 func TestBridgeThatHasLostItsPorts(t *testing.T) {
 	node := cnitest.NewNode(t)
 	node.Run("sh", "-c", `ip link add cni-podman0 type bridge && ip link add port type veth peer other &&

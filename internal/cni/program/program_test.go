@@ -92,6 +92,25 @@ func TestArticlesPicture(t *testing.T) {
 	}
 }
 
+// A route may name a gateway of the subnet that is not the container's own, in each family.
+func TestRoutesOverOtherGateways(t *testing.T) {
+	node, pod := cnitest.NewNode(t), cnitest.Pod(t, "a")
+	list := cnitest.List(t, fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "dataDir": %q,
+		"ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:10:244:1::/64"}]],
+		"routes": [{"dst": "0.0.0.0/0"}, {"dst": "192.0.2.0/24", "gw": "10.244.1.77"}, {"dst": "198.51.100.0/24", "gw": "10.244.1.77"}, {"dst": "2001:db8::/64", "gw": "fd00:10:244:1::77"}]}}]}`,
+		filepath.Join(t.TempDir(), "leases")))
+	node.Add(list, pod)
+	routes := cnitest.RunIn(t, pod.NetNS, "sh", "-c", "ip route; ip -6 route")
+	for _, want := range []string{"192.0.2.0/24 via 10.244.1.77 dev eth0", "198.51.100.0/24 via 10.244.1.77 dev eth0", "2001:db8::/64 via fd00:10:244:1::77 dev eth0", "default via 10.244.1.1 dev eth0"} {
+		if !strings.Contains(routes, want) {
+			t.Errorf("%q is not in\n%s", want, routes)
+		}
+	}
+	if err := node.Check(list, pod); err != nil {
+		t.Errorf("CHECK: %v", err)
+	}
+}
+
 func TestPodsReachEachOtherAndHostPorts(t *testing.T) {
 	for _, version := range []string{"0.3.1", "1.1.0"} {
 		t.Run(version, func(t *testing.T) {

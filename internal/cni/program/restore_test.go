@@ -5,6 +5,7 @@ package program_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,65 @@ func restored(t *testing.T, k *restore.Keeper) string {
 		ids = append(ids, o.ContainerID)
 	}
 	return strings.Join(slices.Sorted(slices.Values(ids)), " ")
+}
+
+// What another program took away of links, addresses and routes comes back: the container reaches its neighbour, its host, and what is
+// outside, by each family, at the hardware addresses that it knows.
+func TestWayToContainersComesBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		conf  string
+		taken []string
+	}{
+		"ptp": {with(dualStack(t, "1.1.0"), ``, ``), []string{
+			"ip route flush root 10.244.0.0/16", "ip -6 route flush root fd00:10:244::/48", "ip address flush dev VETH", "ip link set VETH down",
+			"sh -c 'ip link set VETH down; ip link set VETH up'",
+		}},
+		"bridge": {fmt.Sprintf(bridged, filepath.Join(t.TempDir(), "leases")), []string{
+			"ip link set VETH nomaster", "ip address flush dev cni-podman0", "ip link set cni-podman0 down", "ip link set VETH down", "ip link del cni-podman0",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := cnitest.NewNode(t)
+			list, a, b := cnitest.List(t, c.conf), cnitest.Pod(t, "a"), cnitest.Pod(t, "b")
+			result := node.Add(list, a)
+			node.Add(list, b)
+			veth := result.Interfaces[len(result.Interfaces)-2].Name
+			cnitest.Serve(t, a.NetNS, "a", 80)
+			works := func(after string) {
+				t.Helper()
+				for _, ip := range result.IPs {
+					address := net.JoinHostPort(ip.Address.IP.String(), "80")
+					for _, from := range []string{b.NetNS, node.NS} {
+						if got, err := cnitest.Ask(from, "tcp", address); err != nil || !strings.HasPrefix(got, "a ") {
+							t.Errorf("after %s, %s says %q, %v", after, address, got, err)
+						}
+					}
+				}
+			}
+			keeper := keeperOf(node)
+			works("ADD")
+			if got := restored(t, keeper); got != "" {
+				t.Errorf("restored %q although nothing was taken away", got)
+			}
+			for _, command := range c.taken {
+				command = strings.ReplaceAll(command, "VETH", veth)
+				node.Run("sh", "-c", command+"; ip neigh flush all; ip -6 neigh flush all")
+				if got := restored(t, keeper); got != "a b" && got != "a" {
+					t.Errorf("%s: restored %q", command, got)
+				}
+				works(command)
+				if got := restored(t, keeper); got != "" {
+					t.Errorf("%s: restored %q again", command, got)
+				}
+				if err := errors.Join(node.Check(list, a), node.Check(list, b)); err != nil {
+					t.Errorf("%s: CHECK: %v", command, err)
+				}
+			}
+			if err := errors.Join(node.Del(list, a), node.Del(list, b)); err != nil {
+				t.Errorf("DEL: %v", err)
+			}
+		})
+	}
 }
 
 // What another program took away of port mappings and masquerading comes back: packets go where they went.

@@ -172,6 +172,18 @@ func TestVLANGateway(t *testing.T) {
 	if on := node.Run("ip", "-o", "addr", "show", "dev", bridge); strings.Contains(on, "10.88.0.1") {
 		t.Errorf("the bridge has the address of the VLAN's gateway: %s", on)
 	}
+	keeper := keeperOf(node)
+	if got := restored(t, keeper); got != "" {
+		t.Errorf("restored %q although nothing was taken away", got)
+	}
+	for _, taken := range []string{bridge, bridge + ".100"} {
+		node.Run("ip", "link", "del", taken)
+		if got := restored(t, keeper); got != "a b" && got != "a" {
+			t.Errorf("%s taken away: restored %q", taken, got)
+		}
+		cnitest.RunIn(t, a.NetNS, "ip", "neigh", "flush", "all")
+		cnitest.Expect(t, a.NetNS, "tcp", "10.88.0.1:80", "host 10.88.0.2")
+	}
 	for _, pod := range []*libcni.RuntimeConf{a, b} {
 		if err := node.Del(list, pod); err != nil {
 			t.Errorf("DEL: %v", err)

@@ -49,6 +49,9 @@ func TestWrongCallsFailWithTheSpecificationsCodes(t *testing.T) {
 		"no IPAM plugin":    {"ADD", "ptp", `{"cniVersion": "1.1.0", "name": "net"}`, "", types.ErrInvalidNetworkConfig, "no IPAM plugin is named"},
 		"unknown IPAM":      {"ADD", "bridge", `{"cniVersion": "1.1.0", "name": "net", "ipam": {"type": "nope"}}`, "", types.ErrInvalidNetworkConfig, `"nope"`},
 		"missing namespace": {"ADD", "ptp", `{"cniVersion": "1.1.0", "name": "net", ` + ipam + `}`, "/run/netns/not-there", types.ErrInvalidNetNS, "/run/netns/not-there"},
+		"no lo":             {"ADD", "loopback", `{"cniVersion": "1.1.0", "name": "net"}`, "/run/netns/not-there", types.ErrInvalidNetNS, "/run/netns/not-there"},
+		"nothing to tune":   {"ADD", "tuning", `{"cniVersion": "1.1.0", "name": "net", "mtu": 1400, ` + prev + `}`, "/run/netns/not-there", types.ErrInvalidNetNS, "/run/netns/not-there"},
+		"nowhere to attach": {"ADD", "bridge", `{"cniVersion": "1.1.0", "name": "net", ` + ipam + `}`, "/run/netns/not-there", types.ErrInvalidNetNS, "/run/netns/not-there"},
 		"not a namespace":   {"ADD", "macvlan", `{"cniVersion": "1.1.0", "name": "net", "master": "lo", ` + ipam + `}`, "/etc/passwd", types.ErrInvalidNetNS, "/etc/passwd"},
 		"no prevResult":     {"ADD", "portmap", `{"cniVersion": "1.1.0", "name": "net"}`, "", types.ErrInvalidNetworkConfig, "prevResult missing"},
 		"wrong prevResult":  {"ADD", "portmap", `{"cniVersion": "1.1.0", "name": "net", "prevResult": {"cniVersion": "1.1.0", "ips": 3}}`, "", types.ErrDecodingFailure, "prevResult"},
@@ -74,6 +77,74 @@ func TestWrongCallsFailWithTheSpecificationsCodes(t *testing.T) {
 			nothingLeft(t, node, dir)
 		})
 	}
+}
+
+// What no container could be attached with any more, containers that were are detached with: DEL and GC ask for no more than whose they
+// are.
+func TestDetachedWithWhatIsWrongByNow(t *testing.T) {
+	const ports = `"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}`
+	for name, c := range map[string]struct{ plugin, right, wrong string }{
+		"backend of masquerading":  {"ptp", `"ipMasq": true`, `"ipMasq": true, "ipMasqBackend": "x"`},
+		"ranges":                   {"ptp", `"mtu": 1400`, `"mtu": 1400, "ipam": {"type": "host-local", "dataDir": "DIR", "subnet": "10.244.1.9/24"}`},
+		"both modes":               {"bridge", `"ipMasq": true, "hairpinMode": true`, `"ipMasq": true, "hairpinMode": true, "promiscMode": true`},
+		"hardware address":         {"bridge", `"runtimeConfig": {"mac": "02:00:00:00:00:01"}`, `"runtimeConfig": {"mac": "x"}`},
+		"VLAN":                     {"bridge", `"macspoofchk": true`, `"macspoofchk": true, "vlan": 5000`},
+		"mode":                     {"macvlan", `"master": "lan"`, `"master": "lan", "mode": "x"`},
+		"protocol":                 {"portmap", attachedTo + `, ` + ports, attachedTo + `, ` + strings.Replace(ports, "tcp", "x", 1)},
+		"backend of ports":         {"portmap", attachedTo + `, ` + ports, attachedTo + `, "backend": "x", ` + ports},
+		"bit":                      {"portmap", attachedTo + `, ` + ports, attachedTo + `, "markMasqBit": 77, ` + ports},
+		"ingress policy":           {"firewall", attachedTo, attachedTo + `, "ingressPolicy": "x"`},
+		"firewalld that is gone":   {"firewall", attachedTo, attachedTo + `, "backend": "firewalld"`},
+		"requested address, range": {"host-local", `"mtu": 1`, `"runtimeConfig": {"ips": ["192.0.2.1"]}, "ipam": {"type": "host-local", "dataDir": "DIR", "ranges": []}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.plugin == "firewall" {
+				needIPTables(t)
+			}
+			node, pod, dir := cnitest.NewNode(t), cnitest.Pod(t, "killed"), filepath.Join(t.TempDir(), "leases")
+			node.Run("ip", "link", "add", "lan", "type", "bridge")
+			conf := func(keys string) string {
+				if !strings.Contains(keys, "ipam") {
+					keys += `, "ipam": {"type": "host-local", "dataDir": "DIR", "subnet": "10.244.1.0/24"}`
+				}
+				return strings.ReplaceAll(fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "cni.dev/valid-attachments": [], "type": %q, %s}`, c.plugin, keys), "DIR", dir)
+			}
+			for _, verb := range []string{"DEL", "GC"} {
+				if out, err := callPlugin(t, node, c.plugin, pod.NetNS, "ADD", conf(c.right)); err != nil {
+					t.Fatalf("ADD: %s", out)
+				}
+				if out, err := callPlugin(t, node, c.plugin, pod.NetNS, "ADD", conf(c.wrong)); err == nil {
+					t.Fatalf("ADD takes it: %s", out)
+				}
+				if out, err := callPlugin(t, node, c.plugin, pod.NetNS, verb, conf(c.wrong)); err != nil {
+					t.Errorf("%s: %s", verb, out)
+				}
+				if c.plugin == "macvlan" && verb == "GC" { // its device goes with the namespace
+					continue
+				}
+				if c.wrong != "" && name != "firewalld that is gone" {
+					nothingLeft(t, node, dir)
+				}
+			}
+		})
+	}
+}
+
+// The container's namespace is for those who work in it: addresses, and rules of the host, are had without.
+func TestNamespaceThatIsNotThere(t *testing.T) {
+	node, dir := cnitest.NewNode(t), filepath.Join(t.TempDir(), "leases")
+	for plugin, keys := range map[string]string{
+		"host-local": fmt.Sprintf(`"ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}`, dir),
+		"portmap":    mapped,
+	} {
+		conf := fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "type": %q, %s}`, plugin, keys)
+		for _, verb := range []string{"ADD", "DEL"} {
+			if out, err := callPlugin(t, node, plugin, "/run/netns/not-there", verb, conf); err != nil {
+				t.Errorf("%s %s: %s", plugin, verb, out)
+			}
+		}
+	}
+	nothingLeft(t, node, dir)
 }
 
 // nothingLeft looks for devices, routes, rules and leases.
@@ -157,6 +228,50 @@ func TestDataDirReadOnlyOrFull(t *testing.T) {
 			nothingLeft(t, node, dir)
 			node.Add(list, second)
 		})
+	}
+}
+
+// Leases that the reference plugin left on a file system with no room for an index are known and freed, where it can be written.
+func TestLeasesWithoutRoomForAnIndex(t *testing.T) {
+	node, pod, dir := cnitest.NewNode(t), cnitest.Pod(t, "killed"), t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,nr_inodes=6"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	for name, text := range map[string]string{"10.244.1.2": "killed\r\neth0", "10.244.1.3": "other\r\neth0", "last_reserved_ip.0": "10.244.1.3", "lock": ""} {
+		err := errors.Join(os.MkdirAll(filepath.Join(dir, "net"), 0o755), os.WriteFile(filepath.Join(dir, "net", name), []byte(text), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	conf := fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "net", "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.244.1.0/24"}}`, dir)
+	call := func(verb string) (string, error) {
+		out, err := callPlugin(t, node, "host-local", pod.NetNS, verb, conf)
+		return string(out), err
+	}
+	if out, err := call("CHECK"); err != nil {
+		t.Errorf("CHECK where there is no room: %s", out)
+	}
+	if out, err := call("ADD"); err == nil || !strings.Contains(out, "10.244.1.2 has been allocated to killed") {
+		t.Errorf("a second ADD where there is no room: %s", out)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := call("CHECK"); err != nil {
+		t.Errorf("CHECK where nothing can be written: %s", out)
+	}
+	if out, err := call("DEL"); err == nil || !strings.Contains(out, "read-only") {
+		t.Errorf("DEL where nothing can be written: %s", out)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := call("DEL"); err != nil {
+		t.Errorf("DEL where there is no room: %s", out)
+	}
+	if held := leases(t, dir); len(held) != 1 || filepath.Base(held[0]) != "10.244.1.3" {
+		t.Errorf("held after DEL: %v", held)
 	}
 }
 

@@ -42,9 +42,17 @@ type config struct {
 	MTU           int    `json:"mtu"`
 }
 
-func parse(stdin []byte) (*config, error) {
+// decode reads a configuration without judging it. DEL and GC need no more: what ADD refused, or takes no longer, must not keep the
+// container that came of it.
+func decode(stdin []byte) (*config, error) {
 	c := &config{}
-	if err := plugin.Parse(stdin, c); err != nil {
+	return c, plugin.Parse(stdin, c)
+}
+
+// parse reads and checks a configuration.
+func parse(stdin []byte) (*config, error) {
+	c, err := decode(stdin)
+	if err != nil {
 		return nil, err
 	}
 	if c.MTU < 0 {
@@ -134,7 +142,7 @@ func describe(result *current.Result, ends *attach.Ends, args *skel.CmdArgs) {
 // Del gives the addresses back and removes the veth pair. The pair goes first, so that an address is never given to
 // another container while the route to this one exists; both are tried whatever happens to the other.
 func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData)
+	c, err := decode(args.StdinData)
 	if err != nil {
 		return err
 	}
@@ -164,7 +172,7 @@ func disconnect(owner plugin.Owner, sandbox string) error {
 
 // GC removes the devices, masquerading and addresses of attachments that are not valid any more.
 func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
-	c, err := parse(args.StdinData)
+	c, err := decode(args.StdinData)
 	if err != nil {
 		return err
 	}

@@ -34,8 +34,21 @@ func setUpContainer(h *link.Handle, l netlink.Link, sandbox string, result *curr
 	for _, ip := range result.IPs {
 		throughGateway(b, l, ip)
 	}
+	otherGateways(b, l, result)
 	attach.AddRoutes(b, l, result.Routes, result.IPs)
 	return h.Apply(b)
+}
+
+// otherGateways makes neighbours of what routes name as their gateway besides the container's own, if it is in the container's subnet:
+// the kernel takes no gateway that is behind another.
+func otherGateways(b *link.Batch, l netlink.Link, result *current.Result) {
+	for _, r := range result.Routes {
+		for _, ip := range result.IPs {
+			if r.GW != nil && ip.Address.Contains(r.GW) && !r.GW.Equal(ip.Gateway) {
+				b.AddRoute(l, &netlink.Route{Dst: attach.Single(r.GW), Src: ip.Address.IP, Scope: netlink.SCOPE_LINK}, unix.NLM_F_EXCL, unix.EEXIST)
+			}
+		}
+	}
 }
 
 // throughGateway makes the gateway the one neighbour on the link and the way to the rest of the subnet.

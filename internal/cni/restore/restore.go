@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package restore brings back what plugins wrote for attached containers and another program took away: guards of source
-// and hardware addresses, masquerading, port mappings, rules of a firewall. What there was is in the results that runtimes
+// Package restore brings back what plugins made for attached containers and another program took away: guards of source
+// and hardware addresses, masquerading, port mappings, rules of a firewall, and the way to them: routes, addresses, bridges. What there was is in the results that runtimes
 // keep of ADD (libcni's cache).
 //
 //	cached configuration, capabilities and result ─▶ what each plugin of the list gets on stdin ─▶ its Restore

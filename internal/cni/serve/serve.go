@@ -84,7 +84,7 @@ func (s *server) serve(ctx context.Context, conn *net.UnixConn) {
 	r, err := s.request(conn)
 	if err != nil {
 		s.Log.Debug("plugin does its call itself", "why", err)
-		_ = answer(conn, entry.Declined, 0) // who is gone needs no answer
+		_ = answer(conn, entry.Declined, 0, nil) // who is gone needs no answer
 		return
 	}
 	defer r.close()
@@ -93,22 +93,27 @@ func (s *server) serve(ctx context.Context, conn *net.UnixConn) {
 	unlock := s.locks.lock(r.name() + " " + call.Getenv("CNI_CONTAINERID"))
 	defer unlock()
 	if withdrawn(conn) {
-		_ = answer(conn, entry.Declined, 0)
+		_ = answer(conn, entry.Declined, 0, nil)
 		return
 	}
 	ctx, done := watching(ctx, conn)
 	defer done()
 	begin := time.Now()
-	code := s.main(ctx, r.name(), call)
-	r.close() // whoever reads what it said waits for the end of that, too
-	err = answer(conn, entry.Done, uint32(code))
+	code, said := s.main(ctx, r.name(), call)
+	if len(said) > entry.Limit { // more than an answer holds
+		_, err = r.stdout.Write(said)
+		said = nil
+	}
+	r.close()
+	err = errors.Join(err, answer(conn, entry.Done, uint32(code), said))
 	s.Log.Debug("plugin called", "plugin", r.name(), "verb", call.Getenv("CNI_COMMAND"), "container", call.Getenv("CNI_CONTAINERID"),
 		"code", code, "duration", time.Since(begin), "err", err)
 }
 
-func answer(conn *net.UnixConn, kind, value uint32) error {
+// answer tells the caller what to do, and what to write on its stdout first.
+func answer(conn *net.UnixConn, kind, value uint32, said []byte) error {
 	message := binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, kind), value)
-	_, err := conn.Write(message)
+	_, err := conn.Write(append(message, said...))
 	return err
 }
 

@@ -182,6 +182,23 @@ func TestCallersOwn(t *testing.T) {
 	}
 }
 
+// What a call says arrives whole, also where it is longer than an answer.
+func TestLongAnswers(t *testing.T) {
+	length := 0
+	n := serving(t, func(_ context.Context, _ string, call *plugin.Call) int {
+		fmt.Fprint(call.Stdout, strings.Repeat("x", length))
+		return 3
+	})
+	for _, length = range []int{0, 1, entry.Limit, entry.Limit + 1, 4 * entry.Limit} {
+		if out, code := said(t, calling("ptp", "ADD", "one", "")); len(out) != length || code != 3 {
+			t.Errorf("of %d bytes arrive %d, with code %d", length, len(out), code)
+		}
+	}
+	if got := n.served(); len(got) != 5 {
+		t.Errorf("the server did %q", got)
+	}
+}
+
 // Whoever is elsewhere or not root does the call itself, and so does a caller whose paths or environment cannot be had here.
 func TestNotOurs(t *testing.T) {
 	n := serving(t, plain)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 
@@ -31,10 +32,14 @@ const (
 type Conn struct {
 	netns string
 	own   transactions.Writers
+	held  []*os.File
 }
 
 // New makes a connection to the network namespace at path, or to the program's own when path is empty.
 func New(path string) *Conn { return &Conn{netns: path} }
+
+// Holding returns a Conn whose programs have a file open as well: a lock that is not to be given up before they have ended.
+func (c *Conn) Holding(f *os.File) *Conn { return &Conn{netns: c.netns, held: []*os.File{f}} }
 
 // Save returns one table as iptables-save prints it.
 func (c *Conn) Save(ctx context.Context, family Family, table string) (string, error) {
@@ -52,6 +57,7 @@ func (c *Conn) Restore(ctx context.Context, family Family, input string) error {
 func (c *Conn) run(ctx context.Context, stdin, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	var stdout, stderr bytes.Buffer
+	cmd.ExtraFiles = c.held
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	if err := c.do(func() error { return c.own.Run(cmd) }); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
