@@ -176,7 +176,11 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	flush := func() error { return nft.New(ns).Run(t.Context(), "flush ruleset\n") }
 	if backend == "iptables" {
 		flush = func() error {
-			return iptables.New(ns).Restore(t.Context(), iptables.IPv4, "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-POSTROUTING - [0:0]\nCOMMIT\n")
+			chains := iptables.New(ns)
+			if version, err := chains.Version(t.Context()); err != nil || !version.InNftables() { // then tables are looked after as a whole
+				return errors.Join(err, chains.Restore(t.Context(), iptables.IPv4, "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-POSTROUTING - [0:0]\nCOMMIT\n"))
+			}
+			return chains.Restore(t.Context(), iptables.IPv4, "*nat\n:KUBE-SERVICES - [0:0]\nCOMMIT\n")
 		}
 		own = "-A KUBE-SERVICES"
 	}

@@ -183,12 +183,17 @@ func (n *Network) watchKernel(ctx context.Context, tables *nft.Conn, chains *ipt
 		loop.Resync()
 	}
 	if n.config.Backend == Backends()[0] {
-		return following.Run(ctx, again)
+		return following.Run(ctx, func(bool) { again() })
 	}
 	watching, ctx := errgroup.WithContext(ctx)
 	if following != nil {
-		// Whether its chains are whole is looked at below. What may be another program's because it cannot be told is no reason to read them all.
-		watching.Go(func() error { return following.Run(ctx, func() {}) })
+		watching.Go(func() error {
+			return following.Run(ctx, func(heard bool) {
+				if heard { // news of 300,000 rules of our own get lost, too, and reading them all takes seconds; whether the tables are there is looked at below
+					again()
+				}
+			})
+		})
 	}
 	watching.Go(func() error {
 		select { // what this program writes at first is no reason to look again

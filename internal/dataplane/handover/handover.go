@@ -34,7 +34,7 @@ type Carrier interface {
 
 // Ledger knows the kernel's transactions.
 type Ledger interface {
-	Run(ctx context.Context, changed func()) error
+	Run(ctx context.Context, changed func(heard bool)) error
 	Begun() <-chan struct{} // closed when it knows what follows, or never will
 	Generation() (last uint32, err error)
 	// Untouched returns the last transaction, and whether nobody else touched what is followed from since up to it, as far as that is
@@ -174,9 +174,9 @@ func (b *Backend) untouched(ctx context.Context, since uint32, wait time.Duratio
 // rests is how many times longer than it took to leave something nothing is left: half a percent of the time is enough.
 const rests = 200
 
-// Run follows the kernel, calls changed when another program touched what was written, and leaves what the kernel has now and
-// then and when ctx ends.
-func (b *Backend) Run(ctx context.Context, changed func()) error {
+// Run follows the kernel, calls changed when another program touched what was written (heard), or may have, and leaves what the kernel has
+// now and then and when ctx ends.
+func (b *Backend) Run(ctx context.Context, changed func(heard bool)) error {
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { b.before <- b.read() }()

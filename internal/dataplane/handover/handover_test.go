@@ -115,7 +115,7 @@ func (l *lab) start() *process {
 	p.Backend = handover.Around(carrier, config)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- p.Run(ctx, func() {}) }()
+	go func() { ended <- p.Run(ctx, func(bool) {}) }()
 	p.end = func() {
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {

@@ -32,8 +32,9 @@ func NewLedger(path string, writers *Writers, about func(Message) bool) *Ledger 
 	return &Ledger{netns: path, writers: writers, about: about, begun: make(chan struct{}), news: make(chan struct{})}
 }
 
-// Run listens until ctx ends, and calls changed soon after somebody else touched what is followed, or may have.
-func (l *Ledger) Run(ctx context.Context, changed func()) error {
+// Run listens until ctx ends, and calls changed soon after somebody else touched what is followed: heard is false where that only may be,
+// because news were lost.
+func (l *Ledger) Run(ctx context.Context, changed func(heard bool)) error {
 	defer l.once.Do(func() { close(l.begun) })
 	var listener *Listener
 	var last uint32
@@ -58,31 +59,32 @@ func (l *Ledger) Run(ctx context.Context, changed func()) error {
 		func(m Message) { touched = touched || l.about(m) },
 		func(t Transaction) {
 			about := touched
-			if touched = false; l.end(t, about) {
-				changed()
+			touched = false
+			if foreign, heard := l.end(t, about); foreign {
+				changed(heard)
 			}
 		},
 		func() {
 			touched = false
 			l.lose()
-			changed()
+			changed(false)
 		})
 }
 
-// end notes a transaction and reports whether somebody else touched what is followed, or may have.
-func (l *Ledger) end(t Transaction, about bool) (foreign bool) {
+// end notes a transaction and reports whether somebody else touched what is followed, or may have, and whether it was heard of.
+func (l *Ledger) end(t Transaction, about bool) (foreign, heard bool) {
 	own := !about || l.writers.Wrote(t.Port, t.Generation)
 	l.set(func() {
 		if !after(t.Generation, l.seen) {
 			return // it was there when the ledger began, or is part of what was lost
 		}
 		// One that was not heard of may have done anything.
-		foreign = !own || t.Generation != l.seen+1
+		foreign, heard = !own || t.Generation != l.seen+1, !own
 		if l.seen = t.Generation; foreign {
 			l.foreign = t.Generation
 		}
 	})
-	return foreign
+	return foreign, heard
 }
 
 // lose notes that nothing is known of the transactions up to now.

@@ -45,7 +45,7 @@ func TestLedger(t *testing.T) {
 	ledger := transactions.NewLedger(ns, writers, about("ours"))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- ledger.Run(ctx, func() { changes.Add(1) }) }()
+	go func() { ended <- ledger.Run(ctx, func(bool) { changes.Add(1) }) }()
 	<-ledger.Begun()
 	since, err := ledger.Generation()
 	if err != nil {
@@ -106,7 +106,7 @@ func TestLedgerThatLosesNews(t *testing.T) {
 		return false
 	})
 	go func() {
-		_ = ledger.Run(t.Context(), func() {
+		_ = ledger.Run(t.Context(), func(bool) {
 			select {
 			case told <- struct{}{}:
 			default:
