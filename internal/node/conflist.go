@@ -145,6 +145,8 @@ type (
 		IPMasq bool     `json:"ipMasq"`
 		IPAM   ipamPart `json:"ipam"`
 		MTU    int      `json:"mtu,omitempty"`
+
+		Forwarding string `json:"forwarding"`
 	}
 	bridgePlugin struct {
 		Type             string   `json:"type"`
@@ -155,6 +157,7 @@ type (
 		IPMasq           bool     `json:"ipMasq"`
 		IPAM             ipamPart `json:"ipam"`
 		MTU              int      `json:"mtu,omitempty"`
+		Forwarding       string   `json:"forwarding"`
 	}
 	ipamPart struct {
 		Type    string          `json:"type"`
@@ -174,9 +177,12 @@ type (
 	}
 )
 
+// forwardLinks is a scope of the package forwarding of the plugins.
+const forwardLinks = "links"
+
 // conflist returns the configuration of a node with these pod CIDRs: what kind nodes have, ptp with host-local addresses
-// and portmap chained behind it, or bridge instead of ptp. Pods send from their own addresses alone, which ptp does by itself. The agent masquerades, so they do not. mtu 0 leaves it to the
-// kernel.
+// and portmap chained behind it, or bridge instead of ptp. Pods send from their own addresses alone, which ptp does by itself. The agent masquerades and lets the node's own
+// links forward, so they do not. mtu 0 leaves it to the kernel.
 func conflist(plugin string, mtu int, cidrs []netip.Prefix) ([]byte, error) {
 	ipam := ipamPart{Type: "host-local", DataDir: "/run/cni-ipam-state"}
 	for _, cidr := range cidrs {
@@ -187,9 +193,9 @@ func conflist(plugin string, mtu int, cidrs []netip.Prefix) ([]byte, error) {
 		}
 		ipam.Routes = append(ipam.Routes, routePart{Dst: any.String()})
 	}
-	var attach any = ptpPlugin{Type: CNIPTP, IPAM: ipam, MTU: mtu}
+	var attach any = ptpPlugin{Type: CNIPTP, IPAM: ipam, MTU: mtu, Forwarding: forwardLinks}
 	if plugin == CNIBridge {
-		attach = bridgePlugin{Type: CNIBridge, Bridge: podBridge, IsDefaultGateway: true, HairpinMode: true, IPSpoofCheck: true, IPAM: ipam, MTU: mtu}
+		attach = bridgePlugin{Type: CNIBridge, Bridge: podBridge, IsDefaultGateway: true, HairpinMode: true, IPSpoofCheck: true, IPAM: ipam, MTU: mtu, Forwarding: forwardLinks}
 	}
 	data, err := json.MarshalIndent(networkList{
 		CNIVersion: "1.0.0", Name: "eastwest",

@@ -111,7 +111,7 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 			return err
 		}
 	}
-	if err := forward(gateway.Attrs().Name, own); err != nil {
+	if err := forward(gateway.Attrs().Name, own, c.Forwarding); err != nil {
 		return err
 	}
 	if c.IPMasq && len(result.IPs) > 0 {
@@ -125,12 +125,12 @@ func setUp(ctx context.Context, c *config, args *skel.CmdArgs, host *link.Handle
 	return awaitPort(host, ends.Host.Attrs().Name)
 }
 
-func forward(bridge string, own []net.IPNet) error {
+func forward(bridge string, own []net.IPNet, scope forwarding.Scope) error {
 	v4, v6 := false, false
 	for _, a := range own {
 		v4, v6 = v4 || attach.IsV4(a.IP), v6 || !attach.IsV4(a.IP)
 	}
-	return forwarding.Enable(bridge, v4, v6)
+	return forwarding.Enable(bridge, v4, v6, scope)
 }
 
 // describe writes the devices into the result. The bridge is read again: its address can change with its ports.

@@ -3,18 +3,20 @@
 package bridge
 
 import (
+	"errors"
 	"net"
 
 	"github.com/containernetworking/cni/pkg/types"
 
 	"eastwest/internal/cni/attach"
+	"eastwest/internal/cni/forwarding"
 	"eastwest/internal/cni/masquerade"
 	"eastwest/internal/cni/plugin"
 )
 
 const defaultBridge = "cni0"
 
-// config holds the keys of the reference plugin, and one more.
+// config holds the keys of the reference plugin, and two more.
 type config struct {
 	types.PluginConf
 	Bridge                    string  `json:"bridge"`
@@ -33,8 +35,11 @@ type config struct {
 	VLANTrunk                 []trunk `json:"vlanTrunk"`
 	PreserveDefaultVLAN       *bool   `json:"preserveDefaultVlan"`
 	MacSpoofCheck             bool    `json:"macspoofchk"`
-	IPSpoofCheck              bool    `json:"ipspoofchk"` // not one of the reference plugin
-	Args                      struct {
+	IPSpoofCheck              bool    `json:"ipspoofchk"` // not one of the reference plugin, nor is the next
+
+	Forwarding forwarding.Scope `json:"forwarding"`
+
+	Args struct {
 		CNI struct {
 			MAC string `json:"mac"`
 		} `json:"cni"`
@@ -77,5 +82,5 @@ func parse(stdin []byte, cniArgs string) (*config, error) {
 	if c.mac, err = attach.RequestedMAC(cniArgs, c.RuntimeConfig.MAC, c.Args.CNI.MAC, ""); err != nil {
 		return nil, err
 	}
-	return c, masquerade.CheckBackend(c.IPMasqBackend)
+	return c, errors.Join(masquerade.CheckBackend(c.IPMasqBackend), forwarding.CheckScope(c.Forwarding))
 }

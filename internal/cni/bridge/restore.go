@@ -113,7 +113,7 @@ func restorePort(c *config, port netlink.Link, prev *current.Result) (missing bo
 			return true, err
 		}
 	}
-	if err := forward(gateway.Attrs().Name, own); err != nil || !attach.HasV6(prev.IPs) || len(own) == 0 {
+	if err := forward(gateway.Attrs().Name, own, c.Forwarding); err != nil || !attach.HasV6(prev.IPs) || len(own) == 0 {
 		return true, err
 	}
 	return true, attach.EnsureLinkLocal(host, gateway)

@@ -11,18 +11,36 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"eastwest/internal/cni/plugin"
 	"eastwest/internal/kernel/link"
 	"eastwest/internal/kernel/sysctl"
 )
+
+// Scope is what of IPv4 a host forwards for its containers.
+type Scope string
+
+// The scopes, as configurations name them.
+const (
+	Host  Scope = "host"  // whatever comes in by any link, as the reference plugins have it; also where nothing is named
+	Links Scope = "links" // what comes in by links of containers; somebody else sees to the host's own
+)
+
+// CheckScope says what is wrong with a scope.
+func CheckScope(s Scope) error {
+	if s == "" || s == Host || s == Links {
+		return nil
+	}
+	return plugin.ConfigError("forwarding %q: it is %q or %q", s, Host, Links)
+}
 
 // Enable lets packets of the wanted families be forwarded that come in by a link of containers, and the answers to them.
 //
 // For IPv6 that is the link itself and the one of the default route, where the kernel has a switch for each (force_forwarding,
 // Linux 6.17). As a whole, which is how it is before, it makes a router of the host: one that no longer listens to routers,
 // and so loses a default route that it has from them.
-func Enable(name string, v4, v6 bool) error {
+func Enable(name string, v4, v6 bool, scope Scope) error {
 	if v4 {
-		if err := sysctl.Ensure("net/ipv4/ip_forward", "1"); err != nil {
+		if err := enableV4(name, scope); err != nil {
 			return err
 		}
 	}
@@ -45,6 +63,17 @@ func Enable(name string, v4, v6 bool) error {
 		return err
 	}
 	return force(uplink)
+}
+
+func enableV4(name string, scope Scope) error {
+	const whole = "net/ipv4/ip_forward"
+	if scope != Links {
+		return sysctl.Ensure(whole, "1")
+	}
+	if have, err := sysctl.Get(whole); err == nil && have == "1" {
+		return nil // new links have it as well
+	}
+	return sysctl.Ensure("net/ipv4/conf/"+name+"/forwarding", "1")
 }
 
 func force(name string) error {

@@ -49,3 +49,32 @@ func TestIPv6IsForwardedForContainersAlone(t *testing.T) {
 		})
 	}
 }
+
+// With forwarding "links" a host forwards IPv4 for its containers alone; otherwise as a whole, as the reference plugins have it.
+func TestIPv4IsForwardedAsAsked(t *testing.T) {
+	for _, plugin := range []string{`"type": "ptp"`, `"type": "bridge", "isDefaultGateway": true`} {
+		for scope, whole := range map[string]string{`"forwarding": "links",`: "0", `"forwarding": "host",`: "1", "": "1"} {
+			t.Run(plugin+scope, func(t *testing.T) {
+				node := cnitest.NewNode(t)
+				node.Run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+				pod, outside := cnitest.Pod(t, "pod"), cnitest.Pod(t, "outside")
+				node.Run("ip", "link", "add", "wan", "type", "veth", "peer", "name", "eth0", "netns", outside.NetNS)
+				node.Run("ip", "addr", "add", "192.0.2.1/24", "dev", "wan")
+				node.Run("ip", "link", "set", "wan", "up")
+				cnitest.RunIn(t, outside.NetNS, "ip", "addr", "add", "192.0.2.2/24", "dev", "eth0")
+				cnitest.RunIn(t, outside.NetNS, "ip", "link", "set", "eth0", "up")
+				cnitest.RunIn(t, outside.NetNS, "ip", "route", "add", "default", "via", "192.0.2.1")
+				if whole == "0" { // which is somebody else's to do
+					node.Run("sysctl", "-qw", "net.ipv4.conf.wan.forwarding=1")
+				}
+				result := node.Add(cnitest.List(t, `{"cniVersion": "1.0.0", "name": "net", "plugins": [{`+plugin+`, `+scope+`
+					"ipam": {"type": "host-local", "dataDir": "`+t.TempDir()+`", "subnet": "10.66.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}]}`), pod)
+				cnitest.Serve(t, outside.NetNS, "outside", 80)
+				cnitest.Expect(t, pod.NetNS, "tcp", "192.0.2.2:80", "outside "+result.IPs[0].Address.IP.String())
+				if got := strings.TrimSpace(node.Run("sysctl", "-n", "net.ipv4.ip_forward")); got != whole {
+					t.Errorf("net.ipv4.ip_forward is %s", got)
+				}
+			})
+		}
+	}
+}

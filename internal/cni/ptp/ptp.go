@@ -18,6 +18,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"eastwest/internal/cni/attach"
+	"eastwest/internal/cni/forwarding"
 	"eastwest/internal/cni/ipam"
 	"eastwest/internal/cni/masquerade"
 	"eastwest/internal/cni/plugin"
@@ -40,6 +41,8 @@ type config struct {
 	IPMasq        bool   `json:"ipMasq"`
 	IPMasqBackend string `json:"ipMasqBackend"`
 	MTU           int    `json:"mtu"`
+
+	Forwarding forwarding.Scope `json:"forwarding"` // not one of the reference plugin
 }
 
 // decode reads a configuration without judging it. DEL and GC need no more: what ADD refused, or takes no longer, must not keep the
@@ -58,7 +61,7 @@ func parse(stdin []byte) (*config, error) {
 	if c.MTU < 0 {
 		return nil, plugin.ConfigError("mtu %d is negative", c.MTU)
 	}
-	return c, masquerade.CheckBackend(c.IPMasqBackend)
+	return c, errors.Join(masquerade.CheckBackend(c.IPMasqBackend), forwarding.CheckScope(c.Forwarding))
 }
 
 // Add attaches the container.
@@ -105,7 +108,7 @@ func (p *Plugin) connect(ctx context.Context, c *config, args *skel.CmdArgs, ns 
 	describe(result, ends, args)
 	err = setUpContainer(ns.Link, ends.Container, args.Netns, result)
 	if err == nil {
-		err = setUpHost(host, ends.Host, owner, result)
+		err = setUpHost(host, ends.Host, owner, result, c.Forwarding)
 	}
 	if err == nil && c.IPMasq {
 		err = masquerade.Add(ctx, c.IPMasqBackend, owner, addresses(result))

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"eastwest/internal/cni/attach"
+	"eastwest/internal/cni/forwarding"
 	"eastwest/internal/cni/masquerade"
 	"eastwest/internal/cni/plugin"
 	"eastwest/internal/cni/sourceguard"
@@ -38,7 +39,7 @@ func (*Plugin) Restore(ctx context.Context, args *skel.CmdArgs) (bool, error) {
 	if err != nil || l == nil || l.Attrs().Group != sourceguard.Group {
 		return false, err // gone, or another implementation's
 	}
-	missing, err := restoreWay(owner, l, prev)
+	missing, err := restoreWay(owner, l, prev, c.Forwarding)
 	if err != nil {
 		return missing, err
 	}
@@ -56,7 +57,7 @@ func (*Plugin) Restore(ctx context.Context, args *skel.CmdArgs) (bool, error) {
 }
 
 // restoreWay puts back the gateway's addresses and the routes to the container, and has its link up.
-func restoreWay(owner plugin.Owner, l netlink.Link, prev *current.Result) (missing bool, err error) {
+func restoreWay(owner plugin.Owner, l netlink.Link, prev *current.Result, scope forwarding.Scope) (missing bool, err error) {
 	if err := checkResult(prev); err != nil {
 		return false, nil //nolint:nilerr // the result of another implementation
 	}
@@ -72,7 +73,7 @@ func restoreWay(owner plugin.Owner, l netlink.Link, prev *current.Result) (missi
 	if err := host.LinkSetUp(l); err != nil {
 		return true, fmt.Errorf("set %s up: %w", l.Attrs().Name, err)
 	}
-	if err := setUpHost(host, l, owner, prev); err != nil || !attach.HasV6(prev.IPs) {
+	if err := setUpHost(host, l, owner, prev, scope); err != nil || !attach.HasV6(prev.IPs) {
 		return true, err
 	}
 	return true, attach.EnsureLinkLocal(host, l)

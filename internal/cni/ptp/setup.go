@@ -60,7 +60,7 @@ func throughGateway(b *link.Batch, l netlink.Link, ip *current.IPConfig) {
 
 // setUpHost gives the host's end the gateway addresses and a route to the container, and lets packets through that
 // come from the container's own addresses.
-func setUpHost(h *link.Handle, l netlink.Link, owner plugin.Owner, result *current.Result) error {
+func setUpHost(h *link.Handle, l netlink.Link, owner plugin.Owner, result *current.Result, scope forwarding.Scope) error {
 	ips := result.IPs
 	name := l.Attrs().Name
 	v4, v6 := false, false
@@ -86,7 +86,7 @@ func setUpHost(h *link.Handle, l netlink.Link, owner plugin.Owner, result *curre
 	if err := h.Apply(b); err != nil {
 		return err
 	}
-	return forwarding.Enable(name, v4, v6)
+	return forwarding.Enable(name, v4, v6, scope)
 }
 
 func noDAD(ip net.IP) int {

@@ -20,7 +20,7 @@ func TestLedger(t *testing.T) {
 	}
 	const ours = "*nat\n:OURS-A - [0:0]\n:OURS-B - [0:0]\n-A OURS-A -j OURS-B\n-A OURS-B -j RETURN\n-A PREROUTING -j OURS-A\nCOMMIT\n"
 	ledger := conn.Ledger([]string{"nat"}, func(chain string) bool { return strings.HasPrefix(chain, "OURS-") })
-	go func() { _ = ledger.Run(t.Context(), func() {}) }()
+	go func() { _ = ledger.Run(t.Context(), func(bool) {}) }()
 	<-ledger.Begun()
 	since, err := ledger.Generation()
 	if err != nil {

@@ -16,17 +16,20 @@ import (
 	"eastwest/internal/kernel/sysctl"
 )
 
-// Forward lets packets be forwarded that come in by the links that have the addresses, each in the address's family: node
-// ports lead to pods of other nodes, and answers come back. Addresses that no link has, those of a cloud's NAT, say, could
-// be behind any link. IPv6 is switched on link by link since Linux 6.17, and as a whole before.
+// Forward lets packets be forwarded that come in by the links that have the addresses, each in the address's family, and by that
+// of the family's default route: node ports lead to pods of other nodes, and answers come back. Addresses that no link has, those
+// of a cloud's NAT, say, could be behind any link. IPv6 is switched on link by link since Linux 6.17, and as a whole before.
 func (c *Conn) Forward(_ context.Context, addresses []netip.Addr) error {
 	err := c.do(func() error {
 		for _, address := range addresses {
-			name, err := linkOf(address)
-			if err != nil {
-				return err
+			own, uplink, err := linksOf(address)
+			if err == nil {
+				err = forward(own, address.Is6())
 			}
-			if err := forward(name, address.Is6()); err != nil {
+			if err == nil && uplink != "" && uplink != own {
+				err = forward(uplink, address.Is6())
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -38,28 +41,45 @@ func (c *Conn) Forward(_ context.Context, addresses []netip.Addr) error {
 	return nil
 }
 
-// linkOf names the link that has an address; empty for none.
-func linkOf(address netip.Addr) (string, error) {
+// linksOf names the link that has an address and that of its family's default route; empty for none.
+func linksOf(address netip.Addr) (own, uplink string, err error) {
 	h, err := link.Open()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer h.Close()
 	all, err := h.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	for _, a := range all {
-		if !a.IP.Equal(net.IP(address.AsSlice())) {
-			continue
+		if a.IP.Equal(net.IP(address.AsSlice())) {
+			if own, err = nameOf(h, a.LinkIndex); err != nil {
+				return "", "", fmt.Errorf("find the link of %s: %w", address, err)
+			}
+			break
 		}
-		l, err := h.LinkByIndex(a.LinkIndex)
-		if err != nil {
-			return "", fmt.Errorf("find the link of %s: %w", address, err)
-		}
-		return l.Attrs().Name, nil
 	}
-	return "", nil
+	family := netlink.FAMILY_V4
+	if address.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	if route, err := defaultRoute(h, family); err != nil {
+		return "", "", err
+	} else if route != nil && route.LinkIndex > 0 {
+		if uplink, err = nameOf(h, route.LinkIndex); err != nil {
+			return "", "", fmt.Errorf("find the link of the default route: %w", err)
+		}
+	}
+	return own, uplink, nil
+}
+
+func nameOf(h *link.Handle, index int) (string, error) {
+	l, err := h.LinkByIndex(index)
+	if err != nil {
+		return "", err
+	}
+	return l.Attrs().Name, nil
 }
 
 func forward(name string, ipv6 bool) error {

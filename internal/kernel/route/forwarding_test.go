@@ -50,4 +50,17 @@ func TestForwardByLinks(t *testing.T) {
 	if reaches(other, "198.51.100.2") {
 		t.Error("packets that come in by another link are forwarded")
 	}
+
+	// Answers from everywhere else come in by the link of the default route.
+	run(t, node, "ip route add default via 203.0.113.2")
+	run(t, node, "ip -6 route add default via 2001:db8:3::2")
+	addresses := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:1::1")}
+	if err := route.New(node).Forward(t.Context(), addresses); err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{"198.51.100.2", "2001:db8:2::2"} {
+		if !reaches(other, address) {
+			t.Errorf("packets to %s that come in by the link of the default route are not forwarded", address)
+		}
+	}
 }
