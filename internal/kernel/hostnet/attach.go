@@ -35,8 +35,9 @@ func Attach(a Attachment) error {
 	if err := a.addPair(); err != nil {
 		return err
 	}
-	if err := netns.Do(a.NetNS, func() error { return prepareIPv6(NodeLink, a.Addresses) }); err != nil {
-		return fmt.Errorf("prepare the node's link: %w", err)
+	prepare := func() error { return errors.Join(prepareIPv6(NodeLink, a.Addresses), forwardAll()) }
+	if err := netns.Do(a.NetNS, prepare); err != nil {
+		return fmt.Errorf("prepare the node's network: %w", err)
 	}
 	ns, err := os.Open(a.NetNS)
 	if err != nil {

@@ -88,6 +88,16 @@ func prepareIPv6(link string, addresses []netip.Prefix) error {
 	return nil
 }
 
+// forwardAll makes a router of the calling thread's network namespace. Agents need their own links forwarded alone; but a node of a local
+// cluster is where people build by hand what agents do, and hosts with containers on them forward (Docker switches it on).
+func forwardAll() error {
+	const all = "net/ipv4/ip_forward"
+	if have, err := readSysctl(all); err == nil && have == "1" {
+		return nil
+	}
+	return writeSysctl(all, "1")
+}
+
 func readSysctl(path string) (string, error) {
 	text, err := os.ReadFile(filepath.Join("/proc/sys", path))
 	if err != nil {
