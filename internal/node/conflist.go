@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"eastwest/internal/client"
+	"eastwest/internal/cni/forwarding"
 	"eastwest/internal/kernel/sysctl"
 )
 
@@ -146,18 +147,18 @@ type (
 		IPAM   ipamPart `json:"ipam"`
 		MTU    int      `json:"mtu,omitempty"`
 
-		Forwarding string `json:"forwarding"`
+		Forwarding forwarding.Scope `json:"forwarding"`
 	}
 	bridgePlugin struct {
-		Type             string   `json:"type"`
-		Bridge           string   `json:"bridge"`
-		IsDefaultGateway bool     `json:"isDefaultGateway"`
-		HairpinMode      bool     `json:"hairpinMode"`
-		IPSpoofCheck     bool     `json:"ipspoofchk"`
-		IPMasq           bool     `json:"ipMasq"`
-		IPAM             ipamPart `json:"ipam"`
-		MTU              int      `json:"mtu,omitempty"`
-		Forwarding       string   `json:"forwarding"`
+		Type             string           `json:"type"`
+		Bridge           string           `json:"bridge"`
+		IsDefaultGateway bool             `json:"isDefaultGateway"`
+		HairpinMode      bool             `json:"hairpinMode"`
+		IPSpoofCheck     bool             `json:"ipspoofchk"`
+		IPMasq           bool             `json:"ipMasq"`
+		IPAM             ipamPart         `json:"ipam"`
+		MTU              int              `json:"mtu,omitempty"`
+		Forwarding       forwarding.Scope `json:"forwarding"`
 	}
 	ipamPart struct {
 		Type    string          `json:"type"`
@@ -177,9 +178,6 @@ type (
 	}
 )
 
-// forwardLinks is a scope of the package forwarding of the plugins.
-const forwardLinks = "links"
-
 // conflist returns the configuration of a node with these pod CIDRs: what kind nodes have, ptp with host-local addresses
 // and portmap chained behind it, or bridge instead of ptp. Pods send from their own addresses alone, which ptp does by itself. The agent masquerades and lets the node's own
 // links forward, so they do not. mtu 0 leaves it to the kernel.
@@ -193,9 +191,9 @@ func conflist(plugin string, mtu int, cidrs []netip.Prefix) ([]byte, error) {
 		}
 		ipam.Routes = append(ipam.Routes, routePart{Dst: any.String()})
 	}
-	var attach any = ptpPlugin{Type: CNIPTP, IPAM: ipam, MTU: mtu, Forwarding: forwardLinks}
+	var attach any = ptpPlugin{Type: CNIPTP, IPAM: ipam, MTU: mtu, Forwarding: forwarding.Links}
 	if plugin == CNIBridge {
-		attach = bridgePlugin{Type: CNIBridge, Bridge: podBridge, IsDefaultGateway: true, HairpinMode: true, IPSpoofCheck: true, IPAM: ipam, MTU: mtu, Forwarding: forwardLinks}
+		attach = bridgePlugin{Type: CNIBridge, Bridge: podBridge, IsDefaultGateway: true, HairpinMode: true, IPSpoofCheck: true, IPAM: ipam, MTU: mtu, Forwarding: forwarding.Links}
 	}
 	data, err := json.MarshalIndent(networkList{
 		CNIVersion: "1.0.0", Name: "eastwest",

@@ -3,38 +3,18 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"eastwest/internal/kernel/iptables"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
 )
-
-// log is what a proxy says.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(data []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(data)
-}
-
-func (l *log) has(words string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), words)
-}
 
 // A proxy that ends is followed by one that goes on from what it left; not where its settings are others, and not where another program
 // was there meanwhile, in which case what that took away comes back.
@@ -53,7 +33,7 @@ func TestProxyGoesOn(t *testing.T) {
 			}}
 			play := func(says string) {
 				t.Helper()
-				said, config := &log{}, config
+				said, config := &output{}, config
 				config.HealthzAddress = freePort(t)
 				config.Log = slog.New(slog.NewTextHandler(io.MultiWriter(said, t.Output()), nil))
 				ctx, cancel := context.WithCancel(t.Context())

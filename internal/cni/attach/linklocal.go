@@ -38,10 +38,15 @@ func EnsureLinkLocal(h *link.Handle, l netlink.Link) error {
 	if len(mac) != 6 || HasLinkLocal(l, have) {
 		return nil
 	}
-	address := net.IP{0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]} // RFC 4291, appendix A
+	address := LinkLocal(mac)
 	add := &netlink.Addr{IPNet: &net.IPNet{IP: address, Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD, Scope: unix.RT_SCOPE_LINK}
 	if err := h.AddrAdd(l, add); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add address %s to %s: %w", address, l.Attrs().Name, err)
 	}
 	return nil
+}
+
+// LinkLocal is the address that a kernel gives itself on a link with a hardware address of six bytes (RFC 4291, appendix A).
+func LinkLocal(mac net.HardwareAddr) net.IP {
+	return net.IP{0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]}
 }

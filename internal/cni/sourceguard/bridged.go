@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"eastwest/internal/cni/attach"
 	"eastwest/internal/cni/nftset"
 	"eastwest/internal/cni/plugin"
 )
@@ -47,18 +48,9 @@ func (g Bridged) entries() []entry {
 			continue
 		}
 		if !had[setV6] {
-			from(setV6, net.IPv6zero, linkLocal(g.MAC))
+			from(setV6, net.IPv6zero, attach.LinkLocal(g.MAC))
 		}
 		from(setV6, a.IP.To16())
 	}
 	return out
-}
-
-// linkLocal is the address that a kernel gives itself on a link (RFC 4291, appendix A).
-func linkLocal(mac net.HardwareAddr) net.IP {
-	ip := net.ParseIP("fe80::ff:fe00:0")
-	copy(ip[8:], mac[:3])
-	copy(ip[13:], mac[3:])
-	ip[8] ^= 2
-	return ip
 }

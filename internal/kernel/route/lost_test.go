@@ -3,7 +3,6 @@
 package route_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -24,27 +23,10 @@ func TestWatchLost(t *testing.T) {
 	pod("pod0")
 	pod("port0")
 	pod("port1")
-	ctx, stop := context.WithCancel(t.Context())
-	told, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		_ = route.New(ns).WatchLost(ctx, func() {
-			select {
-			case told <- struct{}{}:
-			case <-ctx.Done():
-			}
-		})
-		close(done)
-	}()
-	defer func() { stop(); <-done }()
-	for listening := false; !listening; {
+	told := watching(t, route.New(ns).WatchLost, func() {
 		run(t, ns, "ip address add 192.0.2.9/32 dev pod0")
 		run(t, ns, "ip address del 192.0.2.9/32 dev pod0")
-		select {
-		case <-told:
-			listening = true
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	})
 	quiet := func() bool {
 		select {
 		case <-told:

@@ -21,27 +21,11 @@ func TestWatchTellsOfLinksButOfThoseOfPods(t *testing.T) {
 	run(t, ns, "ip link add br0 type bridge")
 	run(t, ns, "ip link set pod0 group 7")
 	run(t, ns, "ip link set port0 master br0")
-	ctx, stop := context.WithCancel(t.Context())
-	told, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		_ = route.New(ns).Watch(ctx, 7, func() {
-			select {
-			case told <- struct{}{}:
-			case <-ctx.Done():
-			}
-		})
-		close(done)
-	}()
-	defer func() { stop(); <-done }()
-	for listening := false; !listening; {
+	watch := func(ctx context.Context, tell func()) error { return route.New(ns).Watch(ctx, 7, tell) }
+	told := watching(t, watch, func() {
 		run(t, ns, "ip link set eth0 down")
 		run(t, ns, "ip link set eth0 up")
-		select {
-		case <-told:
-			listening = true
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	})
 	// The kernel holds back what a link's carrier does for up to a second (LW_INTERVAL of net/core/link_watch.c).
 	quiet := func() bool {
 		select {
@@ -61,5 +45,30 @@ func TestWatchTellsOfLinksButOfThoseOfPods(t *testing.T) {
 	run(t, ns, "ip link set eth1 up")
 	if <-told; !quiet() {
 		t.Error("one link is told of twice")
+	}
+}
+
+// watching returns the channel of what a watch tells until the test ends. It is listening by then: provoke was told of.
+func watching(t *testing.T, watch func(ctx context.Context, tell func()) error, provoke func()) (told chan struct{}) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	told, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = watch(ctx, func() {
+			select {
+			case told <- struct{}{}:
+			case <-ctx.Done():
+			}
+		})
+		close(done)
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	for {
+		provoke()
+		select {
+		case <-told:
+			return told
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 }
