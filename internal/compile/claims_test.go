@@ -4,6 +4,7 @@ package compile
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,14 +74,31 @@ func TestHealthCheck(t *testing.T) {
 	}
 }
 
-// UDP frontends name the endpoints whose connections stay although no new ones go to them.
+// Frontends name the endpoints that keep their connections although no new ones go to them: of UDP those that still answer, of TCP and SCTP all.
 func TestDraining(t *testing.T) {
-	edit := func(s *snapshot.Service) { s.Ports[0].Protocol = table.UDP }
-	row, _ := Service(world(nginx(edit), "10.244.0.2 here ready", "10.244.0.3 here serving", "10.244.0.4 here gone", "10.244.0.5 here unready"), here, "default/nginx")
-	want := []netip.AddrPort{netip.MustParseAddrPort("10.244.0.3:8080")}
-	if have := row.Frontends[0].Draining; len(have) != 1 || have[0] != want[0] {
-		t.Errorf("draining %v, want %v", have, want)
+	for protocol, want := range map[table.Protocol][]netip.AddrPort{
+		table.UDP:  addrPortsOf("10.244.0.3:8080"),
+		table.TCP:  addrPortsOf("10.244.0.3:8080", "10.244.0.4:8080", "10.244.0.5:8080"),
+		table.SCTP: addrPortsOf("10.244.0.3:8080", "10.244.0.4:8080", "10.244.0.5:8080"),
+	} {
+		edit := func(s *snapshot.Service) { s.Ports[0].Protocol = protocol }
+		row, _ := Service(world(nginx(edit), "10.244.0.2 here ready", "10.244.0.3 here serving", "10.244.0.4 here gone", "10.244.0.5 here unready"), here, "default/nginx")
+		if have := row.Frontends[0].Draining; !slices.Equal(have, want) {
+			t.Errorf("%s: draining %v, want %v", protocol, have, want)
+		}
+		row, _ = Service(world(nginx(edit), "10.244.0.2 here ready", "10.244.0.3 here ready"), here, "default/nginx")
+		if have := row.Frontends[0].Draining; have != nil {
+			t.Errorf("%s: draining %v although all get new connections", protocol, have)
+		}
 	}
+}
+
+func addrPortsOf(list ...string) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, s := range list {
+		out = append(out, netip.MustParseAddrPort(s))
+	}
+	return out
 }
 
 func TestMasqueradeAll(t *testing.T) {

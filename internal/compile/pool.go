@@ -15,7 +15,7 @@ type pool struct {
 	cluster   []netip.AddrPort // for clients that any endpoint may serve, nearest zone or node first
 	local     []netip.AddrPort // on this node
 	elsewhere []netip.AddrPort // of cluster, those on other nodes
-	serving   []netip.AddrPort // all that still answer, whatever policy says
+	keeping   []netip.AddrPort // all that keep their connections, whatever policy says
 	any       bool             // there is a usable endpoint somewhere
 	hairpin   []netip.Addr     // addresses of usable endpoints on this node
 }
@@ -59,8 +59,11 @@ func (b *builder) pool(port snapshot.Port, ipv6 bool) pool {
 			b.localReady[c.addr.Addr()] = true
 		}
 	}
-	if port.Protocol == table.UDP {
-		out.serving = addrPorts(slices.DeleteFunc(all, func(c candidate) bool { return !c.Ready && !c.Serving }))
+	if port.Protocol == table.UDP { // nobody tells the client of one that no longer answers
+		all = slices.DeleteFunc(all, func(c candidate) bool { return !c.Ready && !c.Serving })
+	}
+	if out.keeping = out.cluster; len(all) != len(out.cluster) {
+		out.keeping = addrPorts(all)
 	}
 	return out
 }

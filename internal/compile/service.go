@@ -121,11 +121,11 @@ func (b *builder) clusterIP(port snapshot.Port, addr netip.Addr, pool pool) {
 
 // add appends a frontend. Endpoints of its pool that it does not use still have the connections of before.
 func (b *builder) add(f table.Frontend, pool pool) {
-	if f.Protocol == table.UDP {
-		f.Draining = slices.DeleteFunc(slices.Clone(pool.serving), func(e netip.AddrPort) bool { return slices.Contains(f.Endpoints, e) })
-		if len(f.Draining) == 0 {
-			f.Draining = nil
-		}
+	if len(f.Endpoints) < len(pool.keeping) {
+		f.Draining = slices.DeleteFunc(slices.Clone(pool.keeping), func(e netip.AddrPort) bool {
+			_, used := slices.BinarySearchFunc(f.Endpoints, e, netip.AddrPort.Compare)
+			return used
+		})
 	}
 	b.row.Frontends = append(b.row.Frontends, f)
 }

@@ -73,7 +73,8 @@ type Network struct {
 	tables   *nft.Conn
 
 	services []*reconcile.Loop[table.Service]
-	mend     func(context.Context) error // notices that others changed what services wrote
+	streams  *reconcile.Loop[table.Service] // forgets connections to what services lost
+	mend     func(context.Context) error    // notices that others changed what services wrote
 	events   *events.Recorder
 	checks   *healthcheck.Backend
 	checking []*reconcile.Loop[table.Service]
@@ -236,7 +237,7 @@ func (n *Network) parts() []func(context.Context) error {
 		parts = append(parts, loop.Run)
 	}
 	if len(n.services) > 0 {
-		parts = append(parts, n.mend, n.check, n.track, n.sendEvents, n.lookAtProgram)
+		parts = append(parts, n.mend, n.streams.Run, n.check, n.track, n.sendEvents, n.lookAtProgram)
 	}
 	if n.names != nil {
 		parts = append(parts, n.names.Run)

@@ -119,8 +119,8 @@ type Frontend struct {
 	Action    Action
 	Local     bool             // traffic policy Local chose the endpoints
 	Endpoints []netip.AddrPort // sorted, no duplicates, of Addr's family; not empty exactly when Action is Forward
-	// Draining are endpoints that get no new connections here but still serve those that they have. Only UDP frontends
-	// list them: other protocols end their connections themselves. Sorted.
+	// Draining are endpoints that get no new connections here but keep those that they have: of UDP those that still serve,
+	// of other protocols, which end their connections themselves, all that the Service lists. Sorted.
 	Draining        []netip.AddrPort
 	Masquerade      Masquerade
 	AffinitySeconds uint32         // a client's later connections go to the same endpoint this long; 0 is no affinity

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -142,16 +143,22 @@ func (s *scene) listenAt(h host, addr string) func() {
 func (s *scene) entries(to string) int {
 	s.t.Helper()
 	count := 0
-	inNode(s, func() error {
-		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
-		for _, f := range flows {
-			if f.Forward.DstIP.String() == to && f.Forward.Protocol == unix.IPPROTO_UDP {
-				count++
-			}
+	for _, f := range s.flows(unix.IPPROTO_UDP) {
+		if f.Forward.DstIP.String() == to {
+			count++
 		}
+	}
+	return count
+}
+
+// flows returns the IPv4 connections of the node.
+func (s *scene) flows(protocol uint8) (flows []*netlink.ConntrackFlow) {
+	s.t.Helper()
+	inNode(s, func() (err error) {
+		flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 		return err
 	})
-	return count
+	return slices.DeleteFunc(flows, func(f *netlink.ConntrackFlow) bool { return f.Forward.Protocol != protocol })
 }
 
 // Bits of the packet mark that others use arrive where they were sent to.

@@ -15,34 +15,103 @@ import (
 	"eastwest/internal/table"
 )
 
-// An open TCP connection goes on when its endpoint gets no new ones, when its Service is gone, and when a new process takes
-// over, as long as the endpoint itself goes on.
-func tcpEndpointRemoved(s *scene) {
+// An open TCP connection goes on when its endpoint gets no new ones, when the way to it was taken away, and when a new process takes over, as long
+// as the Service lists the endpoint.
+func tcpDraining(s *scene) {
 	netDefault(s)
-	stop := s.echo(s.lab.b, "10.244.1.2:81")
-	defer stop()
 	const served = "10.244.1.2:81"
-	s.apply(row("nginx", "10.96.0.7", served))
-	conn := s.hold(s.lab.client, "tcp", vip)
-	conn.echoes("served")
-	s.apply(row("nginx", "10.96.0.7", c))
-	conn.echoes("its endpoint is removed")
+	stop := s.echo(s.lab.b, served)
+	defer stop()
+	draining := func(endpoints ...string) table.Service {
+		r := row("nginx", "10.96.0.7", endpoints...)
+		r.Frontends[0].Draining = []netip.AddrPort{netip.MustParseAddrPort(served)}
+		return r
+	}
+	s.apply(with(row("nginx", "10.96.0.7", served), tcpNodePort(31000, served)))
+	conn, far := s.hold(s.lab.client, "tcp", vip), s.hold(s.lab.other, "tcp", nodeIP+":31000")
+	both := func(when string) {
+		s.t.Helper()
+		conn.echoes(when)
+		far.echoes(when)
+	}
+	both("served")
+	s.apply(with(row("nginx", "10.96.0.7", served), tcpNodePort(31001, served)))
+	both("the node port has another number")
+	s.apply(draining(c))
+	both("it terminates")
 	s.spread(s.lab.client, "tcp", vip, "c")
-	s.apply(row("nginx", "10.96.0.7"))
-	conn.echoes("no endpoint is left")
-	s.expect(s.lab.client, "tcp", vip, "refused")
-	s.apply()
-	conn.echoes("the service is deleted")
+	s.apply(draining())
+	both("and no other is left")
 	s.expect(s.lab.client, "tcp", vip, "refused")
 	s.restart()
-	s.apply(row("other", "10.96.0.8", c))
-	conn.echoes("another process took over")
-	s.expect(s.lab.client, "tcp", vip, "refused")
+	s.apply(draining(c), row("other", "10.96.0.8", c))
+	both("another process took over")
 	s.apply(row("nginx", "10.96.0.7", served, c), row("other", "10.96.0.8", c))
-	conn.echoes("the service is there again")
-	s.apply(row("other", "10.96.0.8", c))
-	conn.echoes("and gone again")
-	conn.Close()
+	both("it is back")
+}
+
+// An open TCP connection ends when its endpoint is gone, with the whole Service or without, and others go on. A connection that is not to the Service
+// goes on, too.
+func tcpEndpointGone(s *scene) {
+	netDefault(s)
+	const served, other = "10.244.1.2:81", "10.244.1.3:81"
+	stop, stopOther := s.echo(s.lab.b, served), s.echo(s.lab.c, other)
+	defer stop()
+	defer stopOther()
+	open := func(endpoint string) held {
+		s.apply(row("nginx", "10.96.0.7", endpoint))
+		conn := s.hold(s.lab.client, "tcp", vip)
+		conn.echoes("served by " + endpoint)
+		return conn
+	}
+	direct := s.hold(s.lab.client, "tcp", served)
+	s.apply(row("nginx", "10.96.0.7", served))
+	goes := s.hold(s.lab.client, "tcp", vip)
+	goes.echoes("served")
+	s.apply(row("nginx", "10.96.0.7", served, other))
+	var stays held
+	for range 64 {
+		if stays = s.hold(s.lab.client, "tcp", vip); s.endpointOf(stays) == other {
+			break
+		}
+	}
+	stays.echoes("served by the other")
+	s.apply(row("nginx", "10.96.0.7", other))
+	goes.ends("its endpoint is gone")
+	stays.echoes("the other's is gone")
+	s.apply(row("nginx", "10.96.0.7"))
+	stays.ends("no endpoint is left")
+
+	last := open(served)
+	s.apply()
+	last.ends("the service is gone")
+
+	before := open(served)
+	s.restart()
+	s.apply(row("nginx", "10.96.0.7", other))
+	before.ends("its endpoint went while there was no proxy")
+	before = open(served)
+	s.restart()
+	s.apply(row("other", "10.96.0.8", other))
+	before.ends("its service went while there was no proxy")
+	direct.echoes("all the time")
+}
+
+// endpointOf returns where the kernel sends a connection of the client.
+func (s *scene) endpointOf(h held) string {
+	s.t.Helper()
+	local := netip.MustParseAddrPort(h.LocalAddr().String())
+	for _, flow := range s.flows(unix.IPPROTO_TCP) {
+		if flow.Forward.SrcPort == local.Port() && flow.Forward.SrcIP.String() == local.Addr().String() {
+			return netip.AddrPortFrom(netip.MustParseAddr(flow.Reverse.SrcIP.String()), flow.Reverse.SrcPort).String()
+		}
+	}
+	s.t.Fatalf("the kernel does not track the connection of %s", local)
+	return ""
+}
+
+func tcpNodePort(number uint16, endpoints ...string) table.Frontend {
+	return always(frontend(table.NodePort, netip.IPv4Unspecified(), table.TCP, number, endpoints...))
 }
 
 // echo sends back what comes over streams, until the function that it returns is called.
@@ -91,6 +160,19 @@ func (h held) echoes(when string) {
 	n, err := h.Read(buffer)
 	if err != nil || string(buffer[:n]) != when {
 		h.scene.t.Fatalf("%s: %q, %v", when, buffer[:n], err)
+	}
+}
+
+// ends wants the connection to be over when the client says something.
+func (h held) ends(when string) {
+	h.scene.t.Helper()
+	_ = h.SetDeadline(time.Now().Add(patience))
+	_, err := fmt.Fprint(h, when)
+	if err == nil {
+		_, err = h.Read(make([]byte, 64))
+	}
+	if !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.ECONNREFUSED) {
+		h.scene.t.Errorf("%s: %v, want a reset", when, err)
 	}
 }
 

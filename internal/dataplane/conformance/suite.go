@@ -50,7 +50,7 @@ func Explained(t *testing.T, make Maker, explain Explain, except ...Exception) {
 			}
 			s := &scene{t: t, lab: l, explain: explain}
 			s.restart = func() {
-				s.dataplane = connections.After(make(t, l.node.netns, config), connections.Config{
+				s.dataplane = following(t, make(t, l.node.netns, config), connections.Config{
 					Kernel: conntrack.New(l.node.netns), ServiceCIDRs: config.ServiceCIDRs,
 				})
 				s.started = false
@@ -60,6 +60,17 @@ func Explained(t *testing.T, make Maker, explain Explain, except ...Exception) {
 			c.play(s)
 		})
 	}
+}
+
+// following makes a backend that connections follow, streams at once.
+func following(t *testing.T, inner dataplane.Dataplane[table.Service], config connections.Config) dataplane.Dataplane[table.Service] {
+	streams := connections.NewStreams(config)
+	config.Applied = func(want table.Table[table.Service], changed table.Keys) {
+		if err := streams.Apply(t.Context(), want, changed); err != nil {
+			t.Error(err)
+		}
+	}
+	return connections.After(inner, config)
 }
 
 // scene is one case being played.

@@ -5,6 +5,7 @@ package connections_test
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,13 +15,23 @@ import (
 	"eastwest/internal/table"
 )
 
-// entries are what a kernel tracks.
-type entries []conntrack.Entry
+// tracked is a connection to a Service.
+type tracked struct {
+	conntrack.Entry
+	protocol uint8
+	service  string
+}
 
-func (e *entries) Delete(_ context.Context, _ uint8, _ []netip.AddrPort, stale func(conntrack.Entry) bool) (removed int, err error) {
+// entries are what a kernel tracks.
+type entries []tracked
+
+var nodeIP = netip.MustParseAddr("172.18.0.2")
+
+func (e *entries) Delete(_ context.Context, which conntrack.Selection) (removed int, err error) {
 	var left entries
 	for _, entry := range *e {
-		if stale(entry) {
+		seen := entry.protocol == which.Protocol && (len(which.Routes) == 0 || slices.ContainsFunc(which.Routes, entry.on))
+		if seen && which.Stale(entry.Entry) {
 			removed++
 		} else {
 			left = append(left, entry)
@@ -30,8 +41,16 @@ func (e *entries) Delete(_ context.Context, _ uint8, _ []netip.AddrPort, stale f
 	return removed, nil
 }
 
+// on reports whether the connection is one of a route.
+func (t tracked) on(route conntrack.Entry) bool {
+	side := func(like, have netip.AddrPort) bool {
+		return like == (netip.AddrPort{}) || like == have || like.Addr().IsUnspecified() && like.Port() == have.Port()
+	}
+	return side(route.To, t.To) && side(route.Endpoint, t.Endpoint)
+}
+
 func (*entries) Addresses(context.Context) (map[netip.Addr]bool, error) {
-	return map[netip.Addr]bool{}, nil
+	return map[netip.Addr]bool{nodeIP: true}, nil
 }
 
 type nothing struct {
@@ -42,8 +61,8 @@ func (nothing) Apply(context.Context, table.Table[table.Service], table.Keys) er
 
 // What is removed is told by family; what leads to an address that another proxy serves stays.
 func TestRemovedConnectionsAreCounted(t *testing.T) {
-	entry := func(to, endpoint string) conntrack.Entry {
-		return conntrack.Entry{To: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}
+	entry := func(to, endpoint string) tracked {
+		return tracked{Entry: conntrack.Entry{To: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}, protocol: uint8(table.UDP)}
 	}
 	kernel := &entries{
 		entry("10.96.0.7:53", "10.244.0.2:53"), entry("[fd00:96::7]:53", "[fd00:10::2]:53"), entry("[fd00:96::8]:53", "[fd00:10::2]:53"),

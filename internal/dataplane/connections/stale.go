@@ -3,14 +3,29 @@
 package connections
 
 import (
+	"iter"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
 )
 
-// endpoints are those of one frontend, in all its views.
-type endpoints map[netip.AddrPort]bool
+// streams reports whether the connections of a protocol have a beginning and an end.
+func streams(p table.Protocol) bool { return p != table.UDP }
+
+// endpoints are the sorted lists of those that may have connections of one frontend, in all its views.
+type endpoints [][]netip.AddrPort
+
+func (e endpoints) has(endpoint netip.AddrPort) bool {
+	for _, list := range e {
+		if _, found := slices.BinarySearchFunc(list, endpoint, netip.AddrPort.Compare); found {
+			return true
+		}
+	}
+	return false
+}
 
 // place is an address and port; of a node port the address is unspecified.
 func place(f table.Frontend) netip.AddrPort { return netip.AddrPortFrom(f.Addr, f.Port) }
@@ -23,37 +38,38 @@ func anywhere(to netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Unspecified(), to.Port())
 }
 
-// frontendsOf returns the UDP frontends of a row with the endpoints that may have connections.
-func frontendsOf(row table.Service) map[netip.AddrPort]endpoints {
-	out := map[netip.AddrPort]endpoints{}
+// frontendsOf returns the frontends of a row and protocol with the endpoints that may have connections; none for one without.
+func frontendsOf(protocol table.Protocol, row table.Service) map[netip.AddrPort]endpoints {
+	var out map[netip.AddrPort]endpoints
 	for _, f := range row.Frontends {
-		if f.Protocol != table.UDP || f.LocalSocket && len(f.Endpoints) == 0 {
+		if f.Protocol != protocol || f.LocalSocket && len(f.Endpoints) == 0 {
 			continue
 		}
-		at := place(f)
-		if out[at] == nil {
-			out[at] = endpoints{}
+		if out == nil {
+			out = make(map[netip.AddrPort]endpoints, len(row.Frontends))
 		}
+		at := place(f)
+		lists := out[at]
 		for _, list := range [...][]netip.AddrPort{f.Endpoints, f.Draining} {
-			for _, e := range list {
-				out[at][e] = true
+			if len(list) > 0 {
+				lists = append(lists, list)
 			}
 		}
+		out[at] = lists
 	}
 	return out
 }
 
 // losses says which endpoints frontends lost. The place itself stands for "not translated": connections that were there
 // before the frontend was.
-type losses map[netip.AddrPort]endpoints
+type losses map[netip.AddrPort]map[netip.AddrPort]bool
 
-func (l losses) add(old, row table.Service) {
-	before, after := frontendsOf(old), frontendsOf(row)
-	for at, had := range before {
-		for e := range had {
-			if !after[at][e] {
-				l.lose(at, e)
-			}
+// datagrams adds what a row lost, and the connections of before its frontends had endpoints.
+func (l losses) datagrams(old, row table.Service) {
+	before, after := frontendsOf(table.UDP, old), frontendsOf(table.UDP, row)
+	for at, e := range ways(before) {
+		if !after[at].has(e) {
+			l.lose(at, e)
 		}
 	}
 	for at, has := range after {
@@ -63,26 +79,96 @@ func (l losses) add(old, row table.Service) {
 	}
 }
 
+// streams adds what a row lost, by past ways as well. A stream by a way that was taken away goes on as long as the row has its endpoint, and past is told
+// of the way; a datagram has to find the new one.
+func (l losses) streams(protocol table.Protocol, old, row table.Service, past losses) {
+	after := frontendsOf(protocol, row)
+	sort := func(at, e netip.AddrPort) {
+		switch {
+		case after[at].has(e):
+		case listed(after, e):
+			past.lose(at, e)
+		default:
+			l.lose(at, e)
+		}
+	}
+	for at, lost := range maps.Clone(past) {
+		delete(past, at)
+		for e := range lost {
+			sort(at, e)
+		}
+	}
+	for at, e := range ways(frontendsOf(protocol, old)) {
+		sort(at, e)
+	}
+}
+
+// ways yields every way from a frontend to one of its endpoints.
+func ways(frontends map[netip.AddrPort]endpoints) iter.Seq2[netip.AddrPort, netip.AddrPort] {
+	return func(yield func(at, endpoint netip.AddrPort) bool) {
+		for at, has := range frontends {
+			for _, list := range has {
+				for _, e := range list {
+					if !yield(at, e) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// listed reports whether any of a Service's frontends has an endpoint.
+func listed(frontends map[netip.AddrPort]endpoints, endpoint netip.AddrPort) bool {
+	for _, has := range frontends {
+		if has.has(endpoint) {
+			return true
+		}
+	}
+	return false
+}
+
 func (l losses) lose(at, endpoint netip.AddrPort) {
 	if l[at] == nil {
-		l[at] = endpoints{}
+		l[at] = map[netip.AddrPort]bool{}
 	}
 	l[at][endpoint] = true
 }
 
 // keep takes back what a row has.
-func (l losses) keep(row table.Service) {
+func (l losses) keep(protocol table.Protocol, row table.Service) {
 	if len(l) == 0 {
 		return
 	}
-	for at, has := range frontendsOf(row) {
-		for e := range has {
-			delete(l[at], e)
+	for at, has := range frontendsOf(protocol, row) {
+		for e := range l[at] {
+			if has.has(e) {
+				delete(l[at], e)
+			}
 		}
-		if len(l[at]) == 0 {
+		if l[at] != nil && len(l[at]) == 0 {
 			delete(l, at)
 		}
 	}
+}
+
+// routes returns where stale entries may be: each way from a frontend to an endpoint or, where these are many, all ways to one endpoint
+// or from one frontend.
+func (l losses) routes() []conntrack.Entry {
+	ways, endpoints, places := map[conntrack.Entry]bool{}, map[conntrack.Entry]bool{}, map[conntrack.Entry]bool{}
+	for at, lost := range l {
+		places[conntrack.Entry{To: at}] = true
+		for e := range lost {
+			ways[conntrack.Entry{To: at, Endpoint: e}] = true
+			endpoints[conntrack.Entry{Endpoint: e}] = true
+		}
+	}
+	for _, few := range [...]map[conntrack.Entry]bool{ways, endpoints, places} {
+		if len(few) <= conntrack.FewRoutes {
+			return slices.Collect(maps.Keys(few))
+		}
+	}
+	return nil
 }
 
 func (l losses) needAddresses() bool {
@@ -109,44 +195,53 @@ func (l losses) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 	return lost[e.Endpoint]
 }
 
-// known is every UDP frontend that there is.
+// known is every frontend of a protocol that there is.
 type known struct {
 	services  []netip.Prefix
 	frontends map[netip.AddrPort]endpoints
 	elsewhere map[netip.Addr]bool // what another proxy serves
+	streams   bool
+	listed    map[netip.AddrPort]bool // endpoints of any frontend; made when somebody asks
 }
 
-func (k known) add(row table.Service) {
+func (k *known) add(protocol table.Protocol, row table.Service) {
 	for _, addr := range row.Elsewhere {
 		k.elsewhere[addr] = true
 	}
-	for at, has := range frontendsOf(row) {
-		if k.frontends[at] == nil {
-			k.frontends[at] = has
-			continue
-		}
-		for e := range has {
-			k.frontends[at][e] = true
-		}
+	for at, has := range frontendsOf(protocol, row) {
+		k.frontends[at] = append(k.frontends[at], has...)
 	}
 }
 
 // stale reports whether a connection to a service goes where that has no endpoint. A socket of this node that is bound
 // to a node port keeps what it has: nothing is translated there before the frontend has an endpoint.
-func (k known) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
+func (k *known) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
+	if k.streams && e.To == e.Endpoint {
+		return false
+	}
 	if has, ok := k.frontends[e.To]; ok {
-		return !has[e.Endpoint]
+		return !has.has(e.Endpoint)
 	}
 	if has, ok := k.frontends[anywhere(e.To)]; ok && own[e.To.Addr()] {
-		return (len(has) > 0 || e.To != e.Endpoint) && !has[e.Endpoint]
+		return (len(has) > 0 || e.To != e.Endpoint) && !has.has(e.Endpoint)
 	}
 	if e.To == e.Endpoint || k.elsewhere[e.To.Addr()] {
 		return false
 	}
 	for _, p := range k.services {
 		if p.Contains(e.To.Addr()) {
-			return true
+			return !(k.streams && k.lists(e.Endpoint))
 		}
 	}
 	return false
+}
+
+func (k *known) lists(endpoint netip.AddrPort) bool {
+	if k.listed == nil {
+		k.listed = map[netip.AddrPort]bool{}
+		for _, e := range ways(k.frontends) {
+			k.listed[e] = true
+		}
+	}
+	return k.listed[endpoint]
 }

@@ -5,14 +5,11 @@ package conntrack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/netns"
 	"eastwest/internal/kernel/nfnetlink"
@@ -46,20 +43,28 @@ func New(path string) *Conn { return &Conn{netns: path} }
 // attempts is how often a listing is repeated that the kernel says was disturbed.
 const attempts = 5
 
-// fewPlaces is up to how many places the kernel is asked for each, and not for all entries of the protocol at once.
-const fewPlaces = 16
+// FewRoutes is up to how many routes the kernel is asked for each, and not for all entries of the protocol at once.
+const FewRoutes = 4
 
-// Delete removes the entries of a protocol that are stale, and returns how many. Only entries to the places of to are
-// looked at: of a place with an unspecified address, those to its port at any address of its family; without places, all.
-// The kernel sends no others, and they are looked at and removed while they come: memory follows neither what there is nor what is
-// removed.
-func (c *Conn) Delete(ctx context.Context, protocol uint8, to []netip.AddrPort, stale func(Entry) bool) (int, error) {
+// Selection says which entries are to be removed.
+type Selection struct {
+	Protocol   uint8
+	Translated bool // only those that are answered by another than the client asked
+	// Routes are the only ones whose entries are looked at. What one of them leaves out, or an unspecified address or port 0 in it, stands for any; both sides
+	// are of one family. None stands for all.
+	Routes []Entry
+	Stale  func(Entry) bool // of those
+}
+
+// Delete removes what is selected, and returns how many entries that were. The kernel sends no others than it is asked
+// for, and they are looked at and removed while they come: memory follows neither what there is nor what is removed.
+func (c *Conn) Delete(ctx context.Context, which Selection) (int, error) {
 	s, err := c.take()
 	if err != nil {
 		return 0, err
 	}
-	d := dump{sockets: s, protocol: protocol, stale: stale}
-	for _, d.to = range placesOf(to) {
+	d := dump{conn: c, sockets: s, which: which}
+	for _, d.route = range passes(which.Routes) {
 		if err := d.delete(ctx); err != nil {
 			s.close() // answers may be left in them
 			return d.removed, err
@@ -127,90 +132,4 @@ func (c *Conn) do(fn func() error) error {
 		return fn()
 	}
 	return netns.Do(c.netns, fn)
-}
-
-// dump is one pass over the entries of a family and protocol.
-type dump struct {
-	sockets  *sockets
-	protocol uint8
-	to       netip.AddrPort // an unspecified address or port 0 stands for every one
-	stale    func(Entry) bool
-	waiting  []nfnetlink.Request // to be removed
-	removed  int
-}
-
-// placesOf returns the passes that see every entry to these places.
-func placesOf(to []netip.AddrPort) []netip.AddrPort {
-	if len(to) > 0 && len(to) <= fewPlaces {
-		return to
-	}
-	return []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), 0), netip.AddrPortFrom(netip.IPv6Unspecified(), 0)}
-}
-
-func (d *dump) family() uint8 {
-	if d.to.Addr().Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
-// together is how many entries are removed at once.
-const together = 256
-
-func (d *dump) delete(ctx context.Context) (err error) {
-	for range attempts {
-		err = d.list(func(message []byte) error {
-			if d.waiting = append(d.waiting, d.request(nl.IPCTNL_MSG_CT_DELETE, keyOf(message))); len(d.waiting) < together {
-				return nil
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return d.flush()
-		})
-		if err == nil || errors.Is(err, nfnetlink.ErrDisturbed) {
-			if failed := d.flush(); failed != nil {
-				return failed
-			}
-		}
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, nfnetlink.ErrDisturbed) {
-			return fmt.Errorf("list conntrack entries: %w", err)
-		}
-	}
-	return nil // a table that never holds still was gone over several times: nothing old is left in it
-}
-
-// flush removes what waits for that. What is gone already is no error.
-func (d *dump) flush() error {
-	d.removed += len(d.waiting)
-	err := d.sockets.remove.Each(d.waiting, func(err error) error {
-		if d.removed--; errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		return fmt.Errorf("delete conntrack entry: %w", err)
-	})
-	d.waiting = d.waiting[:0]
-	return err
-}
-
-func (d *dump) covers(to netip.AddrPort) bool {
-	return (d.to.Addr().IsUnspecified() || d.to.Addr() == to.Addr()) && (d.to.Port() == 0 || d.to.Port() == to.Port())
-}
-
-// list asks for the entries of the pass, but may be sent more: a kernel before 5.8 sends all of the family.
-func (d *dump) list(stale func(message []byte) error) error {
-	return d.sockets.list.Dump(d.request(nl.IPCTNL_MSG_CT_GET, filterFor(d.protocol, d.to)), func(message []byte) error {
-		entry, protocol, ok := parse(message)
-		if ok && protocol == d.protocol && d.covers(entry.To) && d.stale(entry) {
-			return stale(message)
-		}
-		return nil
-	})
-}
-
-func (d *dump) request(operation uint8, attributes []byte) nfnetlink.Request {
-	return nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_CTNETLINK, Operation: operation, Family: d.family(), Attributes: attributes}
 }

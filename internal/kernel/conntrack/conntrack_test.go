@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -57,25 +58,53 @@ func TestDelete(t *testing.T) {
 		return nil
 	})
 	conn := conntrack.New(ns)
-	for to, want := range map[string]int{"10.96.0.7:53": 2, "10.96.0.7:54": 0, "0.0.0.0:53": 3, "[::]:53": 1, "[fd00:96::7]:53": 1, "[fd00:96::8]:53": 0} {
+	for _, tt := range []struct {
+		to, endpoint string
+		want         int
+	}{
+		{"10.96.0.7:53", "", 2},
+		{"10.96.0.7:54", "", 0},
+		{"0.0.0.0:53", "", 3},
+		{"[::]:53", "", 1},
+		{"[fd00:96::7]:53", "", 1},
+		{"[fd00:96::8]:53", "", 0},
+		{"", gone, 1},
+		{"", "10.244.0.2:54", 0},
+		{"", "0.0.0.0:53", 3},
+		{"", "[fd00:10::2]:53", 1},
+		{"", "[fd00:10::3]:53", 0},
+		{"10.96.0.7:53", gone, 1},
+		{"10.96.0.8:53", gone, 0},
+		{"0.0.0.0:53", stays, 1},
+		{"[fd00:96::7]:53", "[fd00:10::2]:53", 1},
+	} {
 		looked := 0
-		if _, err := conn.Delete(t.Context(), unix.IPPROTO_UDP, []netip.AddrPort{netip.MustParseAddrPort(to)}, func(conntrack.Entry) bool {
+		if _, err := conn.Delete(t.Context(), conntrack.Selection{Protocol: unix.IPPROTO_UDP, Routes: routes(tt.to, tt.endpoint), Stale: func(conntrack.Entry) bool {
 			looked++
 			return false
-		}); err != nil || looked != want {
-			t.Errorf("looked at %d entries to %s: %v; want %d", looked, to, err, want)
+		}}); err != nil || looked != tt.want {
+			t.Errorf("looked at %d entries to %q answered by %q: %v; want %d", looked, tt.to, tt.endpoint, err, tt.want)
 		}
+	}
+	translated := 0
+	if _, err := conn.Delete(t.Context(), conntrack.Selection{Protocol: unix.IPPROTO_UDP, Translated: true, Stale: func(e conntrack.Entry) bool {
+		if translated++; e.To == e.Endpoint {
+			t.Errorf("looked at %v, which is not translated", e)
+		}
+		return false
+	}}); err != nil {
+		t.Error(err)
 	}
 	var seen []conntrack.Entry
 	stale := func(e conntrack.Entry) bool {
 		seen = append(seen, e)
 		return e.Endpoint == netip.MustParseAddrPort(gone) || e.To.Addr().Is6()
 	}
-	n, err := conn.Delete(t.Context(), unix.IPPROTO_UDP, nil, stale)
+	n, err := conn.Delete(t.Context(), conntrack.Selection{Protocol: unix.IPPROTO_UDP, Stale: stale})
 	if err != nil || n != 2 || len(seen) != 4 {
 		t.Errorf("removed %d of %v: %v; want 2 of 4", n, seen, err)
 	}
-	if n, err = conn.Delete(t.Context(), unix.IPPROTO_UDP, nil, stale); err != nil || n != 0 {
+	if n, err = conn.Delete(t.Context(), conntrack.Selection{Protocol: unix.IPPROTO_UDP, Stale: stale}); err != nil || n != 0 {
 		t.Errorf("the second time removed %d: %v", n, err)
 	}
 	netnstest.In(t, ns, func() error {
@@ -87,11 +116,75 @@ func TestDelete(t *testing.T) {
 	})
 }
 
+// routes is one route; what is empty is left out.
+func routes(to, endpoint string) []conntrack.Entry {
+	var e conntrack.Entry
+	if to != "" {
+		e.To = netip.MustParseAddrPort(to)
+	}
+	if endpoint != "" {
+		e.Endpoint = netip.MustParseAddrPort(endpoint)
+	}
+	return []conntrack.Entry{e}
+}
+
+// Where there are very many entries, those of a route go and no others, in both families.
+func TestDeleteAmongMany(t *testing.T) {
+	const gone, stays, gone6, stays6 = "10.244.0.2:53", "10.244.0.3:53", "[fd00:10::2]:53", "[fd00:10::3]:53"
+	ns := netnstest.New(t)
+	netnstest.In(t, ns, func() error {
+		handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+		if err != nil {
+			return err
+		}
+		defer handle.Close()
+		ways := []struct{ to, endpoint string }{
+			{"10.96.0.7:53", gone}, {"10.96.0.7:53", stays}, {"10.96.0.8:53", gone}, {"[fd00:96::7]:53", gone6}, {"[fd00:96::7]:53", stays6},
+		}
+		for i := range 60_000 {
+			way := ways[i%len(ways)]
+			family, flow := entry(unix.IPPROTO_UDP, uint16(i), way.to, way.endpoint)
+			if err := handle.ConntrackCreate(netlink.ConntrackTable, family, flow); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	conn := conntrack.New(ns)
+	for _, way := range []struct{ to, endpoint string }{{"10.96.0.7:53", gone}, {"[fd00:96::7]:53", gone6}} {
+		for _, want := range []int{12_000, 0} {
+			n, err := conn.Delete(t.Context(), conntrack.Selection{Protocol: unix.IPPROTO_UDP, Routes: routes(way.to, way.endpoint), Stale: func(e conntrack.Entry) bool {
+				return e.Endpoint == netip.MustParseAddrPort(way.endpoint)
+			}})
+			if err != nil || n != want {
+				t.Errorf("removed %d entries of %s: %v; want %d", n, way.to, err, want)
+			}
+		}
+	}
+	left := map[string]int{}
+	netnstest.In(t, ns, func() error {
+		for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+			list, err := netlink.ConntrackTableList(netlink.ConntrackTable, family)
+			if err != nil {
+				return err
+			}
+			for _, flow := range list {
+				left[flow.Forward.DstIP.String()+" "+flow.Reverse.SrcIP.String()]++
+			}
+		}
+		return nil
+	})
+	want := map[string]int{"10.96.0.7 10.244.0.3": 12_000, "10.96.0.8 10.244.0.2": 12_000, "fd00:96::7 fd00:10::3": 12_000}
+	if diff := cmp.Diff(want, left); diff != "" {
+		t.Errorf("entries left (-want +have):\n%s", diff)
+	}
+}
+
 func first(family netlink.InetFamily, _ *netlink.ConntrackFlow) netlink.InetFamily { return family }
 
 func second(_ netlink.InetFamily, flow *netlink.ConntrackFlow) *netlink.ConntrackFlow { return flow }
 
-// One stale entry among very many of TCP and of UDP; EASTWEST_CONNTRACK says how many, and the
+// Looks for stale entries among very many of TCP and of UDP, and removes half of them; EASTWEST_CONNTRACK says how many, and the
 // kernel's nf_conntrack_max has to allow them. Tells how much more memory the process had meanwhile.
 func BenchmarkDelete(b *testing.B) {
 	count, _ := strconv.Atoi(os.Getenv("EASTWEST_CONNTRACK"))
@@ -118,8 +211,7 @@ func BenchmarkDelete(b *testing.B) {
 		return nil
 	})
 	conn := conntrack.New(ns)
-	one := netip.MustParseAddrPort("10.96.0.8:53")
-	for name, to := range map[string][]netip.AddrPort{"one-place": {one}, "all": nil} {
+	for name, where := range map[string][]conntrack.Entry{"one-frontend": routes("10.96.0.8:53", ""), "one-endpoint": routes("", "10.244.0.4:53"), "all": nil} {
 		b.Run(name, func(b *testing.B) {
 			runtime.GC()
 			before := resident(b, "VmRSS")
@@ -127,22 +219,32 @@ func BenchmarkDelete(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				if _, err := conn.Delete(b.Context(), unix.IPPROTO_UDP, to, func(conntrack.Entry) bool { return false }); err != nil {
+				if _, err := conn.Delete(b.Context(), conntrack.Selection{Protocol: unix.IPPROTO_UDP, Routes: where, Stale: func(conntrack.Entry) bool { return false }}); err != nil {
 					b.Fatal(err)
 				}
 			}
 			b.ReportMetric(resident(b, "VmHWM")-before, "MB-more")
 		})
 	}
+	for name, which := range map[string]conntrack.Selection{
+		"half-removed-by-the-kernel": {Protocol: unix.IPPROTO_UDP, Routes: routes("10.96.0.7:53", "10.244.0.3:53")},
+		"half-removed-one-by-one":    {Protocol: unix.IPPROTO_TCP, Routes: routes("", "10.244.0.3:53")},
+	} {
+		which.Stale = func(conntrack.Entry) bool { return true }
+		removeOnce(b, name, conn, which)
+	}
+}
+
+func removeOnce(b *testing.B, name string, conn *conntrack.Conn, which conntrack.Selection) {
 	var before, after unix.Rusage
 	err := unix.Getrusage(unix.RUSAGE_SELF, &before)
 	begin := time.Now()
-	removed, failed := conn.Delete(b.Context(), unix.IPPROTO_UDP, nil, func(conntrack.Entry) bool { return true })
+	removed, failed := conn.Delete(b.Context(), which)
 	took := time.Since(begin)
 	if err = errors.Join(err, failed, unix.Getrusage(unix.RUSAGE_SELF, &after)); err != nil {
 		b.Fatal(err)
 	}
-	b.Run("all-removed", func(b *testing.B) { // once
+	b.Run(name, func(b *testing.B) {
 		b.ReportMetric(float64(removed), "removed")
 		b.ReportMetric(took.Seconds(), "s")
 		b.ReportMetric(float64(after.Utime.Nano()-before.Utime.Nano()+after.Stime.Nano()-before.Stime.Nano())/1e9, "cpu-s")

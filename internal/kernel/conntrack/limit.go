@@ -13,6 +13,7 @@ import (
 
 const (
 	limitName   = "net/netfilter/nf_conntrack_max"
+	countName   = "net/netfilter/nf_conntrack_count"
 	bucketsFile = "/sys/module/nf_conntrack/parameters/hashsize"
 
 	// perBucket is how many entries a bucket of the kernel's table has when it is full, as the kernel chooses it itself.
@@ -23,16 +24,9 @@ const (
 // change it, for all of them: elsewhere the error is os.ErrPermission.
 func (c *Conn) Raise(limit int) error {
 	return c.do(func() error {
-		text, err := sysctl.Get(limitName)
-		if err != nil {
+		have, err := number(limitName)
+		if err != nil || have >= limit {
 			return err
-		}
-		have, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("read sysctl %s: %w", limitName, err)
-		}
-		if have >= limit {
-			return nil
 		}
 		if err := sysctl.Set(limitName, strconv.Itoa(limit)); err != nil {
 			return err
@@ -58,4 +52,25 @@ func widen(buckets int) error {
 		return fmt.Errorf("give connection tracking %d buckets: %w", buckets, err)
 	}
 	return nil
+}
+
+// count returns how many entries there are.
+func (c *Conn) count() (n int, err error) {
+	err = c.do(func() error {
+		n, err = number(countName)
+		return err
+	})
+	return n, err
+}
+
+func number(name string) (int, error) {
+	text, err := sysctl.Get(name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("read sysctl %s: %w", name, err)
+	}
+	return n, nil
 }

@@ -12,33 +12,66 @@ import (
 	"eastwest/internal/kernel/nfnetlink"
 )
 
-// Attributes of include/uapi/linux/netfilter/nfnetlink_conntrack.h that the netlink package has no names for.
+// Attributes of include/uapi/linux/netfilter/nfnetlink_conntrack.h that the netlink package has no names for, and what
+// nf_conntrack_common.h says of the status.
 const (
-	ctaFilter          = 25
-	ctaFilterOrigFlags = 1
-	filterIPDst        = 1 << 1
-	filterProtoNum     = 1 << 3
-	filterProtoDstPort = 1 << 5
+	ctaStatusMask       = 23
+	ctaFilter           = 25
+	ctaFilterOrigFlags  = 1
+	ctaFilterReplyFlags = 2
+	filterIPSrc         = 1 << 0
+	filterIPDst         = 1 << 1
+	filterProtoNum      = 1 << 3
+	filterProtoSrcPort  = 1 << 4
+	filterProtoDstPort  = 1 << 5
+	statusDNAT          = 1 << 5
 )
 
-// filterFor returns the attributes that have the kernel send only the entries of a protocol to a place, as far as it can tell.
-func filterFor(protocol uint8, to netip.AddrPort) []byte {
-	flags := uint32(filterProtoNum)
-	like := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_ORIG, nil)
-	// Linux 6.18 still has the comparison of IPv6 addresses the wrong way round, and sends all others.
-	if addr := to.Addr(); addr.Is4() && !addr.IsUnspecified() {
-		flags |= filterIPDst
-		like.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(nl.CTA_IP_V4_DST, addr.AsSlice())
-	}
-	proto := like.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, nil)
-	proto.AddRtAttr(nl.CTA_PROTO_NUM, nl.Uint8Attr(protocol))
-	if to.Port() != 0 {
-		flags |= filterProtoDstPort
-		proto.AddRtAttr(nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, to.Port()))
-	}
+// filterFor returns the attributes that have the kernel send only the entries of a protocol and route, as far as it can tell.
+func filterFor(protocol uint8, translated bool, route Entry) []byte {
 	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
-	filter.AddRtAttr(ctaFilterOrigFlags, nl.Uint32Attr(flags))
-	return append(filter.Serialize(), like.Serialize()...)
+	tuples := like(filter, protocol, route.To, side{
+		nl.CTA_TUPLE_ORIG, ctaFilterOrigFlags, nl.CTA_IP_V4_DST, filterIPDst, nl.CTA_PROTO_DST_PORT, filterProtoDstPort,
+	})
+	if route.Endpoint != (netip.AddrPort{}) {
+		tuples = append(tuples, like(filter, protocol, route.Endpoint, side{
+			nl.CTA_TUPLE_REPLY, ctaFilterReplyFlags, nl.CTA_IP_V4_SRC, filterIPSrc, nl.CTA_PROTO_SRC_PORT, filterProtoSrcPort,
+		})...)
+	}
+	if translated { // Linux 5.8 does not look at it
+		status := binary.BigEndian.AppendUint32(nil, statusDNAT)
+		tuples = append(tuples, nl.NewRtAttr(nl.CTA_STATUS, status).Serialize()...)
+		tuples = append(tuples, nl.NewRtAttr(ctaStatusMask, status).Serialize()...)
+	}
+	return append(filter.Serialize(), tuples...)
+}
+
+// side says how one side of an entry is named in a filter.
+type side struct {
+	tuple, flags int
+	addr         int
+	addrFlag     uint32
+	port         int
+	portFlag     uint32
+}
+
+// like adds to the filter which parts of a tuple it compares, and returns the tuple.
+func like(filter *nl.RtAttr, protocol uint8, at netip.AddrPort, s side) []byte {
+	flags := uint32(filterProtoNum)
+	tuple := nl.NewRtAttr(unix.NLA_F_NESTED|s.tuple, nil)
+	// Linux 6.18 still has the comparison of IPv6 addresses the wrong way round, and sends all others.
+	if addr := at.Addr(); addr.Is4() && !addr.IsUnspecified() {
+		flags |= s.addrFlag
+		tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(s.addr, addr.AsSlice())
+	}
+	proto := tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_PROTO, nil)
+	proto.AddRtAttr(nl.CTA_PROTO_NUM, nl.Uint8Attr(protocol))
+	if at.Port() != 0 {
+		flags |= s.portFlag
+		proto.AddRtAttr(s.port, binary.BigEndian.AppendUint16(nil, at.Port()))
+	}
+	filter.AddRtAttr(s.flags, nl.Uint32Attr(flags))
+	return tuple.Serialize()
 }
 
 // parse reads the attributes of an entry.

@@ -75,8 +75,7 @@ type Backend struct {
 	last     table.Table[table.Service]
 	synced   bool
 	render   renderer
-	shared   [3]map[place]int // how many services have an element that several may have
-	leaving  map[ipvs.Key]leaver
+	shared   [3]map[place]int  // how many services have an element that several may have
 	made     map[ipvs.Key]bool // virtual servers that may be there from us, whatever the rules say
 }
 
@@ -96,7 +95,7 @@ func New(config Config) (*Backend, error) {
 	if !ipvs.Known(config.Scheduler) {
 		return nil, fmt.Errorf("make the IPVS backend: there is no scheduler %q: use one of %v", config.Scheduler, ipvs.Schedulers())
 	}
-	b := &Backend{config: config, made: map[ipvs.Key]bool{}, leaving: map[ipvs.Key]leaver{}}
+	b := &Backend{config: config, made: map[ipvs.Key]bool{}}
 	b.render = renderer{scheduler: config.Scheduler, nodeports: nodePortsOf(config.NodePortAddresses)}
 	for i, family := range families {
 		b.programs[i] = program{NodeView: config.View(family == nft.IPv6), family: family}
@@ -133,9 +132,6 @@ func (b *Backend) change(ctx context.Context, want table.Table[table.Service], n
 		return err
 	}
 	b.share(before, have, wanted)
-	if err := b.drain(ctx); err != nil {
-		return err
-	}
 	if err := b.write(ctx, have, wanted); err != nil {
 		return err
 	}
@@ -217,7 +213,7 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 			return err
 		}
 	}
-	b.shared, b.leaving = [3]map[place]int{{}, {}, {}}, map[ipvs.Key]leaver{}
+	b.shared = [3]map[place]int{{}, {}, {}}
 	wanted := newImage()
 	if err := b.rows(want, want.Keys(), +1, [3]map[place]int{{}, {}, {}}, wanted); err != nil {
 		return err
