@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"eastwest/internal/compile"
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/announce"
+	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/dataplane/healthcheck"
 	"eastwest/internal/dataplane/masquerade"
 	"eastwest/internal/dataplane/metrics"
@@ -73,8 +75,8 @@ type Network struct {
 	tables   *nft.Conn
 
 	services []*reconcile.Loop[table.Service]
-	streams  *reconcile.Loop[table.Service] // forgets connections to what services lost
-	mend     func(context.Context) error    // notices that others changed what services wrote
+	streams  *connections.Streams
+	mend     func(context.Context) error // notices that others changed what services wrote
 	events   *events.Recorder
 	checks   *healthcheck.Backend
 	checking []*reconcile.Loop[table.Service]
@@ -89,6 +91,7 @@ type Network struct {
 
 	mu       sync.Mutex
 	last     compile.Tables
+	known    snapshot.Snapshot // what they were compiled from, or newer
 	eligible bool
 }
 
@@ -267,6 +270,9 @@ func (n *Network) compile(ctx context.Context) error {
 		now, changes := n.store.Take()
 		n.count(begin, before, now, changes)
 		before = now
+		n.mu.Lock()
+		n.known = now
+		n.mu.Unlock()
 		if n.config.Names != nil && (len(changes.Nodes) > 0 || n.nodeAddrs.Load() == nil) {
 			nodes := addressesOf(now)
 			n.nodeAddrs.Store(&nodes)
@@ -279,6 +285,24 @@ func (n *Network) compile(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// listed yields the address of every endpoint that slices list.
+func (n *Network) listed() iter.Seq[netip.Addr] {
+	n.mu.Lock()
+	known := n.known
+	n.mu.Unlock()
+	return func(yield func(netip.Addr) bool) {
+		for _, list := range known.Slices.All() {
+			for _, slice := range list {
+				for i := range slice.Endpoints {
+					if !yield(slice.Endpoints[i].Addrs[0]) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 func (n *Network) offer(tables compile.Tables, keys compile.Keys) {

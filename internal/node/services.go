@@ -5,7 +5,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"math"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -137,13 +136,15 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	}
 	carrier, following := n.handOver(carrier, tables, chains)
 	backend := dataplane.Dataplane[table.Service](carrier)
-	clearing := connections.Config{Kernel: conntrack.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs}
+	clearing := connections.Config{Node: n.config.servicesNode(), Kernel: conntrack.New(n.config.Netns)}
 	if n.config.Metrics != nil {
 		clearing.Observe = n.config.Metrics.Connections
 	}
-	n.streams = reconcile.NewLoop(reconcile.Config{
-		Name: "streams", Pace: streamsPace, Rest: streamsRest, Resync: math.MaxInt64, Log: n.config.Log,
-	}, connections.NewStreams(clearing))
+	also := connections.StreamsConfig{Config: clearing, Listed: n.listed, Grace: streamsGrace, Log: n.config.Log}
+	if f, ok := carrier.(*ipvs.Backend); ok {
+		also.Forget = f.Forget
+	}
+	n.streams = connections.NewStreams(also)
 	clearing.Applied = n.streams.Offer
 	backend = connections.After(backend, clearing)
 	if n.config.Metrics != nil {
@@ -172,11 +173,9 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	return nil
 }
 
-// Looking for streams takes 0.4 s among 1,000,000 connections, and is done once for the changes of a second; at most a tenth of the time.
-const (
-	streamsPace = time.Second
-	streamsRest = 9
-)
+// streamsGrace is how long no slice lists an endpoint before its streams end: longer than it takes a controller to move one from
+// slice to slice, and much shorter than clients wait.
+const streamsGrace = 5 * time.Second
 
 // resyncOf returns how often everything is compared. The kernel tells of every change that another program makes of nftables, and
 // reading 100,000 elements back takes a second of a processor.

@@ -31,7 +31,6 @@ type Config struct {
 	// Pace is how long after the begin of one apply the next begins at the earliest: changes that come faster are applied
 	// together, which costs less for each. A change that comes alone does not wait. Default none.
 	Pace time.Duration
-	Rest int // how many times longer than an apply took nothing is applied after it; default 0
 	Log  *slog.Logger
 }
 
@@ -116,7 +115,6 @@ func (l *Loop[R]) Run(ctx context.Context) error {
 	for {
 		begin := time.Now()
 		err := l.step(ctx)
-		next := begin.Add(max(l.config.Pace, time.Duration(1+l.config.Rest)*time.Since(begin)))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -138,7 +136,7 @@ func (l *Loop[R]) Run(ctx context.Context) error {
 				l.Resync()
 			}
 		}
-		if rest := time.Until(next); rest > 0 && !sleep(ctx, rest) {
+		if rest := l.config.Pace - time.Since(begin); rest > 0 && !sleep(ctx, rest) {
 			return ctx.Err()
 		}
 	}

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -50,9 +51,7 @@ func Explained(t *testing.T, make Maker, explain Explain, except ...Exception) {
 			}
 			s := &scene{t: t, lab: l, explain: explain}
 			s.restart = func() {
-				s.dataplane = following(t, make(t, l.node.netns, config), connections.Config{
-					Kernel: conntrack.New(l.node.netns), ServiceCIDRs: config.ServiceCIDRs,
-				})
+				s.dataplane = following(make(t, l.node.netns, config), connections.Config{Node: config, Kernel: conntrack.New(l.node.netns)})
 				s.started = false
 			}
 			s.restart()
@@ -62,15 +61,30 @@ func Explained(t *testing.T, make Maker, explain Explain, except ...Exception) {
 	}
 }
 
+// Forgetter is a backend that has connections beside those of connection tracking.
+type Forgetter interface {
+	Forget(ctx context.Context, protocol table.Protocol, to, endpoint netip.AddrPort) error
+}
+
 // following makes a backend that connections follow, streams at once.
-func following(t *testing.T, inner dataplane.Dataplane[table.Service], config connections.Config) dataplane.Dataplane[table.Service] {
-	streams := connections.NewStreams(config)
-	config.Applied = func(want table.Table[table.Service], changed table.Keys) {
-		if err := streams.Apply(t.Context(), want, changed); err != nil {
-			t.Error(err)
-		}
+func following(inner dataplane.Dataplane[table.Service], config connections.Config) dataplane.Dataplane[table.Service] {
+	also := connections.StreamsConfig{Config: config}
+	if f, ok := inner.(Forgetter); ok {
+		also.Forget = f.Forget
 	}
-	return connections.After(inner, config)
+	streams := connections.NewStreams(also)
+	config.Applied = streams.Offer
+	return followed{connections.After(inner, config), streams}
+}
+
+// followed applies and then looks for streams without waiting.
+type followed struct {
+	dataplane.Dataplane[table.Service]
+	streams *connections.Streams
+}
+
+func (f followed) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
+	return errors.Join(f.Dataplane.Apply(ctx, want, changed), f.streams.Look(ctx))
 }
 
 // scene is one case being played.

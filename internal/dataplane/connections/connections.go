@@ -6,17 +6,19 @@
 // datagrams of those that went past a frontend that is new.
 //
 //	Apply ─▶ backend.Apply ─▶ what frontends lost, compared with the table before ─▶ conntrack: UDP
-//	                                └─▶ Applied ─▶ Streams, at leisure ─▶ conntrack: TCP, SCTP
+//	                               └─▶ Applied ─▶ Streams: endpoints that no slice lists for a while ─▶ conntrack: TCP, SCTP
 //
-// Endpoints that still serve while they terminate keep their datagrams, and streams all endpoints that slices list in whatever
-// condition: an endpoint finishes its requests on them. The next packet of a stream that was removed goes to an endpoint
-// that knows nothing of it and resets it, or is refused where there is none.
+// Endpoints that still serve while they terminate keep their datagrams; all that slices list in whatever condition keep their
+// streams, on which they finish their requests.
 package connections
 
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"eastwest/internal/dataplane"
@@ -32,151 +34,159 @@ type Kernel interface {
 
 // Config is what a Backend and Streams need.
 type Config struct {
-	Kernel       Kernel
-	ServiceCIDRs []netip.Prefix                                // connections to addresses in them that nobody has are removed at start
-	Observe      func(removed table.Count, took time.Duration) // told after every look at the kernel's table; may be nil
-	// Applied is told what the backend wrote, for Streams: those of its rows that are gone have to be out of the kernel
-	// before a connection is removed, or its next packet goes where the last one went. May be nil.
+	dataplane.Node
+	Kernel  Kernel
+	Observe func(removed table.Count, took time.Duration) // told after every look at the kernel's table; may be nil
+	// Applied is told what the backend wrote, for Streams.Offer: what is gone has to be out of the kernel before its connections
+	// are, or their next packets go where the last went. May be nil.
 	Applied func(want table.Table[table.Service], changed table.Keys)
 }
 
 // Backend is a services dataplane with another one inside. It is not safe for concurrent use.
 type Backend struct {
 	dataplane.Dataplane[table.Service]
-	applied func(table.Table[table.Service], table.Keys)
-	follow  follower
+	config Config
+	last   table.Table[table.Service]
+	synced bool
 }
 
 var _ dataplane.Dataplane[table.Service] = (*Backend)(nil)
 
 // After makes a backend that applies with inner and then clears up.
 func After(inner dataplane.Dataplane[table.Service], config Config) *Backend {
-	return &Backend{Dataplane: inner, applied: config.Applied, follow: follower{config: config, protocols: []table.Protocol{table.UDP}}}
+	return &Backend{Dataplane: inner, config: config}
 }
 
 // Apply applies with the backend inside. When everything was to be applied, every connection is compared with the table.
 func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
+	all := changed.All || !b.synced
+	b.synced = false
 	if err := b.Dataplane.Apply(ctx, want, changed); err != nil {
 		return err
 	}
-	if b.applied != nil {
-		b.applied(want, changed)
+	if b.config.Applied != nil {
+		b.config.Applied(want, changed)
 	}
-	return b.follow.apply(ctx, want, changed)
-}
-
-// Streams removes connections of protocols that have a beginning and an end. They can wait for a moment, and one look at the kernel's
-// table for many changes costs less for each. It is not safe for concurrent use.
-type Streams struct{ follow follower }
-
-// NewStreams makes one for the rows that a Backend applied.
-func NewStreams(config Config) *Streams {
-	return &Streams{follower{config: config, protocols: []table.Protocol{table.TCP, table.SCTP}}}
-}
-
-// Apply removes the connections to what the changed rows lost, or with changed.All to whatever want does not have.
-func (s *Streams) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
-	return s.follow.apply(ctx, want, changed)
-}
-
-// follower compares tables, and has the kernel forget what the next one no longer has.
-type follower struct {
-	config    Config
-	protocols []table.Protocol
-	last      table.Table[table.Service]
-	synced    bool
-	past      map[string]losses // ways that rows no longer have to endpoints that they do; those of before a start are unknown
-}
-
-func (f *follower) apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
-	all := changed.All || !f.synced
-	f.synced = false
-	for _, protocol := range f.protocols {
-		var err error
-		if all {
-			err = f.compare(ctx, protocol, want)
-		} else {
-			err = f.clear(ctx, protocol, want, changed.Names)
-		}
-		if err != nil {
-			return fmt.Errorf("remove %s connections to what is gone: %w", protocol, err)
-		}
+	names := changed.Names
+	if all { // what was lost since the last time that all went well, and what nobody saw
+		names = keysOf(b.last, want)
 	}
-	f.last, f.synced = want, true
+	err := b.clear(ctx, want, names)
+	if err == nil && all {
+		err = b.compare(ctx, want)
+	}
+	if err != nil {
+		return fmt.Errorf("remove connections to what is gone: %w", err)
+	}
+	b.last, b.synced = want, true
 	return nil
 }
 
+// keysOf returns the keys of rows that differ, or may.
+func keysOf(a, b table.Table[table.Service]) []string {
+	keys := a.Keys()
+	for key := range b.All() {
+		if _, both := a.Get(key); !both {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // clear removes what the changed rows lost, if they lost anything.
-func (f *follower) clear(ctx context.Context, protocol table.Protocol, want table.Table[table.Service], names []string) error {
+func (b *Backend) clear(ctx context.Context, want table.Table[table.Service], names []string) error {
 	lost := losses{}
 	for _, name := range names {
-		old, _ := f.last.Get(name)
+		old, _ := b.last.Get(name)
 		row, _ := want.Get(name)
-		if !streams(protocol) {
-			lost.datagrams(old, row)
-			continue
-		}
-		f.streams(protocol, name, old, row, lost)
+		lost.add(old, row)
 	}
 	// A frontend that one service lost may be another's now, and what it lost before that may be back.
 	for _, name := range names {
 		row, _ := want.Get(name)
-		lost.keep(protocol, row)
+		lost.keep(row)
 	}
 	if len(lost) == 0 {
 		return nil
 	}
-	return f.delete(ctx, protocol, lost.routes(), lost.needAddresses(), lost.stale)
-}
-
-// streams adds to lost what a row lost.
-func (f *follower) streams(protocol table.Protocol, name string, old, row table.Service, lost losses) {
-	key := protocol.String() + " " + name
-	past := f.past[key]
-	if past == nil {
-		past = losses{}
-	}
-	lost.streams(protocol, old, row, past)
-	if len(past) == 0 {
-		delete(f.past, key)
-		return
-	}
-	if f.past == nil {
-		f.past = map[string]losses{}
-	}
-	f.past[key] = past
+	return b.delete(ctx, lost.routes(), lost.needAddresses(), lost.stale)
 }
 
 // compare removes what no frontend of the table can have made.
-func (f *follower) compare(ctx context.Context, protocol table.Protocol, want table.Table[table.Service]) error {
-	k := &known{services: f.config.ServiceCIDRs, frontends: map[netip.AddrPort]endpoints{}, elsewhere: map[netip.Addr]bool{}, streams: streams(protocol)}
+func (b *Backend) compare(ctx context.Context, want table.Table[table.Service]) error {
+	k := known{services: b.config.ServiceCIDRs, frontends: map[netip.AddrPort]endpoints{}, elsewhere: map[netip.Addr]bool{}}
 	for _, row := range want.All() {
-		k.add(protocol, row)
+		k.add(row)
 	}
-	return f.delete(ctx, protocol, nil, true, k.stale)
+	return b.delete(ctx, nil, true, k.stale)
 }
 
-func (f *follower) delete(ctx context.Context, protocol table.Protocol, routes []conntrack.Entry, needAddresses bool, stale func(conntrack.Entry, map[netip.Addr]bool) bool) error {
+func (b *Backend) delete(ctx context.Context, routes []conntrack.Entry, needAddresses bool, stale func(conntrack.Entry, map[netip.Addr]bool) bool) error {
 	var own map[netip.Addr]bool
 	if needAddresses {
 		var err error
-		if own, err = f.config.Kernel.Addresses(ctx); err != nil {
+		if own, err = b.config.own(ctx); err != nil {
 			return err
 		}
 	}
-	begin, six := time.Now(), 0
-	removed, err := f.config.Kernel.Delete(ctx, conntrack.Selection{
-		Protocol: uint8(protocol), Translated: streams(protocol), Routes: routes, Stale: func(e conntrack.Entry) bool {
-			goes := stale(e, own)
-			if goes && e.To.Addr().Is6() {
-				six++
-			}
-			return goes
-		},
+	return b.config.delete(ctx, conntrack.Selection{
+		Protocol: uint8(table.UDP), Routes: routes, Stale: func(e conntrack.Entry) bool { return stale(e, own) },
 	})
-	if f.config.Observe != nil {
+}
+
+// own returns the addresses of this node that serve node ports.
+func (c Config) own(ctx context.Context) (map[netip.Addr]bool, error) {
+	own, err := c.Kernel.Addresses(ctx)
+	if len(c.NodePortAddresses) > 0 {
+		maps.DeleteFunc(own, func(addr netip.Addr, _ bool) bool {
+			return !slices.ContainsFunc(c.NodePortAddresses, func(p netip.Prefix) bool { return p.Contains(addr) })
+		})
+	}
+	return own, err
+}
+
+// delete removes entries and tells how many.
+func (c Config) delete(ctx context.Context, which conntrack.Selection) error {
+	begin, six, stale := time.Now(), 0, which.Stale
+	which.Stale = func(e conntrack.Entry) bool {
+		goes := stale(e)
+		if goes && e.To.Addr().Is6() {
+			six++
+		}
+		return goes
+	}
+	removed, err := c.Kernel.Delete(ctx, which)
+	if c.Observe != nil {
 		six = min(six, removed) // some were seen twice, or went by themselves
-		f.config.Observe(table.Count{IPv4: removed - six, IPv6: six}, time.Since(begin))
+		c.Observe(table.Count{IPv4: removed - six, IPv6: six}, time.Since(begin))
 	}
 	return err
+}
+
+// listedBy yields the addresses of all endpoints that rows have.
+func listedBy(rows table.Table[table.Service]) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for _, row := range rows.All() {
+			for e := range endpointsOf(row) {
+				if !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// endpointsOf yields the addresses of a row's endpoints, some of them several times.
+func endpointsOf(row table.Service) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for _, f := range row.Frontends {
+			for _, list := range [...][]netip.AddrPort{f.Endpoints, f.Draining} {
+				for _, e := range list {
+					if !yield(e.Addr()) {
+						return
+					}
+				}
+			}
+		}
+	}
 }

@@ -3,6 +3,7 @@
 package connections_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
@@ -21,21 +23,19 @@ type world struct {
 	rows    map[string]table.Service
 	kernel  *entries
 	backend *connections.Backend
+	streams *connections.Streams
 }
 
 func (w *world) restart() {
-	config := connections.Config{Kernel: w.kernel, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}}
-	streams := connections.NewStreams(config)
-	config.Applied = func(want table.Table[table.Service], changed table.Keys) {
-		if err := streams.Apply(w.t.Context(), want, changed); err != nil {
-			w.t.Fatal(err)
-		}
-	}
+	config := connections.Config{Kernel: w.kernel, Node: dataplane.Node{ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}}}
+	w.streams = connections.NewStreams(connections.StreamsConfig{Config: config})
+	config.Applied = w.streams.Offer
 	w.backend = connections.After(nothing{}, config)
 }
 
 func (w *world) apply(changed table.Keys) {
-	if err := w.backend.Apply(w.t.Context(), table.Table[table.Service]{}.With(w.rows), changed); err != nil {
+	err := w.backend.Apply(w.t.Context(), table.Table[table.Service]{}.With(w.rows), changed)
+	if err := errors.Join(err, w.streams.Look(w.t.Context())); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -76,11 +76,20 @@ func leads(f table.Frontend, e tracked) bool {
 	return netip.AddrPortFrom(f.Addr, f.Port) == e.To || f.Kind == table.NodePort && f.Port == e.To.Port() && e.To.Addr() == nodeIP
 }
 
-// lists says whether a connection leads somewhere: a datagram's by its frontend, a stream's by its Service.
-func lists(row table.Service, e tracked) bool {
-	return slices.ContainsFunc(row.Frontends, func(f table.Frontend) bool {
-		return (leads(f, e) || f.Protocol != table.UDP) && (slices.Contains(f.Endpoints, e.Endpoint) || slices.Contains(f.Draining, e.Endpoint))
-	})
+// lists says whether a connection leads somewhere: a datagram's by its frontend, a stream's by any Service.
+func (w *world) lists(e tracked) bool {
+	for key, row := range w.rows {
+		for _, f := range row.Frontends {
+			is := func(endpoint netip.AddrPort) bool { return endpoint.Addr() == e.Endpoint.Addr() }
+			if e.protocol == uint8(table.UDP) {
+				is = func(endpoint netip.AddrPort) bool { return key == e.service && leads(f, e) && endpoint == e.Endpoint }
+			}
+			if slices.ContainsFunc(f.Endpoints, is) || slices.ContainsFunc(f.Draining, is) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Whatever changes, the connections that lead somewhere stay, and no others; the same after a restart.
@@ -101,7 +110,7 @@ func TestConnectionsFollow(t *testing.T) {
 			}
 			var want []tracked
 			for _, e := range *w.kernel {
-				if e.service != row.Key() || lists(row, e) {
+				if w.lists(e) {
 					want = append(want, e)
 				}
 			}

@@ -4,6 +4,7 @@ package connections_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -41,10 +42,25 @@ func (e *entries) Delete(_ context.Context, which conntrack.Selection) (removed 
 	return removed, nil
 }
 
+// refusing is a kernel that does so for some times.
+type refusing struct {
+	*entries
+	times *int
+}
+
+func (r refusing) Delete(ctx context.Context, which conntrack.Selection) (int, error) {
+	if *r.times > 0 {
+		*r.times--
+		return 0, errors.New("not now")
+	}
+	return r.entries.Delete(ctx, which)
+}
+
 // on reports whether the connection is one of a route.
 func (t tracked) on(route conntrack.Entry) bool {
 	side := func(like, have netip.AddrPort) bool {
-		return like == (netip.AddrPort{}) || like == have || like.Addr().IsUnspecified() && like.Port() == have.Port()
+		anywhere := !like.Addr().IsValid() || like.Addr().IsUnspecified()
+		return (anywhere || like.Addr() == have.Addr()) && (like.Port() == 0 || like.Port() == have.Port())
 	}
 	return side(route.To, t.To) && side(route.Endpoint, t.Endpoint)
 }
@@ -70,7 +86,7 @@ func TestRemovedConnectionsAreCounted(t *testing.T) {
 	}
 	var told table.Count
 	b := connections.After(nothing{}, connections.Config{
-		Kernel: kernel, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/112")},
+		Kernel: kernel, Node: dataplane.Node{ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/112")}},
 		Observe: func(removed table.Count, _ time.Duration) { told = removed },
 	})
 	others := table.Service{Object: table.Object{Namespace: "default", Name: "others"}, Elsewhere: []netip.Addr{netip.MustParseAddr("10.96.0.9")}}

@@ -3,7 +3,6 @@
 package connections
 
 import (
-	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,9 +10,6 @@ import (
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
 )
-
-// streams reports whether the connections of a protocol have a beginning and an end.
-func streams(p table.Protocol) bool { return p != table.UDP }
 
 // endpoints are the sorted lists of those that may have connections of one frontend, in all its views.
 type endpoints [][]netip.AddrPort
@@ -38,11 +34,11 @@ func anywhere(to netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Unspecified(), to.Port())
 }
 
-// frontendsOf returns the frontends of a row and protocol with the endpoints that may have connections; none for one without.
-func frontendsOf(protocol table.Protocol, row table.Service) map[netip.AddrPort]endpoints {
+// frontendsOf returns the UDP frontends of a row with the endpoints that may have connections; none for one without.
+func frontendsOf(row table.Service) map[netip.AddrPort]endpoints {
 	var out map[netip.AddrPort]endpoints
 	for _, f := range row.Frontends {
-		if f.Protocol != protocol || f.LocalSocket && len(f.Endpoints) == 0 {
+		if f.Protocol != table.UDP || f.LocalSocket && len(f.Endpoints) == 0 {
 			continue
 		}
 		if out == nil {
@@ -64,12 +60,19 @@ func frontendsOf(protocol table.Protocol, row table.Service) map[netip.AddrPort]
 // before the frontend was.
 type losses map[netip.AddrPort]map[netip.AddrPort]bool
 
-// datagrams adds what a row lost, and the connections of before its frontends had endpoints.
-func (l losses) datagrams(old, row table.Service) {
-	before, after := frontendsOf(table.UDP, old), frontendsOf(table.UDP, row)
-	for at, e := range ways(before) {
-		if !after[at].has(e) {
-			l.lose(at, e)
+// add adds what a row lost, and the connections of before its frontends had endpoints. What another proxy serves from now on is that one's.
+func (l losses) add(old, row table.Service) {
+	if len(row.Elsewhere) > 0 {
+		return
+	}
+	before, after := frontendsOf(old), frontendsOf(row)
+	for at, had := range before {
+		for _, list := range had {
+			for _, e := range list {
+				if !after[at].has(e) {
+					l.lose(at, e)
+				}
+			}
 		}
 	}
 	for at, has := range after {
@@ -77,55 +80,6 @@ func (l losses) datagrams(old, row table.Service) {
 			l.lose(at, at)
 		}
 	}
-}
-
-// streams adds what a row lost, by past ways as well. A stream by a way that was taken away goes on as long as the row has its endpoint, and past is told
-// of the way; a datagram has to find the new one.
-func (l losses) streams(protocol table.Protocol, old, row table.Service, past losses) {
-	after := frontendsOf(protocol, row)
-	sort := func(at, e netip.AddrPort) {
-		switch {
-		case after[at].has(e):
-		case listed(after, e):
-			past.lose(at, e)
-		default:
-			l.lose(at, e)
-		}
-	}
-	for at, lost := range maps.Clone(past) {
-		delete(past, at)
-		for e := range lost {
-			sort(at, e)
-		}
-	}
-	for at, e := range ways(frontendsOf(protocol, old)) {
-		sort(at, e)
-	}
-}
-
-// ways yields every way from a frontend to one of its endpoints.
-func ways(frontends map[netip.AddrPort]endpoints) iter.Seq2[netip.AddrPort, netip.AddrPort] {
-	return func(yield func(at, endpoint netip.AddrPort) bool) {
-		for at, has := range frontends {
-			for _, list := range has {
-				for _, e := range list {
-					if !yield(at, e) {
-						return
-					}
-				}
-			}
-		}
-	}
-}
-
-// listed reports whether any of a Service's frontends has an endpoint.
-func listed(frontends map[netip.AddrPort]endpoints, endpoint netip.AddrPort) bool {
-	for _, has := range frontends {
-		if has.has(endpoint) {
-			return true
-		}
-	}
-	return false
 }
 
 func (l losses) lose(at, endpoint netip.AddrPort) {
@@ -136,11 +90,11 @@ func (l losses) lose(at, endpoint netip.AddrPort) {
 }
 
 // keep takes back what a row has.
-func (l losses) keep(protocol table.Protocol, row table.Service) {
+func (l losses) keep(row table.Service) {
 	if len(l) == 0 {
 		return
 	}
-	for at, has := range frontendsOf(protocol, row) {
+	for at, has := range frontendsOf(row) {
 		for e := range l[at] {
 			if has.has(e) {
 				delete(l[at], e)
@@ -195,30 +149,25 @@ func (l losses) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 	return lost[e.Endpoint]
 }
 
-// known is every frontend of a protocol that there is.
+// known is every UDP frontend that there is.
 type known struct {
 	services  []netip.Prefix
 	frontends map[netip.AddrPort]endpoints
 	elsewhere map[netip.Addr]bool // what another proxy serves
-	streams   bool
-	listed    map[netip.AddrPort]bool // endpoints of any frontend; made when somebody asks
 }
 
-func (k *known) add(protocol table.Protocol, row table.Service) {
+func (k known) add(row table.Service) {
 	for _, addr := range row.Elsewhere {
 		k.elsewhere[addr] = true
 	}
-	for at, has := range frontendsOf(protocol, row) {
+	for at, has := range frontendsOf(row) {
 		k.frontends[at] = append(k.frontends[at], has...)
 	}
 }
 
 // stale reports whether a connection to a service goes where that has no endpoint. A socket of this node that is bound
 // to a node port keeps what it has: nothing is translated there before the frontend has an endpoint.
-func (k *known) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
-	if k.streams && e.To == e.Endpoint {
-		return false
-	}
+func (k known) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 	if has, ok := k.frontends[e.To]; ok {
 		return !has.has(e.Endpoint)
 	}
@@ -228,20 +177,5 @@ func (k *known) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 	if e.To == e.Endpoint || k.elsewhere[e.To.Addr()] {
 		return false
 	}
-	for _, p := range k.services {
-		if p.Contains(e.To.Addr()) {
-			return !(k.streams && k.lists(e.Endpoint))
-		}
-	}
-	return false
-}
-
-func (k *known) lists(endpoint netip.AddrPort) bool {
-	if k.listed == nil {
-		k.listed = map[netip.AddrPort]bool{}
-		for _, e := range ways(k.frontends) {
-			k.listed[e] = true
-		}
-	}
-	return k.listed[endpoint]
+	return slices.ContainsFunc(k.services, func(p netip.Prefix) bool { return p.Contains(e.To.Addr()) })
 }

@@ -49,8 +49,9 @@ type Server struct {
 
 // Destination is where a virtual server sends connections. With weight 0 it keeps those that it has and gets no other.
 type Destination struct {
-	Addr   netip.AddrPort
-	Weight int
+	Addr        netip.AddrPort
+	Weight      int
+	Connections int // that are remembered, also of those that have ended but just now; only read
 }
 
 // Conn talks to the IPVS of one network namespace. It is safe for concurrent use.
@@ -143,7 +144,9 @@ func (c *Conn) Destinations(_ context.Context, of Key) ([]Destination, error) {
 		}
 		for _, d := range list {
 			if addr, ok := netip.AddrFromSlice(d.Address); ok {
-				out = append(out, Destination{Addr: netip.AddrPortFrom(addr.Unmap(), d.Port), Weight: d.Weight})
+				out = append(out, Destination{
+					Addr: netip.AddrPortFrom(addr.Unmap(), d.Port), Weight: d.Weight, Connections: d.ActiveConnections + d.InactiveConnections,
+				})
 			}
 		}
 		return nil

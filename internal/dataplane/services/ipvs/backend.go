@@ -75,7 +75,8 @@ type Backend struct {
 	last     table.Table[table.Service]
 	synced   bool
 	render   renderer
-	shared   [3]map[place]int  // how many services have an element that several may have
+	shared   [3]map[place]int // how many services have an element that several may have
+	leaving  map[ipvs.Key]leaver
 	made     map[ipvs.Key]bool // virtual servers that may be there from us, whatever the rules say
 }
 
@@ -95,7 +96,7 @@ func New(config Config) (*Backend, error) {
 	if !ipvs.Known(config.Scheduler) {
 		return nil, fmt.Errorf("make the IPVS backend: there is no scheduler %q: use one of %v", config.Scheduler, ipvs.Schedulers())
 	}
-	b := &Backend{config: config, made: map[ipvs.Key]bool{}}
+	b := &Backend{config: config, made: map[ipvs.Key]bool{}, leaving: map[ipvs.Key]leaver{}}
 	b.render = renderer{scheduler: config.Scheduler, nodeports: nodePortsOf(config.NodePortAddresses)}
 	for i, family := range families {
 		b.programs[i] = program{NodeView: config.View(family == nft.IPv6), family: family}
@@ -132,6 +133,9 @@ func (b *Backend) change(ctx context.Context, want table.Table[table.Service], n
 		return err
 	}
 	b.share(before, have, wanted)
+	if err := b.drain(ctx); err != nil {
+		return err
+	}
 	if err := b.write(ctx, have, wanted); err != nil {
 		return err
 	}
@@ -213,7 +217,7 @@ func (b *Backend) sync(ctx context.Context, want table.Table[table.Service]) err
 			return err
 		}
 	}
-	b.shared = [3]map[place]int{{}, {}, {}}
+	b.shared, b.leaving = [3]map[place]int{{}, {}, {}}, map[ipvs.Key]leaver{}
 	wanted := newImage()
 	if err := b.rows(want, want.Keys(), +1, [3]map[place]int{{}, {}, {}}, wanted); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"eastwest/internal/kernel/ipvs"
+	"eastwest/internal/table"
 )
 
 // Dump returns the virtual servers with their destinations, the elements of the rules' sets and the addresses, one a line.
@@ -31,6 +32,7 @@ func (b *Backend) Dump(ctx context.Context) (string, error) {
 	}
 	names := aliasNames(have)
 	var lines []string
+	busy := map[netip.Addr]bool{}
 	for family, elements := range have.elements {
 		for at, v := range elements {
 			switch at.set {
@@ -38,28 +40,49 @@ func (b *Backend) Dump(ctx context.Context) (string, error) {
 				continue
 			}
 			lines = append(lines, describe(family, at, v, names))
+			if key, ok := frontendOf(family, at.key); ok {
+				busy[key.Addr] = true
+			}
 		}
 	}
+	leaving := map[netip.Addr]bool{}
 	for key, s := range have.servers {
-		if key != Canary {
-			lines = append(lines, serverLines(key, s, names)...)
+		text := serverLines(key, s, names, isForwarded(have, key))
+		lines = append(lines, text...)
+		if len(text) == 0 {
+			leaving[key.Addr] = true
 		}
 	}
 	for _, addr := range addressesOf(have) {
-		lines = append(lines, fmt.Sprintf("address %s\n", addr))
+		if busy[addr] || !leaving[addr] {
+			lines = append(lines, fmt.Sprintf("address %s\n", addr))
+		}
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, ""), nil
 }
 
-func serverLines(key ipvs.Key, s server, names map[ipvs.Key]string) []string {
+// isForwarded reports whether new connections get to a virtual server.
+func isForwarded(have image, key ipvs.Key) bool {
+	return slices.ContainsFunc([]string{setForward, setMasquerade, setMasqOutside}, func(set string) bool {
+		_, ok := have.elements[indexOf(key.Addr)][place{set, frontendKey(key)}]
+		return ok
+	})
+}
+
+func serverLines(key ipvs.Key, s server, names map[ipvs.Key]string, forwarded bool) []string {
+	if !forwarded {
+		return nil
+	}
 	head := fmt.Sprintf("server %s %s", nameOf(key, names), s.scheduler)
 	if s.persistence > 0 {
 		head += fmt.Sprintf(" sticky %ds", s.persistence)
 	}
 	lines := []string{head + "\n"}
 	for addr, weight := range s.weights {
-		lines = append(lines, fmt.Sprintf("%s → %s weight %d\n", head, addr, weight))
+		if weight > 0 || key.Protocol == uint8(table.UDP) {
+			lines = append(lines, fmt.Sprintf("%s → %s weight %d\n", head, addr, weight))
+		}
 	}
 	return lines
 }

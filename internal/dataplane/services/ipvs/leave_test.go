@@ -3,7 +3,6 @@
 package ipvs_test
 
 import (
-	"maps"
 	"net/netip"
 	"testing"
 
@@ -14,63 +13,62 @@ import (
 	"eastwest/internal/table"
 )
 
-// A destination that keeps its connections stays without getting new ones, across a restart as well; one that is gone is no longer there, and
-// neither is the address of a Service that is gone.
-func TestDestinationsLeave(t *testing.T) {
-	servers, rules := &ipvstest.Fake{}, &nfttest.Fake{}
+// A destination with connections stays without getting new ones, across a restart as well, until these have ended; so does
+// the address of a service that is gone.
+func TestDestinationsLeaveWhenTheirConnectionsEnd(t *testing.T) {
+	busy := map[netip.AddrPort]int{netip.MustParseAddrPort("10.244.1.2:80"): 1}
+	servers, rules := &ipvstest.Fake{Connections: func(addr netip.AddrPort) int { return busy[addr] }}, &nfttest.Fake{}
 	backend := withRules(t, servers, rules, dataplane.Node{})
 	vip := ipvs.Key{Addr: netip.MustParseAddr("10.96.0.7"), Port: 80, Protocol: uint8(table.TCP)}
-	const first, second = "10.244.1.2:80", "10.244.1.3:80"
-	all := true
-	apply := func(rows ...table.Service) {
+	apply := func(all bool, rows ...table.Service) {
 		t.Helper()
 		if err := backend.Apply(t.Context(), tableOf(rows...), table.Keys{All: all, Names: []string{"default/nginx", "default/other"}}); err != nil {
 			t.Fatal(err)
 		}
-		all = false
-	}
-	draining := func(row table.Service, endpoints ...string) table.Service {
-		for _, e := range endpoints {
-			row.Frontends[0].Draining = append(row.Frontends[0].Draining, netip.MustParseAddrPort(e))
-		}
-		return row
 	}
 	wants := func(when string, weights map[string]int) {
 		t.Helper()
-		have := map[string]int{}
 		list, err := servers.Destinations(t.Context(), vip)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, d := range list {
-			have[d.Addr.String()] = d.Weight
+			if weight, ok := weights[d.Addr.String()]; !ok || weight != d.Weight {
+				t.Errorf("%s: %s has weight %d, want %v", when, d.Addr, d.Weight, weights)
+			}
 		}
-		if err != nil || !maps.Equal(have, weights) {
-			t.Errorf("%s: destinations have weights %v, want %v; %v", when, have, weights, err)
+		if len(list) != len(weights) {
+			t.Errorf("%s: destinations %v, want %v", when, list, weights)
 		}
+	}
+	there := func(when string, want bool) {
+		t.Helper()
 		addresses, err := servers.Device().Addresses(t.Context())
-		if want := when != "the service is gone"; err != nil || addresses.On[vip.Addr] != want {
+		if err != nil || addresses.On[vip.Addr] != want {
 			t.Errorf("%s: the address is there: %v, want %v; %v", when, addresses.On[vip.Addr], want, err)
 		}
 	}
-	apply(nginx(2))
+	const first, second = "10.244.1.2:80", "10.244.1.3:80"
+	apply(true, nginx(2))
 	wants("served", map[string]int{first: 1, second: 1})
-	apply(draining(nginx(0), first, second))
-	wants("both terminate", map[string]int{first: 0, second: 0})
-	apply(draining(nginx(1), second))
-	wants("one is back", map[string]int{first: 1, second: 0})
-	backend, all = withRules(t, servers, rules, dataplane.Node{}), true
-	apply(draining(nginx(1), second))
-	wants("after a restart", map[string]int{first: 1, second: 0})
-	apply(nginx(1))
-	wants("the other has ended", map[string]int{first: 1})
-	apply(draining(nginx(0), first))
-	wants("the last one terminates", map[string]int{first: 0})
-	apply(nginx(0))
-	wants("none is left", map[string]int{})
-	apply(draining(nginx(1), second))
-	apply()
-	wants("the service is gone", map[string]int{})
+	apply(false, nginx(0))
+	wants("no endpoint is left", map[string]int{first: 0})
+	apply(false, nginx(1))
+	wants("one is back", map[string]int{first: 1})
+	apply(false)
+	wants("the service is gone", map[string]int{first: 0})
+	there("the service is gone", true)
 	if text, err := backend.Dump(t.Context()); err != nil || text != "" {
-		t.Errorf("something is left: %v\n%s", err, text)
+		t.Errorf("what leaves is still a service: %v\n%s", err, text)
 	}
+	backend = withRules(t, servers, rules, dataplane.Node{})
+	apply(true)
+	wants("after a restart", map[string]int{first: 0})
+	there("after a restart", true)
+	clear(busy)
+	apply(false)
+	wants("its connections have ended", map[string]int{})
+	there("its connections have ended", false)
 }
 
 // What somebody else emptied is written again, and virtual servers of others are left alone.

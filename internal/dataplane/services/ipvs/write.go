@@ -11,12 +11,14 @@ import (
 
 	"eastwest/internal/kernel/ipvs"
 	"eastwest/internal/kernel/nft"
+	"eastwest/internal/table"
 )
 
 // write turns have into want in an order in which packets find a whole service after every step: virtual servers before the
 // rules that let packets to them, these before addresses, and back.
 func (b *Backend) write(ctx context.Context, have, want image) error {
-	first, then, last := split(have, want)
+	b.stay(have, want)
+	first, then, _ := split(have, want)
 	if err := b.rules(ctx, first); err != nil {
 		return err
 	}
@@ -36,10 +38,50 @@ func (b *Backend) write(ctx context.Context, have, want image) error {
 			return err
 		}
 	}
+	for key := range b.leaving { // found to have connections only now
+		b.keep(key, have, want)
+	}
+	_, _, last := split(have, want)
 	if err := b.addresses(ctx, want, have, b.config.Device.Delete); err != nil {
 		return err
 	}
 	return b.rules(ctx, last)
+}
+
+// stay has virtual servers that are wanted again no longer leave, and keeps what those need that still do.
+func (b *Backend) stay(have, want image) {
+	for key, l := range b.leaving {
+		s, wanted := want.servers[key]
+		if _, had := have.servers[key]; had || wanted {
+			l.wanted = wanted
+		}
+		maps.DeleteFunc(l.destinations, func(addr netip.AddrPort, _ bool) bool {
+			_, again := s.weights[addr]
+			return again
+		})
+		b.leaving[key] = l
+		if len(l.destinations) == 0 {
+			delete(b.leaving, key)
+		}
+		b.keep(key, have, want)
+	}
+}
+
+// keep has the rules and the device go on knowing a virtual server that is leaving.
+func (b *Backend) keep(key ipvs.Key, have, want image) {
+	if l := b.leaving[key]; l.wanted || len(l.destinations) == 0 {
+		return
+	}
+	address := string(key.Addr.AsSlice())
+	for family, at := range map[int]place{indexOf(key.Addr): {setVirtual, frontendKey(key)}, arp: {setAddress, address}} {
+		if v, ok := have.elements[family][at]; ok {
+			want.elements[family][at] = v
+		}
+	}
+	at := place{setAddress, address}
+	if v, ok := have.elements[indexOf(key.Addr)][at]; ok {
+		want.elements[indexOf(key.Addr)][at] = v
+	}
 }
 
 // serve makes a virtual server.
@@ -61,17 +103,27 @@ func (b *Backend) serve(ctx context.Context, key ipvs.Key, old, s server) error 
 	return nil
 }
 
-// withdraw takes destinations away. Those that are to keep their connections stay with weight 0; a connection to one that is gone
-// ends with its next packet.
+// withdraw takes destinations away, or has them leave.
 func (b *Backend) withdraw(ctx context.Context, key ipvs.Key, old, s server) error {
-	if s.weights == nil {
-		delete(b.made, key)
-		return b.config.Servers.Delete(ctx, key)
-	}
+	gone := map[netip.AddrPort]bool{}
 	for addr := range old.weights {
-		if _, stays := s.weights[addr]; stays {
-			continue
+		if _, stays := s.weights[addr]; !stays {
+			gone[addr] = true
 		}
+	}
+	wanted := s.weights != nil
+	if len(gone) == 0 && wanted {
+		return nil
+	}
+	// Connections through an alias are translated by rules after their first packet, and datagrams do not end: what
+	// becomes of those is decided elsewhere.
+	if !old.alias && key.Protocol != uint8(table.UDP) && len(gone) > 0 {
+		return b.leave(ctx, key, leaver{destinations: gone, wanted: wanted})
+	}
+	if !wanted {
+		return b.remove(ctx, key)
+	}
+	for addr := range gone {
 		if err := b.config.Servers.DeleteDestination(ctx, key, addr); err != nil {
 			return err
 		}

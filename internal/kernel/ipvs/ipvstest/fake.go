@@ -20,6 +20,7 @@ type Fake struct {
 	// Elsewhere are the node's own addresses.
 	Elsewhere []netip.Addr
 	// Connections says how many connections a destination has. May be nil.
+	Connections func(netip.AddrPort) int
 
 	mu      sync.Mutex
 	servers map[ipvs.Key]*server
@@ -67,7 +68,11 @@ func (f *Fake) Destinations(_ context.Context, of ipvs.Key) (out []ipvs.Destinat
 	err = f.do(func() error {
 		if s := f.servers[of]; s != nil {
 			for addr, weight := range s.destinations {
-				out = append(out, ipvs.Destination{Addr: addr, Weight: weight})
+				d := ipvs.Destination{Addr: addr, Weight: weight}
+				if f.Connections != nil {
+					d.Connections = f.Connections(addr)
+				}
+				out = append(out, d)
 			}
 		}
 		return nil

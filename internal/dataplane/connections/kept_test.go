@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package connections_test
+
+import (
+	"errors"
+	"iter"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/connections"
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/table"
+)
+
+const (
+	vip, nodePort, balancer = "10.96.0.7:80", "0.0.0.0:30000", "192.0.2.7:80"
+	first, second           = "10.244.0.2:80", "10.244.0.3:80"
+)
+
+// service is a Service with a frontend at each of places, of one protocol.
+func service(name string, protocol table.Protocol, places []string, endpoints ...string) table.Service {
+	row := table.Service{Object: table.Object{Namespace: "default", Name: name}}
+	for _, at := range places {
+		place := netip.MustParseAddrPort(at)
+		f := table.Frontend{Addr: place.Addr(), Port: place.Port(), Protocol: protocol}
+		if place.Addr().IsUnspecified() {
+			f.Kind = table.NodePort
+		}
+		for _, e := range endpoints {
+			f.Endpoints = append(f.Endpoints, netip.MustParseAddrPort(e))
+		}
+		row.Frontends = append(row.Frontends, f)
+	}
+	return row
+}
+
+func way(protocol table.Protocol, to, endpoint string) tracked {
+	return tracked{Entry: conntrack.Entry{To: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}, protocol: uint8(protocol)}
+}
+
+// world of fixed tables: what each leaves of some connections.
+func TestWhichConnectionsStay(t *testing.T) {
+	elsewhere := table.Service{Object: table.Object{Namespace: "default", Name: "a"}, Elsewhere: []netip.Addr{netip.MustParseAddr("10.96.0.7")}}
+	at := []string{vip, nodePort}
+	for _, tt := range []struct {
+		name   string
+		node   dataplane.Node
+		before []table.Service
+		after  []table.Service
+		all    bool     // everything may have changed
+		failed int      // how often the kernel refuses before
+		listed []string // by slices, whatever rows say
+		open   tracked
+		stays  bool
+	}{
+		{name: "stream, endpoint gone", before: []table.Service{service("a", table.TCP, at, first)}, after: []table.Service{service("a", table.TCP, at, second)}, open: way(table.TCP, vip, first)},
+		{name: "stream, endpoint in slices that the Service has no port for", before: []table.Service{service("a", table.TCP, at, first)}, after: []table.Service{service("a", table.TCP, at)}, listed: []string{first}, open: way(table.TCP, vip, first), stays: true},
+		{name: "stream, endpoint of another Service", before: []table.Service{service("a", table.TCP, at, first), service("b", table.TCP, nil, first)}, after: []table.Service{service("b", table.TCP, []string{balancer}, first)}, open: way(table.TCP, vip, first), stays: true},
+		{name: "stream, another proxy's from now on", before: []table.Service{service("a", table.TCP, at, first)}, after: []table.Service{elsewhere}, open: way(table.TCP, vip, first), stays: true},
+		{name: "stream to a pod itself", before: []table.Service{service("a", table.TCP, at, first)}, open: way(table.TCP, first, first), stays: true},
+		{name: "stream that another program translates", before: []table.Service{service("a", table.TCP, at, first)}, open: way(table.TCP, "192.0.2.9:8080", first), stays: true},
+		{name: "stream, ports swapped, and everything compared", all: true, before: []table.Service{service("a", table.TCP, at, first)}, after: []table.Service{service("a", table.TCP, at, "10.244.0.2:81")}, open: way(table.TCP, vip, first), stays: true},
+		{name: "stream through a balancer's address of a Service that is deleted when everything is compared", all: true, before: []table.Service{service("a", table.TCP, []string{balancer}, first)}, open: way(table.TCP, balancer, first)},
+		{name: "datagrams, node port changed while everything is compared", all: true, before: []table.Service{service("a", table.UDP, at, first)}, after: []table.Service{service("a", table.UDP, []string{vip, "0.0.0.0:30001"}, first)}, open: way(table.UDP, "172.18.0.2:30000", first)},
+		{name: "datagrams, node port changed while the kernel refused", failed: 2, before: []table.Service{service("a", table.UDP, at, first)}, after: []table.Service{service("a", table.UDP, []string{vip, "0.0.0.0:30001"}, first)}, open: way(table.UDP, "172.18.0.2:30000", first)},
+		{name: "datagrams, another proxy's from now on", before: []table.Service{service("a", table.UDP, at, first)}, after: []table.Service{elsewhere}, open: way(table.UDP, vip, first), stays: true},
+		{name: "datagrams at an address that serves no node ports", node: dataplane.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("172.19.0.0/16")}}, before: []table.Service{service("a", table.UDP, at, first)}, after: []table.Service{service("a", table.UDP, at, second)}, open: way(table.UDP, "172.18.0.2:30000", first), stays: true},
+		{name: "the same when everything is compared", all: true, node: dataplane.Node{NodePortAddresses: []netip.Prefix{netip.MustParsePrefix("172.19.0.0/16")}}, before: []table.Service{service("a", table.UDP, at, first)}, after: []table.Service{service("a", table.UDP, at, first)}, open: way(table.UDP, "172.18.0.2:30000", second), stays: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			kernel := &entries{tt.open}
+			tt.node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}
+			refused := 0
+			config := connections.Config{Node: tt.node, Kernel: refusing{kernel, &refused}}
+			also := connections.StreamsConfig{Config: config}
+			if tt.listed != nil {
+				also.Listed = func() iter.Seq[netip.Addr] {
+					return func(yield func(netip.Addr) bool) {
+						for _, e := range tt.listed {
+							if !yield(netip.MustParseAddrPort(e).Addr()) {
+								return
+							}
+						}
+					}
+				}
+			}
+			streams := connections.NewStreams(also)
+			config.Applied = streams.Offer
+			backend := connections.After(nothing{}, config)
+			apply := func(rows []table.Service, all bool) error {
+				want := map[string]table.Service{}
+				for _, row := range rows {
+					want[row.Key()] = row
+				}
+				err := backend.Apply(t.Context(), table.Table[table.Service]{}.With(want), table.Keys{All: all, Names: []string{"default/a", "default/b"}})
+				return errors.Join(err, streams.Look(t.Context()))
+			}
+			held := slices.Clone(*kernel)
+			*kernel = nil
+			if err := apply(tt.before, true); err != nil {
+				t.Fatal(err)
+			}
+			*kernel, refused = held, tt.failed
+			for range tt.failed {
+				if err := apply(tt.after, tt.all); err == nil {
+					t.Fatal("no error although the kernel refused")
+				}
+				tt.all = true // as a loop does after an error
+			}
+			if err := apply(tt.after, tt.all); err != nil {
+				t.Fatal(err)
+			}
+			if stays := len(*kernel) == 1; stays != tt.stays {
+				t.Errorf("the connection stays: %v, want %v", stays, tt.stays)
+			}
+		})
+	}
+}

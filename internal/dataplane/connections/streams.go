@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package connections
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"sync"
+	"time"
+
+	"eastwest/internal/kernel/conntrack"
+	"eastwest/internal/table"
+)
+
+// StreamsConfig is what Streams needs besides.
+type StreamsConfig struct {
+	Config
+	// Listed yields the address of every endpoint that an EndpointSlice lists, in whatever condition, more than once if it likes. Rows have fewer: a
+	// Service may have ports that its slices have no names for yet. nil: rows alone say it.
+	Listed func() iter.Seq[netip.Addr]
+	// Grace is how long an endpoint has to be gone. Slices change one after the other: one that moves is in none for a moment.
+	Grace time.Duration
+	// Forget ends the connections from a frontend to an endpoint, where the kernel has them elsewhere as well. May be nil.
+	Forget func(ctx context.Context, protocol table.Protocol, to, endpoint netip.AddrPort) error
+	Log    *slog.Logger
+}
+
+const (
+	leastRest = time.Second // between two looks at the kernel's table
+	restTimes = 9           // and how many times longer than the last one took at least
+	recheck   = time.Minute // how often an endpoint is looked for that its Service lost and slices list
+	longPause = time.Minute // after errors
+	mostPast  = 1 << 16
+)
+
+// Streams removes connections of protocols that have a beginning and an end, to endpoints that are gone. Offer and Run may be
+// used at the same time.
+type Streams struct {
+	config StreamsConfig
+
+	mu      sync.Mutex
+	offered bool
+	want    table.Table[table.Service]
+	// all has every connection compared with the table, at the time.
+	all time.Time
+	// lost are the addresses of endpoints that rows do not have any more, and when they are looked for.
+	lost map[netip.Addr]time.Time
+	past map[netip.AddrPort]bool // places that Services had; of a node port the address is unspecified
+	wake chan struct{}
+}
+
+// NewStreams makes one; Run starts it.
+func NewStreams(config StreamsConfig) *Streams {
+	return &Streams{config: config, all: time.Now().Add(config.Grace), lost: map[netip.Addr]time.Time{}, past: map[netip.AddrPort]bool{}, wake: make(chan struct{}, 1)}
+}
+
+// Offer hands over the table that the kernel has now; changed names what differs from the one before.
+func (s *Streams) Offer(want table.Table[table.Service], changed table.Keys) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := changed.Names
+	if changed.All {
+		names = keysOf(s.want, want)
+	}
+	due := time.Now().Add(s.config.Grace)
+	for _, name := range names {
+		old, _ := s.want.Get(name)
+		row, _ := want.Get(name)
+		if len(row.Elsewhere) == 0 { // else the connections are another proxy's
+			s.lose(old, row, due)
+		}
+	}
+	for _, name := range names { // what one Service lost may be another's
+		row, _ := want.Get(name)
+		s.keep(row)
+	}
+	s.want, s.offered = want, true
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// lose notes what a row no longer has.
+func (s *Streams) lose(old, row table.Service, due time.Time) {
+	if len(old.Frontends) == 0 {
+		return
+	}
+	has := map[netip.Addr]bool{}
+	for addr := range endpointsOf(row) {
+		has[addr] = true
+	}
+	for addr := range endpointsOf(old) {
+		if noted, ok := s.lost[addr]; !has[addr] && (!ok || due.Before(noted)) {
+			s.lost[addr] = due
+		}
+	}
+	if len(s.past) > mostPast { // connections through what was given back so long ago time out
+		clear(s.past)
+	}
+	for _, f := range old.Frontends {
+		s.past[place(f)] = true
+	}
+}
+
+func (s *Streams) keep(row table.Service) {
+	if len(s.lost) > 0 {
+		for addr := range endpointsOf(row) {
+			delete(s.lost, addr)
+		}
+	}
+	for _, f := range row.Frontends {
+		delete(s.past, place(f))
+	}
+}
+
+// Run removes connections until ctx ends.
+func (s *Streams) Run(ctx context.Context) error {
+	var pause time.Duration
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.wake:
+		case <-timer.C:
+		}
+		begin := time.Now()
+		err := s.Look(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		rest := max(leastRest, restTimes*time.Since(begin))
+		if pause = min(2*pause+leastRest, longPause); err == nil {
+			pause = 0
+		} else {
+			s.config.Log.Error("remove connections to endpoints that are gone", "retry", max(rest, pause), "err", err)
+		}
+		timer.Reset(max(rest, pause, s.next()))
+	}
+}
+
+// next returns in how long there is something to look for.
+func (s *Streams) next() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := time.Now().Add(time.Hour)
+	if s.offered && !s.all.IsZero() {
+		next = s.all
+	}
+	for _, due := range s.lost {
+		if due.Before(next) {
+			next = due
+		}
+	}
+	return time.Until(next)
+}
+
+// Look removes the connections to endpoints that have been gone for long enough.
+func (s *Streams) Look(ctx context.Context) error {
+	l := s.begin()
+	if !l.all && len(l.gone) == 0 {
+		return nil
+	}
+	if !l.all {
+		for addr := range l.listed() {
+			delete(l.gone, addr)
+		}
+		if len(l.gone) == 0 {
+			return nil
+		}
+	}
+	var err error
+	if l.own, err = s.config.own(ctx); err != nil {
+		return err
+	}
+	for _, protocol := range [...]table.Protocol{table.TCP, table.SCTP} {
+		if err := s.remove(ctx, protocol, l); err != nil {
+			return fmt.Errorf("remove %s connections: %w", protocol, err)
+		}
+	}
+	s.end(l)
+	return nil
+}
+
+// begin takes what is due. What is listed after all is looked for again later: its Service does not tell when it goes.
+func (s *Streams) begin() *look {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	l := &look{
+		want: s.want, all: s.offered && !s.all.IsZero() && !now.Before(s.all), gone: map[netip.Addr]bool{}, again: now.Add(recheck),
+		past: maps.Clone(s.past), services: s.config.ServiceCIDRs, listed: s.config.Listed,
+	}
+	if l.listed == nil {
+		l.listed = func() iter.Seq[netip.Addr] { return listedBy(l.want) }
+	}
+	for addr, due := range s.lost {
+		if !now.Before(due) {
+			l.gone[addr], s.lost[addr] = true, l.again
+		}
+	}
+	return l
+}
+
+// end forgets what is done.
+func (s *Streams) end(l *look) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.all {
+		s.all = time.Time{}
+	}
+	for addr := range l.gone {
+		if s.lost[addr].Equal(l.again) { // else it was back, and went again
+			delete(s.lost, addr)
+		}
+	}
+}
+
+func (s *Streams) remove(ctx context.Context, protocol table.Protocol, l *look) error {
+	ways := map[conntrack.Entry]bool{}
+	translated := s.config.Forget == nil // else conntrack does not know who translates
+	err := s.config.delete(ctx, conntrack.Selection{
+		Protocol: uint8(protocol), Translated: translated, Routes: l.routes(), Stale: func(e conntrack.Entry) bool {
+			stale := l.stale(e)
+			if stale && s.config.Forget != nil {
+				ways[e] = true
+			}
+			return stale
+		},
+	})
+	for way := range ways {
+		if err == nil {
+			err = s.config.Forget(ctx, protocol, way.To, way.Endpoint)
+		}
+	}
+	return err
+}
