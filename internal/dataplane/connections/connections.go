@@ -33,7 +33,7 @@ type Kernel interface {
 // Config is what a Backend and Streams need.
 type Config struct {
 	Kernel       Kernel
-	ServiceCIDRs []netip.Prefix                                // connections to addresses in them that nobody has are removed at start
+	ServiceCIDRs *dataplane.Ranges                             // connections to addresses in them that nobody has are removed when everything is compared
 	Observe      func(removed table.Count, took time.Duration) // told after every look at the kernel's table; may be nil
 	// Applied is told what the backend wrote, for Streams: those of its rows that are gone have to be out of the kernel
 	// before a connection is removed, or its next packet goes where the last one went. May be nil.

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
@@ -24,7 +25,7 @@ type world struct {
 }
 
 func (w *world) restart() {
-	config := connections.Config{Kernel: w.kernel, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}}
+	config := connections.Config{Kernel: w.kernel, ServiceCIDRs: dataplane.NewRanges(netip.MustParsePrefix("10.96.0.0/12"))}
 	streams := connections.NewStreams(config)
 	config.Applied = func(want table.Table[table.Service], changed table.Keys) {
 		if err := streams.Apply(w.t.Context(), want, changed); err != nil {

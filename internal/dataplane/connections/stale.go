@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
 )
@@ -197,7 +198,7 @@ func (l losses) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 
 // known is every frontend of a protocol that there is.
 type known struct {
-	services  []netip.Prefix
+	services  *dataplane.Ranges
 	frontends map[netip.AddrPort]endpoints
 	elsewhere map[netip.Addr]bool // what another proxy serves
 	streams   bool
@@ -228,12 +229,7 @@ func (k *known) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 	if e.To == e.Endpoint || k.elsewhere[e.To.Addr()] {
 		return false
 	}
-	for _, p := range k.services {
-		if p.Contains(e.To.Addr()) {
-			return !(k.streams && k.lists(e.Endpoint))
-		}
-	}
-	return false
+	return k.services.Contains(e.To.Addr()) && !(k.streams && k.lists(e.Endpoint))
 }
 
 func (k *known) lists(endpoint netip.AddrPort) bool {
