@@ -48,6 +48,7 @@ var cases = []testCase{
 	{name: "udp-draining", play: udpDraining},
 	{name: "udp-before-the-service", play: udpBeforeTheService},
 	{name: "tcp-draining", play: tcpDraining},
+	{name: "tcp-node-port-changed", play: tcpNodePortChanged},
 	{name: "tcp-endpoint-gone", play: tcpEndpointGone},
 	{name: "restart", play: restart},
 	{name: "affinity-across-restart", play: affinityAcrossRestart},

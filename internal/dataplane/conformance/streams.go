@@ -15,39 +15,51 @@ import (
 	"eastwest/internal/table"
 )
 
-// An open TCP connection goes on when its endpoint gets no new ones, when the way to it was taken away, and when a new process takes over, as long
-// as the Service lists the endpoint.
+// An open TCP connection goes on when its endpoint gets no new ones, and when a new process takes over, as long as the Service lists the endpoint.
 func tcpDraining(s *scene) {
 	netDefault(s)
-	const served = "10.244.1.2:81"
-	stop := s.echo(s.lab.b, served)
+	stop := s.echo(s.lab.b, drained)
 	defer stop()
-	draining := func(endpoints ...string) table.Service {
-		r := row("nginx", "10.96.0.7", endpoints...)
-		r.Frontends[0].Draining = []netip.AddrPort{netip.MustParseAddrPort(served)}
-		return r
-	}
-	s.apply(with(row("nginx", "10.96.0.7", served), tcpNodePort(31000, served)))
-	conn, far := s.hold(s.lab.client, "tcp", vip), s.hold(s.lab.other, "tcp", nodeIP+":31000")
-	both := func(when string) {
-		s.t.Helper()
-		conn.echoes(when)
-		far.echoes(when)
-	}
-	both("served")
-	s.apply(with(row("nginx", "10.96.0.7", served), tcpNodePort(31001, served)))
-	both("the node port has another number")
+	s.apply(row("nginx", "10.96.0.7", drained))
+	conn := s.hold(s.lab.client, "tcp", vip)
+	conn.echoes("served")
 	s.apply(draining(c))
-	both("it terminates")
+	conn.echoes("it terminates")
 	s.spread(s.lab.client, "tcp", vip, "c")
 	s.apply(draining())
-	both("and no other is left")
+	conn.echoes("and no other is left")
 	s.expect(s.lab.client, "tcp", vip, "refused")
 	s.restart()
 	s.apply(draining(c), row("other", "10.96.0.8", c))
-	both("another process took over")
-	s.apply(row("nginx", "10.96.0.7", served, c), row("other", "10.96.0.8", c))
-	both("it is back")
+	conn.echoes("another process took over")
+	s.apply(row("nginx", "10.96.0.7", drained, c), row("other", "10.96.0.8", c))
+	conn.echoes("it is back")
+}
+
+// drained is an endpoint that takes its time.
+const drained = "10.244.1.2:81"
+
+// draining is a Service with these endpoints, and one that gets no new connections.
+func draining(endpoints ...string) table.Service {
+	r := row("nginx", "10.96.0.7", endpoints...)
+	r.Frontends[0].Draining = []netip.AddrPort{netip.MustParseAddrPort(drained)}
+	return r
+}
+
+// An open TCP connection goes on when its node port was changed, until its endpoint is gone.
+func tcpNodePortChanged(s *scene) {
+	netDefault(s)
+	stop := s.echo(s.lab.b, drained)
+	defer stop()
+	s.apply(with(row("nginx", "10.96.0.7", drained), tcpNodePort(31000, drained)))
+	conn := s.hold(s.lab.other, "tcp", nodeIP+":31000")
+	conn.echoes("served")
+	s.apply(with(row("nginx", "10.96.0.7", drained), tcpNodePort(31001, drained)))
+	conn.echoes("the node port has another number")
+	s.apply(with(draining(c), tcpNodePort(31001, c)))
+	conn.echoes("its endpoint terminates")
+	s.apply(with(row("nginx", "10.96.0.7", c), tcpNodePort(31001, c)))
+	conn.ends("its endpoint is gone")
 }
 
 // An open TCP connection ends when its endpoint is gone, with the whole Service or without, and others go on. A connection that is not to the Service

@@ -131,6 +131,12 @@ func routes(to, endpoint string) []conntrack.Entry {
 // Where there are very many entries, those of a route go and no others, in both families.
 func TestDeleteAmongMany(t *testing.T) {
 	const gone, stays, gone6, stays6 = "10.244.0.2:53", "10.244.0.3:53", "[fd00:10::2]:53", "[fd00:10::3]:53"
+	if number(t, "/proc/sys/net/netfilter/nf_conntrack_max") < 100_000 {
+		netnstest.RequireOwnMachine(t)
+		if err := conntrack.New("").Raise(100_000); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ns := netnstest.New(t)
 	netnstest.In(t, ns, func() error {
 		handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)

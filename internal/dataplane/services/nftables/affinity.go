@@ -48,6 +48,8 @@ func (p program) sticky(w *nftrules.Writer) {
 		for _, seconds := range p.shape.timeouts[g] {
 			update := fmt.Sprintf("update @%s { %s timeout %s : meta priority }", affinityMap(g), client, duration(seconds))
 			recall := fmt.Sprintf("meta priority set %s map @%s %s %s", client, affinityMap(g), update, p.translate(g))
+			// An update of an element that is there leaves its slot, which may be an empty one.
+			update = fmt.Sprintf("delete @%s { %s : meta priority } %s", affinityMap(g), client, update)
 			if p.family == nft.IPv6 {
 				update = fmt.Sprintf("update @%s { %s . meta priority timeout %s }", affinityMap(g), client, duration(seconds))
 				recall = p.recall(w, g, seconds, client, update)
