@@ -23,7 +23,6 @@ type Config struct {
 	NodeName     string
 	NodeIPs      []netip.Addr   // this node's addresses; their families are the families that it serves; empty is both
 	ClusterCIDRs []netip.Prefix // all pods
-	ServiceCIDRs []netip.Prefix // all virtual addresses
 	DNSService   string         // namespace/name of the Service that this node's own agent serves; empty for none
 	NameTTL      uint32         // of DNS records, in seconds
 	Overlay      Overlay        // empty is OverlayNone
@@ -82,7 +81,7 @@ func (c *Compiler) Update(now snapshot.Snapshot, changes snapshot.Changes) (Tabl
 			return Name(now, c.config, key)
 		})
 	}
-	if len(changes.Nodes) > 0 || changes.OnLink {
+	if len(changes.Nodes) > 0 || changes.OnLink || changes.ServiceCIDRs {
 		c.last.Routes, keys.Routes = replace(c.last.Routes, Routes(now, c.config))
 		c.last.Tunnels, keys.Tunnels = replace(c.last.Tunnels, Tunnels(now, c.config))
 		c.last.Egress, keys.Egress = replace(c.last.Egress, Egress(now, c.config))

@@ -41,7 +41,7 @@ func TestUpdatesEqualCompilingAtOnce(t *testing.T) {
 
 func mutate(t *rapid.T, store *snapshot.Store) {
 	name := fmt.Sprint("s", rapid.IntRange(0, 3).Draw(t, "service"))
-	switch rapid.IntRange(0, 5).Draw(t, "kind") {
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
 	case 0:
 		store.DeleteService("default/" + name)
 	case 1:
@@ -64,6 +64,9 @@ func mutate(t *rapid.T, store *snapshot.Store) {
 		store.DeleteSlice(fmt.Sprint("default/e", rapid.IntRange(0, 3).Draw(t, "slice")))
 	case 5:
 		mutateNode(t, store)
+	case 6:
+		ranges := []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("10.200.0.0/16")}
+		store.SetServiceCIDRs(ranges[:rapid.IntRange(0, 2).Draw(t, "ranges")])
 	}
 }
 

@@ -45,7 +45,7 @@ func Egress(now snapshot.Snapshot, config Config) map[string]table.Egress {
 	}
 	var inside []netip.Prefix
 	inside = append(inside, config.ClusterCIDRs...)
-	inside = append(inside, config.ServiceCIDRs...)
+	inside = append(inside, now.ServiceCIDRs...)
 	for _, node := range now.Nodes.All() {
 		for _, addr := range node.Addrs {
 			if tunnelled(now, config, node) {

@@ -19,7 +19,6 @@ var here = Config{
 	NodeName:     "here",
 	NodeIPs:      []netip.Addr{netip.MustParseAddr("172.18.0.2")},
 	ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
-	ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 	DNSService:   "kube-system/kube-dns",
 	NameTTL:      5,
 }
@@ -237,6 +236,7 @@ func TestRoutesAndEgress(t *testing.T) {
 		}
 		store.PutNode(n)
 	}
+	store.SetServiceCIDRs([]netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")})
 	now, changes := store.Take()
 	tables, keys := New(here).Update(now, changes)
 	if diff := cmp.Diff([]string{"10.244.1.0/24"}, tables.Routes.Keys()); diff != "" || len(keys.Routes.Names) != 1 {

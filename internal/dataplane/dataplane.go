@@ -36,8 +36,8 @@ type Local struct {
 
 // Node is what a services backend knows of its node and cluster.
 type Node struct {
-	Local        Local          // how pods are told from clients outside
-	ServiceCIDRs []netip.Prefix // addresses in them that no Service has are refused
+	Local        Local   // how pods are told from clients outside
+	ServiceCIDRs *Ranges // addresses in them that no Service has are refused
 	// NodePortAddresses are where node ports are served; empty is every address of the node but loopback's, which have to be
 	// named; then nftables and iptables need the sysctl route_localnet, too.
 	NodePortAddresses []netip.Prefix
@@ -52,11 +52,11 @@ type NodeView struct {
 	Loopback []netip.Prefix // addresses of the loopback that serve node ports as well
 }
 
-// View returns what holds in a family.
+// View returns what holds in a family now.
 func (n Node) View(ipv6 bool) NodeView {
 	others, loopback := NodePortAddresses(n.NodePortAddresses)
 	v := NodeView{
-		Local: n.Local.Of(ipv6), Services: prefixesOf(n.ServiceCIDRs, ipv6), Nodes: prefixesOf(others, ipv6), Loopback: prefixesOf(loopback, ipv6),
+		Local: n.Local.Of(ipv6), Services: prefixesOf(n.ServiceCIDRs.List(), ipv6), Nodes: prefixesOf(others, ipv6), Loopback: prefixesOf(loopback, ipv6),
 	}
 	v.NoNodes = len(n.NodePortAddresses) > 0 && len(v.Nodes) == 0
 	return v

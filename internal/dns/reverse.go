@@ -45,7 +45,7 @@ func (z *Zone) reverseZone(addr netip.Addr, parts int) (labels int, found bool) 
 	if addr.Is6() {
 		bitsPerLabel = 4
 	}
-	for _, p := range z.cfg.Reverse {
+	for _, p := range *z.reverse.Load() {
 		labels = (p.Bits() + bitsPerLabel - 1) / bitsPerLabel
 		if parts >= labels && p.Contains(addr) {
 			return labels, true

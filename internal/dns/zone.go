@@ -25,6 +25,7 @@ type Zone struct {
 	records  atomic.Pointer[records]
 	rows     atomic.Pointer[table.Table[table.Name]] // what the records were made from, for explanations
 	serial   atomic.Uint32
+	reverse  atomic.Pointer[[]netip.Prefix]
 	applied  atomic.Int64 // when Apply last ended, in nanoseconds of Unix time
 
 	mu sync.Mutex // one Apply or Remove at a time
@@ -63,6 +64,7 @@ func NewZone(cfg ZoneConfig) (*Zone, error) {
 		return nil, fmt.Errorf("read pod mode: %q is none of disabled, insecure, verified", cfg.Pods)
 	}
 	z := &Zone{cfg: cfg, domain: domain, services: append([]byte("\x03svc"), domain...)}
+	z.SetReverse(cfg.Reverse)
 	z.rows.Store(new(table.Table[table.Name]))
 	for i := 0; domain[i] != 0; i += 1 + int(domain[i]) {
 		z.labels++
@@ -70,6 +72,9 @@ func NewZone(cfg ZoneConfig) (*Zone, error) {
 	z.serial.Store(uint32(time.Now().Unix()))
 	return z, nil
 }
+
+// SetReverse replaces the service and pod ranges, whose reverse names are never forwarded. The list must not be modified afterwards.
+func (z *Zone) SetReverse(ranges []netip.Prefix) { z.reverse.Store(&ranges) }
 
 // Ready reports whether a table was applied, so that a missing name is known to be missing.
 func (z *Zone) Ready() bool { return z.records.Load() != nil }

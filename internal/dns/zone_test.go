@@ -5,6 +5,7 @@ package dns
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -236,6 +237,32 @@ func TestZoneFollowsChanges(t *testing.T) {
 	} {
 		if got := text(query(t, z, name, mdns.TypeA, 0, maxTCP)); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}
+
+// Ranges that come and go while names are served decide who is asked for an address that has no name; one that has is answered anyway.
+func TestZoneFollowsRanges(t *testing.T) {
+	far := table.Name{Object: objectOf("default", "far"), ClusterIPs: addrs("203.0.113.77"), TTL: 30}
+	z := testZone(t, append(testRows(), far)...)
+	before := *z.reverse.Load()
+	for _, step := range []struct {
+		more []netip.Prefix
+		want string
+	}{
+		{nil, "-"},
+		{[]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, "NXDOMAIN of 113.0.203.in-addr.arpa."},
+		{nil, "-"},
+	} {
+		z.SetReverse(slices.Concat(before, step.more))
+		for name, want := range map[string]string{
+			"9.113.0.203.in-addr.arpa.":  step.want,
+			"77.113.0.203.in-addr.arpa.": "PTR far.default.svc.cluster.local.",
+			"9.0.96.10.in-addr.arpa.":    "NXDOMAIN of 96.10.in-addr.arpa.",
+		} {
+			if got := text(query(t, z, name, mdns.TypePTR, 0, maxTCP)); got != want {
+				t.Errorf("with %v, %s: got %s, want %s", step.more, name, got, want)
+			}
 		}
 	}
 }

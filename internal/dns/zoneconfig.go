@@ -21,7 +21,7 @@ const (
 type ZoneConfig struct {
 	Domain      string         // cluster domain; default cluster.local
 	Nameservers []netip.Addr   // addresses of the cluster's DNS (10.96.0.10), for NS and ns.dns.DOMAIN; may be empty
-	Reverse     []netip.Prefix // service and pod ranges: their reverse names are never forwarded
+	Reverse     []netip.Prefix // service and pod ranges: their reverse names are never forwarded; see Zone.SetReverse
 	Pods        PodMode        // default insecure
 	TTL         uint32         // seconds, of records that no row makes (pods, NS, dns-version); default 30
 	NegativeTTL uint32         // seconds that a missing name may be remembered; default 5

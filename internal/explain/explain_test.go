@@ -91,7 +91,7 @@ func newNode(t *testing.T, backend string) *node {
 	n.route("0.0.0.0/0", "172.18.0.1")
 	n.backend, err = backends[backend](n, dataplane.Node{
 		Local:        dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}},
-		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		ServiceCIDRs: dataplane.NewRanges(netip.MustParsePrefix("10.96.0.0/12")),
 	})
 	check(t, err)
 	kernel, err := forward.Open(n.path, n.dir)

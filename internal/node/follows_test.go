@@ -132,6 +132,8 @@ func TestProxyWithoutRanges(t *testing.T) {
 	answer.Store(http.StatusNotFound)
 	stop = run(health)
 	eventually(t, "serves a cluster that does not tell its ranges", func() bool { return serves() && !refuses() })
+	answer.Store(0)
+	eventually(t, "the cluster tells its ranges after all", func() bool { return serves() && refuses() })
 	stop()
 }
 

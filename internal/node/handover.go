@@ -21,7 +21,9 @@ import (
 // kernel cannot say whether it was changed meanwhile: it numbers the transactions of nftables alone.
 func (n *Network) handOver(backend carrier, tables *nft.Conn, chains *ipt.Conn) (all carrier, following *handover.Backend) {
 	config := handover.Config{Log: n.config.Log}
-	form := fmt.Sprintf("%s %+v", n.config.Backend, n.config.servicesNode())
+	node := n.config.servicesNode()
+	node.ServiceCIDRs = nil // these change, and backends leave with what they wrote which it was for
+	form := fmt.Sprintf("%s %+v", n.config.Backend, node)
 	switch n.config.Backend {
 	case Backends()[0]:
 		config.Ledger = tables.Ledger(nftables.TableName)

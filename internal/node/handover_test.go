@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"eastwest/internal/kernel/iptables"
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
@@ -59,6 +62,12 @@ func TestProxyGoesOn(t *testing.T) {
 			config.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}
 			play(reads)
 			play(goesOn)
+			config.ServiceCIDRs = nil // the cluster's are followed
+			for _, name := range []string{"10.200.0.0", "10.201.0.0"} {
+				api.Put("servicecidrs", &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{name + "/16"}}})
+				play(reads)
+				play(goesOn)
+			}
 			before := kernelText(t, ns)
 			if err := nft.New(ns).Run(t.Context(), "flush ruleset\n"); err != nil {
 				t.Fatal(err)

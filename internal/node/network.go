@@ -41,11 +41,12 @@ type NetworkConfig struct {
 	NodeName     string
 	NodeIPs      []netip.Addr
 	ClusterCIDRs []netip.Prefix
-	ServiceCIDRs []netip.Prefix
-	DNSService   string // namespace/name of the Service that this node's own agent serves; empty for none
-	NameTTL      uint32 // of DNS records, in seconds
-	Netns        string // path of the network namespace; empty is the program's own
-	RunDir       string // where services are left for the next start; empty for nowhere
+	ServiceCIDRs []netip.Prefix // ranges of services, without asking the cluster
+	FollowRanges bool           // those of the cluster's ServiceCIDRs as well
+	DNSService   string         // namespace/name of the Service that this node's own agent serves; empty for none
+	NameTTL      uint32         // of DNS records, in seconds
+	Netns        string         // path of the network namespace; empty is the program's own
+	RunDir       string         // where services are left for the next start; empty for nowhere
 
 	Backend           string                          // of services, one of Backends; empty is the first
 	IPVS              IPVS                            // for that backend alone
@@ -60,8 +61,11 @@ type NetworkConfig struct {
 	NoServices        bool                            // leave services to somebody else, as DNS alone does
 	Overlay           compile.Overlay                 // how the pods of other nodes are reached
 	Own               func(*snapshot.Node)            // told of this node's Node when something changes; may be nil
+	Ranges            func([]netip.Prefix)            // told all ranges of services, at first and when they change; may be nil
 	NoRoutes          bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
 	Log               *slog.Logger
+
+	ranges *dataplane.Ranges // of services, as they are now
 }
 
 // Network keeps services, names, routes and masquerading of one node equal to the cluster.
@@ -87,6 +91,8 @@ type Network struct {
 	egress   *reconcile.Loop[table.Egress]
 	announce *reconcile.Loop[table.Announcement] // nil where somebody else does
 
+	ranged chan struct{} // closed when the ranges of services are known
+
 	nodeAddrs atomic.Pointer[map[netip.Addr]bool]
 
 	mu       sync.Mutex
@@ -103,7 +109,8 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	if config.Backend == "" {
 		config.Backend = Backends()[0]
 	}
-	n := &Network{config: config, store: snapshot.NewStore(), routing: route.New(config.Netns), overlay: vxlan.New(config.Netns), tables: nft.New(config.Netns)}
+	config.ranges = dataplane.NewRanges(config.ServiceCIDRs...)
+	n := &Network{config: config, ranged: make(chan struct{}), store: snapshot.NewStore(), routing: route.New(config.Netns), overlay: vxlan.New(config.Netns), tables: nft.New(config.Netns)}
 	var err error
 	if n.watcher, err = watch.New(watch.Config{
 		Client: config.Client, Store: n.store, OnlyNode: onlyNode(config), Namespaces: config.Names != nil, Pods: config.Pods, Log: config.Log,
@@ -112,7 +119,7 @@ func NewNetwork(config NetworkConfig) (*Network, error) {
 	}
 	n.compiler = compile.New(compile.Config{
 		NodeName: config.NodeName, NodeIPs: config.NodeIPs, ClusterCIDRs: config.ClusterCIDRs,
-		ServiceCIDRs: config.ServiceCIDRs, DNSService: config.DNSService, NameTTL: config.NameTTL, MasqueradeAll: config.MasqueradeAll,
+		DNSService: config.DNSService, NameTTL: config.NameTTL, MasqueradeAll: config.MasqueradeAll,
 		Overlay: config.Overlay, NoNames: config.Names == nil, NamesOnly: config.NoServices, NoAnnounce: config.NoRoutes,
 	})
 	return n, n.addDataplanes()
@@ -235,7 +242,7 @@ func (n *Network) Run(ctx context.Context) error {
 }
 
 func (n *Network) parts() []func(context.Context) error {
-	parts := []func(context.Context) error{n.watcher.Run, n.compile}
+	parts := []func(context.Context) error{n.watcher.Run, n.followRanges, n.compile}
 	for _, loop := range n.services {
 		parts = append(parts, loop.Run)
 	}
@@ -259,10 +266,12 @@ func (n *Network) parts() []func(context.Context) error {
 
 // compile turns snapshots into tables, beginning when every watch had its first full list.
 func (n *Network) compile(ctx context.Context) error {
-	select {
-	case <-n.watcher.Synced():
-	case <-ctx.Done():
-		return ctx.Err()
+	for _, known := range []<-chan struct{}{n.watcher.Synced(), n.ranged} {
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	begin, before := time.Now(), snapshot.Snapshot{}
 	gather := reconcile.Pacer{Least: pace, Most: longestPace}
@@ -278,6 +287,9 @@ func (n *Network) compile(ctx context.Context) error {
 			n.nodeAddrs.Store(&nodes)
 		}
 		n.look(now)
+		if changes.ServiceCIDRs {
+			n.setRanges(now.ServiceCIDRs)
+		}
 		n.offer(n.compiler.Update(now, changes))
 		select {
 		case <-n.store.Changed():

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,14 +36,15 @@ const (
 func (a *agent) startNetwork() (*Network, error) {
 	log := a.Log.With("part", "dns")
 	zone, err := dns.NewZone(dns.ZoneConfig{
-		Domain: a.Domain, Nameservers: a.dnsAddresses(), Reverse: append(a.ServiceCIDRs[:len(a.ServiceCIDRs):len(a.ServiceCIDRs)], a.ClusterCIDRs...), Log: log,
+		Domain: a.Domain, Nameservers: a.dnsAddresses(), Reverse: slices.Concat(a.ServiceCIDRs, a.ClusterCIDRs), Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	var network *Network
 	config := NetworkConfig{
-		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs,
+		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs, FollowRanges: true,
+		Ranges:     func(services []netip.Prefix) { zone.SetReverse(slices.Concat(services, a.ClusterCIDRs)) },
 		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, RunDir: a.RunDir, Log: a.Log.With("part", "network"),
 		Tracking: DefaultTracking(), IPVS: DefaultIPVS(),
 	}

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/metrics"
@@ -41,8 +39,6 @@ type ProxyConfig struct {
 	HealthzAddress  string // empty serves none
 	MetricsAddress  string // empty serves none
 	Profiling       bool   // beside the metrics
-
-	rangesUnknown bool // the cluster does not tell the ranges of services
 }
 
 // errChanged ends a network whose configuration the cluster changed.
@@ -84,10 +80,10 @@ func RunProxy(ctx context.Context, config ProxyConfig) error {
 	return err
 }
 
-// serve serves Services as long as the cluster says the same of this node and of virtual addresses; then it returns errChanged.
+// serve serves Services as long as the cluster says the same of this node; then it returns errChanged.
 // Another network compares what is in the kernel with what it wants, as after a restart.
 func (c ProxyConfig) serve(ctx context.Context, current *atomic.Pointer[Network]) error {
-	follows := len(c.ServiceCIDRs) == 0
+	c.FollowRanges = len(c.ServiceCIDRs) == 0
 	if err := c.ask(ctx); err != nil {
 		return err
 	}
@@ -108,16 +104,6 @@ func (c ProxyConfig) serve(ctx context.Context, current *atomic.Pointer[Network]
 	}
 	current.Store(network)
 	running.Go(func() { network.removeOthers(ctx) })
-	if follows && !c.rangesUnknown {
-		running.Go(func() {
-			watch.FollowRanges(ctx, c.Client, func(now []netip.Prefix) {
-				if !slices.Equal(now, c.ServiceCIDRs) {
-					c.Log.Warn("the ranges of services changed: begin anew with them", "before", c.ServiceCIDRs, "now", now)
-					stop(errChanged)
-				}
-			})
-		})
-	}
 	return network.Run(ctx)
 }
 
@@ -143,12 +129,7 @@ func (c *ProxyConfig) ask(ctx context.Context) error {
 		c.Local = dataplane.Local{InterfacePrefix: c.PodPrefix}
 	}
 	if c.Detect == DetectNodeCIDR || c.PrimaryNodePort {
-		if err := c.askNode(ctx); err != nil {
-			return err
-		}
-	}
-	if len(c.ServiceCIDRs) == 0 {
-		return c.askServiceCIDRs(ctx)
+		return c.askNode(ctx)
 	}
 	return nil
 }
@@ -201,28 +182,4 @@ func primaryAddresses(own *snapshot.Node) []netip.Prefix {
 		}
 	}
 	return out
-}
-
-// askServiceCIDRs reads the ranges of virtual addresses, and waits for an API server that is away: without it nothing else is known
-// either, and what is in the kernel goes on. A cluster that does not tell them is served as well: then only addresses that a
-// Service has are refused at ports that it has not.
-func (c *ProxyConfig) askServiceCIDRs(ctx context.Context) error {
-	for told := false; ; told = true {
-		var list networkingv1.ServiceCIDRList
-		err := c.Client.Networking().Get().Resource("servicecidrs").Do(ctx).Into(&list)
-		switch {
-		case err == nil:
-			c.ServiceCIDRs = watch.Ranges(list.Items)
-			return nil
-		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
-			c.rangesUnknown = true
-			c.Log.Warn("the cluster does not tell the ranges of services; addresses that no Service has are not refused (or give --service-cidr)", "err", err)
-			return nil
-		case !told:
-			c.Log.Warn("wait for the API server to tell the ranges of services", "err", err)
-		}
-		if !sleep(ctx, time.Second) {
-			return ctx.Err()
-		}
-	}
 }

@@ -94,7 +94,11 @@ func (c NetworkConfig) servicesNode() dataplane.Node {
 	if !local.Known() && !c.NoLocal {
 		local.CIDRs = c.ClusterCIDRs
 	}
-	return dataplane.Node{Local: local, ServiceCIDRs: c.ServiceCIDRs, NodePortAddresses: c.NodePortAddresses}
+	ranges := c.ranges
+	if ranges == nil { // no network follows them
+		ranges = dataplane.NewRanges(c.ServiceCIDRs...)
+	}
+	return dataplane.Node{Local: local, ServiceCIDRs: ranges, NodePortAddresses: c.NodePortAddresses}
 }
 
 // newBackend makes the services dataplane of a name.
@@ -167,7 +171,7 @@ func (n *Network) addServices(tables *nft.Conn) error {
 	})))
 	if n.config.DNSService != "" {
 		n.services = append(n.services, newLoop(n, "local addresses", loopbackaddrs.New(loopbackaddrs.Config{
-			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ServiceCIDRs,
+			Kernel: loopback.New(n.config.Netns), ServiceCIDRs: n.config.ranges,
 		})))
 	}
 	return nil

@@ -16,6 +16,8 @@ type Snapshot struct {
 	Slices   table.Table[[]*Slice] // by namespace/name of their Service, sorted by name
 	Nodes    table.Table[*Node]    // by name
 	OnLink   []netip.Prefix        // networks that this node is on, sorted; empty where nobody asked for them
+	// ServiceCIDRs are the ranges of all virtual addresses, sorted.
+	ServiceCIDRs []netip.Prefix
 
 	Namespaces table.Table[bool]   // those that exist, by name; empty where nobody asked for them
 	Pods       table.Table[[]*Pod] // by namespace, sorted by name; empty where nobody asked for them
@@ -26,6 +28,8 @@ type Changes struct {
 	Services []string // namespace/name of services that changed themselves or through a slice
 	Nodes    []string
 	OnLink   bool
+	// ServiceCIDRs says that the ranges of virtual addresses are others.
+	ServiceCIDRs bool
 	// Namespaces names those that changed themselves or through a pod.
 	Namespaces []string
 }

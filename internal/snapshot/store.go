@@ -21,6 +21,7 @@ type Store struct {
 	allNamespaces staged[bool]
 	allPods       staged[[]*Pod]
 	networks      []netip.Prefix
+	ranges        []netip.Prefix
 
 	owner    map[string]string // key of a slice → key of its service
 	services map[string]bool   // changed since the last Take
@@ -28,6 +29,7 @@ type Store struct {
 
 	namespaces map[string]bool
 	onLink     bool
+	reranged   bool
 
 	changed chan struct{}
 }
@@ -47,13 +49,14 @@ func (s *Store) Changed() <-chan struct{} { return s.changed }
 func (s *Store) Take() (Snapshot, Changes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changes := Changes{Services: sortedKeys(s.services), Nodes: sortedKeys(s.nodes), OnLink: s.onLink, Namespaces: sortedKeys(s.namespaces)}
-	s.onLink = false
+	changes := Changes{Services: sortedKeys(s.services), Nodes: sortedKeys(s.nodes), OnLink: s.onLink, ServiceCIDRs: s.reranged, Namespaces: sortedKeys(s.namespaces)}
+	s.onLink, s.reranged = false, false
 	// New ones: a map that once held everything stays large, and slow to go through.
 	s.services, s.nodes, s.namespaces = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	return Snapshot{
 		Services: s.allServices.fold(), Slices: s.allSlices.fold(), Nodes: s.allNodes.fold(), OnLink: s.networks,
-		Namespaces: s.allNamespaces.fold(), Pods: s.allPods.fold(),
+		ServiceCIDRs: s.ranges,
+		Namespaces:   s.allNamespaces.fold(), Pods: s.allPods.fold(),
 	}, changes
 }
 
@@ -131,10 +134,19 @@ func (s *Store) SetOnLink(networks []netip.Prefix) {
 	})
 }
 
+// SetServiceCIDRs says which ranges virtual addresses are from, sorted.
+func (s *Store) SetServiceCIDRs(ranges []netip.Prefix) {
+	s.change(func() {
+		if !slices.Equal(s.ranges, ranges) {
+			s.ranges, s.reranged = ranges, true
+		}
+	})
+}
+
 func (s *Store) change(fn func()) {
 	s.mu.Lock()
 	fn()
-	dirty := len(s.services)+len(s.nodes)+len(s.namespaces) > 0 || s.onLink
+	dirty := len(s.services)+len(s.nodes)+len(s.namespaces) > 0 || s.onLink || s.reranged
 	s.mu.Unlock()
 	if !dirty {
 		return

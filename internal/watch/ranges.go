@@ -4,42 +4,65 @@ package watch
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
 
 	"eastwest/internal/client"
 )
 
-// Ranges returns the ranges of virtual addresses that ServiceCIDRs name, sorted.
-func Ranges(list []networkingv1.ServiceCIDR) []netip.Prefix {
-	var out []netip.Prefix
-	for i := range list {
-		out = append(out, prefixes(list[i].Spec.CIDRs)...)
+// FollowRanges tells the ranges that the cluster's ServiceCIDRs name, sorted, after the first list and after each change, until ctx
+// ends. A cluster that does not tell them, for it is older or does not grant it, has none until it does.
+func FollowRanges(ctx context.Context, from *client.Client, log *slog.Logger, tell func([]netip.Prefix)) {
+	if !awaitRanges(ctx, from, log, tell) {
+		return
 	}
-	return sortedRanges(out)
-}
-
-func sortedRanges(list []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(list, netip.Prefix.Compare)
-	return slices.Compact(list)
-}
-
-// FollowRanges tells the ranges that the cluster's ServiceCIDRs name, as Ranges does, after the first list and after each
-// change, until ctx ends.
-func FollowRanges(ctx context.Context, from *client.Client, tell func([]netip.Prefix)) {
 	ranges := &rangeStore{named: map[string][]netip.Prefix{}, tell: tell}
 	trim := func(in *networkingv1.ServiceCIDR, _ interned) (named, bool) {
 		return named{in.Name, prefixes(in.Spec.CIDRs)}, true
 	}
 	ranges.mirror = newMirror(trim, ranges.put, ranges.remove)
-	cache.NewReflectorWithOptions(client.Watched(from.Networking(), "servicecidrs", "", fields.Everything()), &networkingv1.ServiceCIDR{}, ranges,
-		cache.ReflectorOptions{Name: "servicecidrs", Backoff: backoff()}).RunWithContext(ctx)
+	cache.NewReflectorWithOptions(client.Watched(from.Networking(), serviceCIDRs, "", fields.Everything()), &networkingv1.ServiceCIDR{}, ranges,
+		cache.ReflectorOptions{Name: serviceCIDRs, Backoff: backoff()}).RunWithContext(ctx)
+}
+
+const serviceCIDRs = "servicecidrs"
+
+// awaitRanges returns true when the cluster tells its ranges, and tells of none when it says that it will not. An API server that is away
+// is waited for: without it nothing else is known either, and what is in the kernel goes on.
+func awaitRanges(ctx context.Context, from *client.Client, log *slog.Logger, tell func([]netip.Prefix)) bool {
+	away, refused := backoff(), &wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 10, Cap: time.Minute}
+	for waits, told := false, false; ; {
+		err := from.Networking().Get().Resource(serviceCIDRs).Do(ctx).Error()
+		pause := away
+		switch {
+		case err == nil:
+			return true
+		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+			if pause = refused; !told {
+				log.Warn("the cluster does not tell the ranges of services: addresses that no Service has are refused in those of flags alone", "err", err)
+				tell(nil)
+			}
+			told = true
+		case !waits && ctx.Err() == nil:
+			waits = true
+			log.Warn("wait for the API server to tell the ranges of services", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause.Step()):
+		}
+	}
 }
 
 // named is what one ServiceCIDR says.
@@ -74,9 +97,10 @@ func (s *rangeStore) remove(name string) {
 func (s *rangeStore) told(err error) error {
 	if err == nil {
 		s.lock.Lock()
-		all := sortedRanges(slices.Concat(slices.Collect(maps.Values(s.named))...))
+		all := slices.Concat(slices.Collect(maps.Values(s.named))...)
 		s.lock.Unlock()
-		s.tell(all)
+		slices.SortFunc(all, netip.Prefix.Compare)
+		s.tell(slices.Compact(all))
 	}
 	return err
 }

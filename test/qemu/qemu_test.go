@@ -30,7 +30,7 @@ var suite = []struct {
 	tests    string
 	modules  []string
 }{
-	{name: "proxy", packages: []string{"./internal/node"}, tests: "Proxy", modules: []string{"ip_vs"}},
+	{name: "proxy", packages: []string{"./internal/node"}, tests: "Proxy|NetworkFollows", modules: []string{"ip_vs"}},
 	{name: "connection tracking", packages: []string{"./internal/kernel/conntrack"}, tests: ".", modules: []string{"nf_conntrack"}},
 	{name: "nftables", packages: []string{"./internal/dataplane/services/nftables", "./internal/dataplane/services/iptables", "./internal/kernel/nft"}, tests: "Conformance|RestartRewrites|TheirSlots|Lookup", modules: []string{"sctp"}},
 	{name: "elements that expire", packages: []string{"./internal/cni/nftset"}, tests: ".", modules: []string{"nf_tables"}},

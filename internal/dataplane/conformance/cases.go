@@ -22,6 +22,7 @@ var cases = []testCase{
 	{name: "ipv6", play: ipv6},
 	{name: "no-endpoints", play: noEndpoints},
 	{name: "unused-ports", play: unusedPorts},
+	{name: "ranges-change", play: rangesChange},
 	{name: "node-port", play: nodePort},
 	{name: "external-policy-local", play: externalLocal},
 	{name: "hairpin", play: hairpin},

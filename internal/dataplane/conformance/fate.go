@@ -85,7 +85,7 @@ func (s *services) of(p packet) (fate, bool) {
 	if at >= 0 {
 		return list[at].fate(p, told), true
 	}
-	virtual := s.addresses[p.to.Addr()] || !s.elsewhere[p.to.Addr()] && slices.ContainsFunc(s.node.ServiceCIDRs, func(r netip.Prefix) bool { return r.Contains(p.to.Addr()) })
+	virtual := s.addresses[p.to.Addr()] || !s.elsewhere[p.to.Addr()] && s.node.ServiceCIDRs.Contains(p.to.Addr())
 	return fate{action: table.Reject}, virtual
 }
 

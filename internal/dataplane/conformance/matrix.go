@@ -88,7 +88,7 @@ func generated(v variant) table.Table[table.Service] {
 	now, changes := store.Take()
 	config := standard()
 	tables, _ := compile.New(compile.Config{
-		NodeName: "node", NodeIPs: addrs(nodeIP, nodeIP6), ClusterCIDRs: config.Local.CIDRs, ServiceCIDRs: config.ServiceCIDRs,
+		NodeName: "node", NodeIPs: addrs(nodeIP, nodeIP6), ClusterCIDRs: config.Local.CIDRs,
 		MasqueradeAll: v.masqueradeAll, NoNames: true, NoAnnounce: true,
 	}).Update(now, changes)
 	return tables.Services

@@ -24,7 +24,7 @@ type Exception struct{ Case, Reason string }
 func standard() dataplane.Node {
 	return dataplane.Node{
 		Local:        dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "fd00:10::/32")},
-		ServiceCIDRs: prefixes("10.96.0.0/12", "fd00:96::/108"),
+		ServiceCIDRs: dataplane.NewRanges(prefixes("10.96.0.0/12", "fd00:96::/108")...),
 	}
 }
 
@@ -49,7 +49,7 @@ func Explained(t *testing.T, make Maker, explain Explain, except ...Exception) {
 			if c.configure != nil {
 				c.configure(&config)
 			}
-			s := &scene{t: t, lab: l, explain: explain}
+			s := &scene{t: t, lab: l, explain: explain, ranges: config.ServiceCIDRs}
 			s.restart = func() {
 				s.dataplane = following(make(t, l.node.netns, config), connections.Config{Node: config, Kernel: conntrack.New(l.node.netns)})
 				s.started = false
@@ -96,6 +96,7 @@ type scene struct {
 	started   bool
 	restart   func() // a new process takes over from the last one
 	explain   Explain
+	ranges    *dataplane.Ranges // of services
 }
 
 // apply replaces the services and tells the dataplane which changed.

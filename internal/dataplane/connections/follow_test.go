@@ -27,7 +27,7 @@ type world struct {
 }
 
 func (w *world) restart() {
-	config := connections.Config{Kernel: w.kernel, Node: dataplane.Node{ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}}}
+	config := connections.Config{Kernel: w.kernel, Node: dataplane.Node{ServiceCIDRs: dataplane.NewRanges(netip.MustParsePrefix("10.96.0.0/12"))}}
 	w.streams = connections.NewStreams(connections.StreamsConfig{Config: config})
 	config.Applied = w.streams.Offer
 	w.backend = connections.After(nothing{}, config)

@@ -72,7 +72,7 @@ func TestWhichConnectionsStay(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			kernel := &entries{tt.open}
-			tt.node.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}
+			tt.node.ServiceCIDRs = dataplane.NewRanges(netip.MustParsePrefix("10.96.0.0/12"))
 			refused := 0
 			config := connections.Config{Node: tt.node, Kernel: refusing{kernel, &refused}}
 			also := connections.StreamsConfig{Config: config}

@@ -5,9 +5,9 @@ package connections
 import (
 	"iter"
 	"net/netip"
-	"slices"
 	"time"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
 )
@@ -20,7 +20,7 @@ type look struct {
 	again    time.Time           // when those are looked for that turn out to be listed
 	past     map[netip.AddrPort]bool
 	own      map[netip.Addr]bool
-	services []netip.Prefix
+	services *dataplane.Ranges
 	listed   func() iter.Seq[netip.Addr]
 
 	// Made when the first connection asks for them.
@@ -73,6 +73,5 @@ func (l *look) ours(to netip.AddrPort) bool {
 		return false
 	}
 	at := anywhere(to)
-	return l.frontends[to] || l.past[to] || l.own[to.Addr()] && (l.frontends[at] || l.past[at]) ||
-		slices.ContainsFunc(l.services, func(p netip.Prefix) bool { return p.Contains(to.Addr()) })
+	return l.frontends[to] || l.past[to] || l.own[to.Addr()] && (l.frontends[at] || l.past[at]) || l.services.Contains(to.Addr())
 }

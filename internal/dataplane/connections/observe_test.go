@@ -86,7 +86,7 @@ func TestRemovedConnectionsAreCounted(t *testing.T) {
 	}
 	var told table.Count
 	b := connections.After(nothing{}, connections.Config{
-		Kernel: kernel, Node: dataplane.Node{ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/112")}},
+		Kernel: kernel, Node: dataplane.Node{ServiceCIDRs: dataplane.NewRanges(netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/112"))},
 		Observe: func(removed table.Count, _ time.Duration) { told = removed },
 	})
 	others := table.Service{Object: table.Object{Namespace: "default", Name: "others"}, Elsewhere: []netip.Addr{netip.MustParseAddr("10.96.0.9")}}

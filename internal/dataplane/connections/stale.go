@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
 )
@@ -151,7 +152,7 @@ func (l losses) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 
 // known is every UDP frontend that there is.
 type known struct {
-	services  []netip.Prefix
+	services  *dataplane.Ranges
 	frontends map[netip.AddrPort]endpoints
 	elsewhere map[netip.Addr]bool // what another proxy serves
 }
@@ -177,5 +178,5 @@ func (k known) stale(e conntrack.Entry, own map[netip.Addr]bool) bool {
 	if e.To == e.Endpoint || k.elsewhere[e.To.Addr()] {
 		return false
 	}
-	return slices.ContainsFunc(k.services, func(p netip.Prefix) bool { return p.Contains(e.To.Addr()) })
+	return k.services.Contains(e.To.Addr())
 }

@@ -48,10 +48,9 @@ func Outside(local dataplane.Local, match string) string {
 // PrefixSet writes prefixes as nft lists them: one alone, or an anonymous set.
 func PrefixSet(list []netip.Prefix) string {
 	texts := make([]string, len(list))
-	for i, p := range list {
+	for i, p := range slices.SortedFunc(slices.Values(list), netip.Prefix.Compare) {
 		texts[i] = p.String()
 	}
-	slices.Sort(texts)
 	return anySet(texts)
 }
 

@@ -59,8 +59,7 @@ func New(config Config) (*Backend, error) {
 	}
 	b := &Backend{config: config, counts: map[counted]int{}}
 	for i, family := range families {
-		view := config.View(family == iptables.IPv6)
-		b.programs[i] = program{NodeView: view, family: family, pods: matchOf(view.Local)}
+		b.programs[i] = programOf(config.Node, family)
 	}
 	return b, nil
 }
@@ -75,15 +74,16 @@ func (p program) renderer() renderer {
 func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
 	all := changed.All || !b.synced || b.sockets(want, changed.Names)
 	b.synced = false
-	for _, p := range b.programs {
+	for i, family := range families {
 		var err error
 		if all {
-			err = b.sync(ctx, p, want)
+			b.programs[i] = programOf(b.config.Node, family)
+			err = b.sync(ctx, b.programs[i], want)
 		} else {
-			err = b.change(ctx, p, want, changed.Names)
+			err = b.change(ctx, b.programs[i], want, changed.Names)
 		}
 		if err != nil {
-			return fmt.Errorf("apply %s: %w", p, err)
+			return fmt.Errorf("apply %s: %w", b.programs[i], err)
 		}
 	}
 	b.last, b.synced = want, true

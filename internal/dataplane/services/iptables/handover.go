@@ -4,7 +4,10 @@ package iptables
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"eastwest/internal/kernel/iptables"
 	"eastwest/internal/kernel/transactions"
@@ -18,13 +21,22 @@ type countLeft struct {
 	Rules  int
 }
 
-// Written returns the rows that the kernel has, and how many rules these are.
+// left is what else is left for another process.
+type left struct {
+	Counts   []countLeft
+	Services [len(families)][]netip.Prefix // virtual addresses that are refused
+}
+
+// Written returns the rows that the kernel has, how many rules these are, and what is refused beside them.
 func (b *Backend) Written() (table.Table[table.Service], []byte) {
-	left := []countLeft{}
+	var l left
 	for at, rules := range b.counts {
-		left = append(left, countLeft{at.family, at.table, rules})
+		l.Counts = append(l.Counts, countLeft{at.family, at.table, rules})
 	}
-	rest, err := json.Marshal(left)
+	for i := range b.programs {
+		l.Services[i] = b.programs[i].Services
+	}
+	rest, err := json.Marshal(l)
 	if err != nil {
 		panic(fmt.Sprintf("names and numbers have no JSON: %v", err))
 	}
@@ -33,12 +45,18 @@ func (b *Backend) Written() (table.Table[table.Service], []byte) {
 
 // TakeOver takes what Written returned in another process for what the kernel has.
 func (b *Backend) TakeOver(rows table.Table[table.Service], rest []byte) error {
-	var left []countLeft
-	if err := json.Unmarshal(rest, &left); err != nil {
+	var l left
+	if err := json.Unmarshal(rest, &l); err != nil {
 		return fmt.Errorf("read counts of rules: %w", err)
 	}
-	b.last, b.synced = rows, true
-	for _, c := range left {
+	var programs [len(families)]program
+	for i, family := range families {
+		if programs[i] = programOf(b.config.Node, family); !slices.Equal(l.Services[i], programs[i].Services) {
+			return errors.New("the ranges of services changed")
+		}
+	}
+	b.programs, b.last, b.synced = programs, rows, true
+	for _, c := range l.Counts {
 		b.counts[counted{c.Family, c.Table}] = c.Rules
 		if b.config.Rules != nil {
 			b.config.Rules(c.Family, c.Table, c.Rules, 0)

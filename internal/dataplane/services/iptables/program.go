@@ -57,6 +57,12 @@ type program struct {
 	pods   podMatch
 }
 
+// programOf returns what holds of a node in a family now.
+func programOf(node dataplane.Node, family iptables.Family) program {
+	view := node.View(family == iptables.IPv6)
+	return program{NodeView: view, family: family, pods: matchOf(view.Local)}
+}
+
 // head returns the rules that stand before those of services, in every chain.
 func (p program) head() chains {
 	out := chains{

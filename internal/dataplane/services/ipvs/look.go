@@ -86,11 +86,7 @@ func (b *Backend) ours(key ipvs.Key, addresses ipvs.Addresses, have image) bool 
 	if _, known := have.elements[indexOf(key.Addr)][place{setVirtual, frontendKey(key)}]; known || isAlias(key.Addr) {
 		return true
 	}
-	return addresses.On[key.Addr] && !addresses.Shared || b.isService(key.Addr)
-}
-
-func (b *Backend) isService(addr netip.Addr) bool {
-	return slices.ContainsFunc(b.config.ServiceCIDRs, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return addresses.On[key.Addr] && !addresses.Shared || b.config.ServiceCIDRs.Contains(key.Addr)
 }
 
 // learn takes the addresses of the node that no service has, and the aliases that the kernel has.
@@ -98,7 +94,7 @@ func (b *Backend) learn(addresses ipvs.Addresses, have image) {
 	b.render.node = maps.Clone(addresses.Elsewhere)
 	maps.DeleteFunc(b.render.node, func(addr netip.Addr, _ bool) bool {
 		_, known := have.elements[indexOf(addr)][place{setAddress, string(addr.AsSlice())}]
-		return b.isService(addr) || isAlias(addr) || known && addresses.Shared
+		return b.config.ServiceCIDRs.Contains(addr) || isAlias(addr) || known && addresses.Shared
 	})
 	b.render.aliases = newAllocator(have.elements)
 	b.programs[0].own = source(b.render.node)
@@ -120,7 +116,8 @@ func source(node map[netip.Addr]bool) netip.Addr {
 
 // establish makes the constant part of a table right; a table that is right is left alone.
 func (b *Backend) establish(ctx context.Context, family int, listing string) error {
-	p := b.programs[family]
+	p := &b.programs[family]
+	p.NodeView = b.config.View(p.family == nft.IPv6)
 	asWritten := listing != "" && b.written[family] == written{p.text(), listing}
 	if asWritten || nftrules.Canonical(listing) == nftrules.Canonical(p.text()) {
 		return nil

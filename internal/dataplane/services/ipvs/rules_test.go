@@ -27,7 +27,7 @@ func TestRestartRewritesNothing(t *testing.T) {
 	}
 	for _, config := range []dataplane.Node{
 		{},
-		{Local: dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "fd00:10::/48")}, ServiceCIDRs: prefixes("10.96.0.0/12", "fd00:96::/108")},
+		{Local: dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "fd00:10::/48")}, ServiceCIDRs: dataplane.NewRanges(prefixes("10.96.0.0/12", "fd00:96::/108")...)},
 		{Local: dataplane.Local{CIDRs: prefixes("10.244.0.0/16", "10.10.0.0/16")}, NodePortAddresses: prefixes("0.0.0.0/0", "127.0.0.0/8")},
 		{Local: dataplane.Local{Bridge: "br0"}},
 		{Local: dataplane.Local{InterfacePrefix: "veth"}},

@@ -26,7 +26,7 @@ type Kernel interface {
 // Config is what a Backend needs.
 type Config struct {
 	Kernel       Kernel
-	ServiceCIDRs []netip.Prefix // addresses inside of them are ours, all others are left alone
+	ServiceCIDRs *dataplane.Ranges // addresses inside of them are ours, all others are left alone
 }
 
 // Backend is the dataplane of local service addresses.
@@ -95,7 +95,7 @@ func (b *Backend) ours(ctx context.Context) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("apply local service addresses: %w", err)
 	}
 	return slices.DeleteFunc(have, func(a netip.Addr) bool {
-		return !slices.ContainsFunc(b.config.ServiceCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
+		return !b.config.ServiceCIDRs.Contains(a)
 	}), nil
 }
 

@@ -213,6 +213,9 @@ func (b *Backend) write(ctx context.Context, ops []nft.Op) error {
 // establish makes the constant part of the table right; a table that is right is left alone.
 func (b *Backend) establish(ctx context.Context, i int, need shape) error {
 	p := &b.programs[i]
+	if view := b.config.View(p.family == nft.IPv6); !slices.Equal(view.Services, p.Services) {
+		p.NodeView, p.written = view, "" // what was written is of other ranges
+	}
 	listing, err := b.config.Kernel.List(ctx, p.family, TableName)
 	if err != nil && !errors.Is(err, nft.ErrNotExist) {
 		return fmt.Errorf("read services: %w", err)

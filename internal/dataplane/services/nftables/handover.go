@@ -4,9 +4,12 @@ package nftables
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
+	"eastwest/internal/dataplane"
 	"eastwest/internal/kernel/nft"
 	"eastwest/internal/table"
 )
@@ -17,14 +20,15 @@ type shapeLeft struct {
 	Timeouts [groups][]uint32
 	Sockets  []netip.Addr
 	Ranged   bool
+	Services []netip.Prefix // virtual addresses that are refused
 }
 
-// Written returns the rows that the kernel has, with endpoints in the order of their slots, and the shapes of the constant parts.
+// Written returns the rows that the kernel has, with endpoints in the order of their slots, and what shows in the constant parts.
 func (b *Backend) Written() (table.Table[table.Service], []byte) {
 	var left [len(families)]shapeLeft
 	for i := range b.programs {
 		s := b.programs[i].shape
-		left[i] = shapeLeft{s.slots, s.timeouts, s.sockets, s.ranged}
+		left[i] = shapeLeft{s.slots, s.timeouts, s.sockets, s.ranged, b.programs[i].Services}
 	}
 	rest, err := json.Marshal(left)
 	if err != nil {
@@ -39,8 +43,15 @@ func (b *Backend) TakeOver(rows table.Table[table.Service], rest []byte) error {
 	if err := json.Unmarshal(rest, &left); err != nil {
 		return fmt.Errorf("read shapes: %w", err)
 	}
+	var views [len(families)]dataplane.NodeView
+	for i, family := range families {
+		if views[i] = b.config.View(family == nft.IPv6); !slices.Equal(left[i].Services, views[i].Services) {
+			return errors.New("the ranges of services changed")
+		}
+	}
 	b.last, b.hairpins = rows, map[place]int{}
 	for i, s := range left {
+		b.programs[i].NodeView = views[i]
 		b.programs[i].shape = shape{slots: s.Slots, timeouts: s.Timeouts, sockets: s.Sockets, ranged: s.Ranged}
 	}
 	for _, row := range rows.All() {

@@ -28,7 +28,7 @@ func newBackend(t testing.TB, ns string, nodePorts ...netip.Prefix) (*nftables.B
 	backend, err := nftables.New(nftables.Config{
 		Kernel: kernel, Log: slog.New(slog.DiscardHandler), Node: dataplane.Node{
 			Local:             dataplane.Local{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10::/48")}},
-			ServiceCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")},
+			ServiceCIDRs:      dataplane.NewRanges(netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("fd00:96::/108")),
 			NodePortAddresses: nodePorts,
 		},
 	})
