@@ -187,7 +187,9 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	if err := flush(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "what somebody flushed is back", func() bool { return strings.Contains(kernelText(t, ns), own) })
+	eventually(t, "what somebody flushed is back", func() bool {
+		return strings.Contains(kernelText(t, ns), own) && virtual(t, ns, backend)
+	})
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("the proxy ended with %v", err)
@@ -195,6 +197,20 @@ func playProxy(t *testing.T, ns string, api *apidouble.Server, backend string) {
 	if !strings.Contains(kernelText(t, ns), own) {
 		t.Error("the rules went with the proxy")
 	}
+}
+
+// virtual reports whether the rules that were flushed know the Service's address again, where they are what knows it.
+func virtual(t *testing.T, ns, backend string) bool {
+	t.Helper()
+	set := map[string][2]string{"nftables": {nftTable, "service-ip"}, backendIPVS: {ipvs.TableName, "virtual-server"}}[backend]
+	if set[0] == "" {
+		return true
+	}
+	elements, err := nft.New(ns).Elements(t.Context(), nft.IPv4, set[0], set[1])
+	if err != nil && !errors.Is(err, nft.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return len(elements) > 0
 }
 
 // checkServed looks at what a proxy with an endpoint on this node says of itself.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -134,7 +136,8 @@ func (f *proxyFlags) parse() error {
 	case !slices.Contains([]string{node.DetectClusterCIDR, node.DetectNodeCIDR, node.DetectBridge, node.DetectInterfacePrefix}, c.Detect):
 		return fmt.Errorf("--detect-local-mode %s: use ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix", c.Detect)
 	}
-	if err := errors.Join(node.CheckBackend(c.Backend), node.CheckScheduler(c.IPVS.Scheduler)); err != nil {
+	if err := errors.Join(node.CheckBackend(c.Backend), node.CheckScheduler(c.IPVS.Scheduler), f.checkDurations(),
+		checkInterface("--pod-bridge-interface", c.PodBridge), checkInterface("--pod-interface-name-prefix", c.PodPrefix)); err != nil {
 		return err
 	}
 	for flag, addr := range map[string]string{"--healthz-bind-address": c.HealthzAddress, "--metrics-bind-address": c.MetricsAddress} {
@@ -147,6 +150,37 @@ func (f *proxyFlags) parse() error {
 		c.NodeName = strings.ToLower(hostname)
 	}
 	return f.parseRanges()
+}
+
+// checkDurations says which are negative.
+func (f *proxyFlags) checkDurations() error {
+	ipvs, tracking := f.config.IPVS.Settings, f.config.Tracking
+	var errs []error
+	for _, d := range []struct {
+		flag string
+		time.Duration
+	}{
+		{"--ipvs-tcp-timeout", ipvs.TCP},
+		{"--ipvs-tcpfin-timeout", ipvs.TCPFin},
+		{"--ipvs-udp-timeout", ipvs.UDP},
+		{"--conntrack-tcp-timeout-established", tracking.TCPEstablished},
+		{"--conntrack-tcp-timeout-close-wait", tracking.TCPCloseWait},
+		{"--conntrack-udp-timeout", tracking.UDP},
+		{"--conntrack-udp-timeout-stream", tracking.UDPStream},
+	} {
+		if d.Duration < 0 || d.Duration > math.MaxInt32*time.Second {
+			errs = append(errs, fmt.Errorf("%s %s: use 0s, which leaves what the kernel has, to %s", d.flag, d.Duration, math.MaxInt32*time.Second))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkInterface says what is wrong with the name of an interface, or its beginning; empty is none.
+func checkInterface(flag, name string) error {
+	if len(name) >= unix.IFNAMSIZ || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/:"\*`, r) }) {
+		return fmt.Errorf("%s %q: no interface has such a name: use at most %d characters, without spaces and / : \" \\ *", flag, name, unix.IFNAMSIZ-1)
+	}
+	return nil
 }
 
 // checkListen says what is wrong with an address to listen at; empty is none.
