@@ -3,11 +3,15 @@
 package connections_test
 
 import (
+	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"eastwest/internal/dataplane"
 	"eastwest/internal/dataplane/connections"
@@ -118,4 +122,56 @@ func TestWhichConnectionsStay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An endpoint that is back before its time is up keeps its streams; one that stays away loses them, without anybody asking, also while changes keep
+// coming.
+func TestStreamsEndInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		kernel, refused := &entries{}, 0
+		streams := connections.NewStreams(connections.StreamsConfig{
+			Config: connections.Config{Kernel: refusing{kernel, &refused}}, Grace: 5 * time.Second, Log: slog.New(slog.DiscardHandler),
+		})
+		done := make(chan error)
+		go func() { done <- streams.Run(ctx) }()
+		offer := func(endpoints ...string) {
+			row := service("a", table.TCP, []string{vip}, endpoints...)
+			streams.Offer(table.Table[table.Service]{}.With(map[string]table.Service{row.Key(): row}), table.Keys{Names: []string{row.Key()}})
+			synctest.Wait()
+		}
+		offer(first, second)
+		time.Sleep(10 * time.Second)
+		*kernel = entries{way(table.TCP, vip, first)}
+		offer(second)
+		time.Sleep(4 * time.Second)
+		offer(first)
+		time.Sleep(time.Minute)
+		if len(*kernel) != 1 {
+			t.Error("the connection ended although its endpoint was back")
+		}
+		offer(second)
+		for range 1000 {
+			time.Sleep(4 * time.Millisecond)
+			offer(second)
+		}
+		if len(*kernel) != 1 {
+			t.Error("the connection ended after 4 s")
+		}
+		for range 1000 {
+			time.Sleep(4 * time.Millisecond)
+			offer(second)
+		}
+		if len(*kernel) != 0 {
+			t.Error("the connection goes on after 8 s")
+		}
+		*kernel, refused = entries{way(table.TCP, vip, second)}, 3
+		offer()
+		time.Sleep(30 * time.Second)
+		if len(*kernel) != 0 || refused != 0 {
+			t.Errorf("the kernel refuses %d times more, and has %d connections", refused, len(*kernel))
+		}
+		cancel()
+		<-done
+	})
 }

@@ -70,7 +70,7 @@ func (s *Streams) Offer(want table.Table[table.Service], changed table.Keys) {
 	for _, name := range names {
 		old, _ := s.want.Get(name)
 		row, _ := want.Get(name)
-		if len(row.Elsewhere) == 0 { // else the connections are another proxy's
+		if len(row.Elsewhere) == 0 && !sameRow(old, row) { // another proxy's connections are its own
 			s.lose(old, row, due)
 		}
 	}
@@ -83,6 +83,11 @@ func (s *Streams) Offer(want table.Table[table.Service], changed table.Keys) {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// sameRow reports whether two rows are one: tables share those that have not changed.
+func sameRow(a, b table.Service) bool {
+	return len(a.Frontends) > 0 && len(a.Frontends) == len(b.Frontends) && &a.Frontends[0] == &b.Frontends[0]
 }
 
 // lose notes what a row no longer has.
@@ -120,33 +125,36 @@ func (s *Streams) keep(row table.Service) {
 
 // Run removes connections until ctx ends.
 func (s *Streams) Run(ctx context.Context) error {
-	var pause time.Duration
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var pause time.Duration
+	var next time.Time // the next look at the earliest
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.wake:
+		case <-s.wake: // something may be due earlier
 		case <-timer.C:
+			begin := time.Now()
+			err := s.Look(ctx)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if pause = min(2*pause+leastRest, longPause); err == nil {
+				pause = 0
+			}
+			rest := max(pause, leastRest, restTimes*time.Since(begin))
+			next = time.Now().Add(rest)
+			if err != nil {
+				s.config.Log.Error("remove connections to endpoints that are gone", "retry", rest, "err", err)
+			}
 		}
-		begin := time.Now()
-		err := s.Look(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		rest := max(leastRest, restTimes*time.Since(begin))
-		if pause = min(2*pause+leastRest, longPause); err == nil {
-			pause = 0
-		} else {
-			s.config.Log.Error("remove connections to endpoints that are gone", "retry", max(rest, pause), "err", err)
-		}
-		timer.Reset(max(rest, pause, s.next()))
+		timer.Reset(max(time.Until(next), s.due()))
 	}
 }
 
-// next returns in how long there is something to look for.
-func (s *Streams) next() time.Duration {
+// due returns in how long there is something to look for.
+func (s *Streams) due() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := time.Now().Add(time.Hour)
@@ -164,18 +172,20 @@ func (s *Streams) next() time.Duration {
 // Look removes the connections to endpoints that have been gone for long enough.
 func (s *Streams) Look(ctx context.Context) error {
 	l := s.begin()
-	if !l.all && len(l.gone) == 0 {
-		return nil
-	}
-	if !l.all {
+	if !l.all && len(l.gone) > 0 {
 		for addr := range l.listed() {
 			delete(l.gone, addr)
 		}
-		if len(l.gone) == 0 {
-			return nil
-		}
 	}
-	var err error
+	if !l.all && len(l.gone) == 0 {
+		return nil
+	}
+	err := s.clear(ctx, l)
+	s.end(l, err == nil)
+	return err
+}
+
+func (s *Streams) clear(ctx context.Context, l *look) (err error) {
 	if l.own, err = s.config.own(ctx); err != nil {
 		return err
 	}
@@ -184,7 +194,6 @@ func (s *Streams) Look(ctx context.Context) error {
 			return fmt.Errorf("remove %s connections: %w", protocol, err)
 		}
 	}
-	s.end(l)
 	return nil
 }
 
@@ -208,16 +217,20 @@ func (s *Streams) begin() *look {
 	return l
 }
 
-// end forgets what is done.
-func (s *Streams) end(l *look) {
+// end forgets what is done, and has the rest looked for again.
+func (s *Streams) end(l *look, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l.all {
+	if l.all && done {
 		s.all = time.Time{}
 	}
 	for addr := range l.gone {
-		if s.lost[addr].Equal(l.again) { // else it was back, and went again
+		switch {
+		case !s.lost[addr].Equal(l.again): // it was back, and may have gone again
+		case done:
 			delete(s.lost, addr)
+		default:
+			s.lost[addr] = time.Now()
 		}
 	}
 }
