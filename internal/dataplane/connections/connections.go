@@ -68,10 +68,13 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], ch
 		b.config.Applied(want, changed)
 	}
 	names := changed.Names
-	if all { // what was lost since the last time that all went well, and what nobody saw
+	if all { // rows may have lost something while this failed
 		names = keysOf(b.last, want)
 	}
-	err := b.clear(ctx, want, names)
+	var err error
+	if !all || b.last.Len() > 0 {
+		err = b.clear(ctx, want, names)
+	}
 	if err == nil && all {
 		err = b.compare(ctx, want)
 	}
