@@ -182,13 +182,22 @@ func listedBy(rows table.Table[table.Service]) iter.Seq[netip.Addr] {
 // endpointsOf yields the addresses of a row's endpoints, some of them several times.
 func endpointsOf(row table.Service) iter.Seq[netip.Addr] {
 	return func(yield func(netip.Addr) bool) {
-		for _, f := range row.Frontends {
-			for _, list := range [...][]netip.AddrPort{f.Endpoints, f.Draining} {
-				for _, e := range list {
-					if !yield(e.Addr()) {
-						return
-					}
+		for list := range listsOf(row) {
+			for _, e := range list {
+				if !yield(e.Addr()) {
+					return
 				}
+			}
+		}
+	}
+}
+
+// listsOf yields the sorted lists of a row's endpoints.
+func listsOf(row table.Service) iter.Seq[[]netip.AddrPort] {
+	return func(yield func([]netip.AddrPort) bool) {
+		for _, f := range row.Frontends {
+			if len(f.Endpoints) > 0 && !yield(f.Endpoints) || len(f.Draining) > 0 && !yield(f.Draining) {
+				return
 			}
 		}
 	}

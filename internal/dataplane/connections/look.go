@@ -21,6 +21,7 @@ type look struct {
 	past     map[netip.AddrPort]bool
 	own      map[netip.Addr]bool
 	services *dataplane.Ranges
+	sctp     bool // look for SCTP as well
 	listed   func() iter.Seq[netip.Addr]
 
 	// Made when the first connection asks for them.
@@ -29,13 +30,22 @@ type look struct {
 	elsewhere map[netip.Addr]bool
 }
 
-// routes returns where such connections are, if these are few.
+// routes returns where such connections are: at these addresses if they are few, or in these families.
 func (l *look) routes() (out []conntrack.Entry) {
-	if l.all || len(l.gone) > conntrack.FewRoutes {
+	if l.all {
 		return nil
 	}
+	families := map[netip.Addr]bool{}
 	for addr := range l.gone {
 		out = append(out, conntrack.Entry{Endpoint: netip.AddrPortFrom(addr, 0)})
+		families[anywhere(netip.AddrPortFrom(addr, 0)).Addr()] = true
+	}
+	if len(out) <= conntrack.FewRoutes {
+		return out
+	}
+	out = nil
+	for family := range families {
+		out = append(out, conntrack.Entry{Endpoint: netip.AddrPortFrom(family, 0)})
 	}
 	return out
 }

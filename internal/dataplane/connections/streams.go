@@ -30,10 +30,10 @@ type StreamsConfig struct {
 }
 
 const (
-	leastRest = time.Second // between two looks at the kernel's table
-	restTimes = 9           // and how many times longer than the last one took at least
-	recheck   = time.Minute // how often an endpoint is looked for that its Service lost and slices list
-	longPause = time.Minute // after errors
+	leastRest = 2 * time.Second // between two looks at the kernel's table
+	restTimes = 9               // and how many times longer than the last one took at least
+	recheck   = time.Minute     // how often an endpoint is looked for that its Service lost and slices list
+	longPause = time.Minute     // after errors
 	mostPast  = 1 << 16
 )
 
@@ -50,7 +50,10 @@ type Streams struct {
 	// lost are the addresses of endpoints that rows do not have any more, and when they are looked for.
 	lost map[netip.Addr]time.Time
 	past map[netip.AddrPort]bool // places that Services had; of a node port the address is unspecified
-	wake chan struct{}
+	sctp bool                    // some Service has or had SCTP
+	// planned is when there is something to look for; zero before the first table.
+	planned time.Time
+	wake    chan struct{}
 }
 
 // NewStreams makes one; Run starts it.
@@ -79,9 +82,11 @@ func (s *Streams) Offer(want table.Table[table.Service], changed table.Keys) {
 		s.keep(row)
 	}
 	s.want, s.offered = want, true
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	if len(s.lost) > 0 && due.Before(s.planned) || s.planned.IsZero() {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -95,13 +100,15 @@ func (s *Streams) lose(old, row table.Service, due time.Time) {
 	if len(old.Frontends) == 0 {
 		return
 	}
-	has := map[netip.Addr]bool{}
-	for addr := range endpointsOf(row) {
-		has[addr] = true
+	var has endpoints
+	for list := range listsOf(row) {
+		has = append(has, list)
 	}
-	for addr := range endpointsOf(old) {
-		if noted, ok := s.lost[addr]; !has[addr] && (!ok || due.Before(noted)) {
-			s.lost[addr] = due
+	for list := range listsOf(old) {
+		for _, e := range list { // one with another port is kept below
+			if noted, ok := s.lost[e.Addr()]; !has.has(e) && (!ok || due.Before(noted)) {
+				s.lost[e.Addr()] = due
+			}
 		}
 	}
 	if len(s.past) > mostPast { // connections through what was given back so long ago time out
@@ -120,6 +127,7 @@ func (s *Streams) keep(row table.Service) {
 	}
 	for _, f := range row.Frontends {
 		delete(s.past, place(f))
+		s.sctp = s.sctp || f.Protocol == table.SCTP
 	}
 }
 
@@ -149,15 +157,16 @@ func (s *Streams) Run(ctx context.Context) error {
 				s.config.Log.Error("remove connections to endpoints that are gone", "retry", rest, "err", err)
 			}
 		}
-		timer.Reset(max(time.Until(next), s.due()))
+		timer.Reset(max(time.Until(next), s.plan()))
 	}
 }
 
-// due returns in how long there is something to look for.
-func (s *Streams) due() time.Duration {
+// plan returns in how long there is something to look for.
+func (s *Streams) plan() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := time.Now().Add(time.Hour)
+	now := time.Now()
+	next := now.Add(time.Hour)
 	if s.offered && !s.all.IsZero() {
 		next = s.all
 	}
@@ -166,7 +175,10 @@ func (s *Streams) due() time.Duration {
 			next = due
 		}
 	}
-	return time.Until(next)
+	if s.offered {
+		s.planned = next
+	}
+	return next.Sub(now)
 }
 
 // Look removes the connections to endpoints that have been gone for long enough.
@@ -190,6 +202,9 @@ func (s *Streams) clear(ctx context.Context, l *look) (err error) {
 		return err
 	}
 	for _, protocol := range [...]table.Protocol{table.TCP, table.SCTP} {
+		if protocol == table.SCTP && !l.sctp {
+			continue
+		}
 		if err := s.remove(ctx, protocol, l); err != nil {
 			return fmt.Errorf("remove %s connections: %w", protocol, err)
 		}
@@ -206,6 +221,7 @@ func (s *Streams) begin() *look {
 		want: s.want, all: s.offered && !s.all.IsZero() && !now.Before(s.all), gone: map[netip.Addr]bool{}, again: now.Add(recheck),
 		past: maps.Clone(s.past), services: s.config.ServiceCIDRs, listed: s.config.Listed,
 	}
+	l.sctp = l.all || s.sctp
 	if l.listed == nil {
 		l.listed = func() iter.Seq[netip.Addr] { return listedBy(l.want) }
 	}
