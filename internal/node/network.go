@@ -61,7 +61,7 @@ type NetworkConfig struct {
 	NoServices        bool                            // leave services to somebody else, as DNS alone does
 	Overlay           compile.Overlay                 // how the pods of other nodes are reached
 	Own               func(*snapshot.Node)            // told of this node's Node when something changes; may be nil
-	Ranges            func([]netip.Prefix)            // told all ranges of services, at first and when they change; may be nil
+	TellRanges        func([]netip.Prefix)            // told all ranges of services, at first and when they change; may be nil
 	NoRoutes          bool                            // leave routes and egress to somebody else, as proxy and DNS alone do
 	Log               *slog.Logger
 

@@ -44,7 +44,7 @@ func (a *agent) startNetwork() (*Network, error) {
 	var network *Network
 	config := NetworkConfig{
 		Client: a.client, NodeName: a.NodeName, NodeIPs: a.NodeIPs, ClusterCIDRs: a.ClusterCIDRs, ServiceCIDRs: a.ServiceCIDRs, FollowRanges: true,
-		Ranges:     func(services []netip.Prefix) { zone.SetReverse(slices.Concat(services, a.ClusterCIDRs)) },
+		TellRanges: func(services []netip.Prefix) { zone.SetReverse(slices.Concat(services, a.ClusterCIDRs)) },
 		DNSService: dnsService, NameTTL: nameTTL, Names: zone, Overlay: a.Overlay, Backend: a.Backend, RunDir: a.RunDir, Log: a.Log.With("part", "network"),
 		Tracking: DefaultTracking(), IPVS: DefaultIPVS(),
 	}

@@ -36,8 +36,8 @@ func (n *Network) followRanges(ctx context.Context) error {
 func (n *Network) setRanges(now []netip.Prefix) {
 	n.config.Log.Info("the ranges of services", "before", n.config.ranges.List(), "now", now)
 	n.config.ranges.Set(now)
-	if n.config.Ranges != nil {
-		n.config.Ranges(now)
+	if n.config.TellRanges != nil {
+		n.config.TellRanges(now)
 	}
 	for _, loop := range n.services {
 		loop.Resync()

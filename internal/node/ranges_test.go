@@ -47,7 +47,7 @@ func playRanges(t *testing.T, backend string) {
 	var told atomic.Pointer[[]netip.Prefix]
 	network, err := NewNetwork(NetworkConfig{
 		Client: api.Client, NodeName: "worker", Netns: ns, Backend: backend, NoRoutes: true, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, FollowRanges: true, Ranges: func(now []netip.Prefix) { told.Store(&now) },
+		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}, FollowRanges: true, TellRanges: func(now []netip.Prefix) { told.Store(&now) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -103,33 +103,16 @@ func putFar(api *apidouble.Server, address string) {
 
 // echoAt makes an address of the loopback that sends back what comes, and leads all other packets nowhere.
 func echoAt(t *testing.T, ns, address string) {
-	at := netip.MustParseAddrPort(address)
+	at := netip.MustParseAddrPort(address).Addr()
+	netnstest.Own(t, ns, at)
 	netnstest.In(t, ns, func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
 			return err
 		}
-		own := &netlink.Addr{IPNet: &net.IPNet{IP: at.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)}}
-		everywhere := &netlink.Route{LinkIndex: lo.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Src: at.Addr().AsSlice()}
-		if err := errors.Join(netlink.LinkSetUp(lo), netlink.AddrAdd(lo, own), netlink.RouteAdd(everywhere)); err != nil {
-			return err
-		}
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go func() { _, _ = io.Copy(conn, conn); conn.Close() }()
-			}
-		}()
-		return nil
+		return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}, Src: at.AsSlice()})
 	})
+	netnstest.Serve(t, ns, address, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 }
 
 // dialIn connects to an address from inside a network namespace. What nobody answers is given up soon.

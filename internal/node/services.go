@@ -145,9 +145,7 @@ func (n *Network) addServices(tables *nft.Conn) error {
 		clearing.Observe = n.config.Metrics.Connections
 	}
 	also := connections.StreamsConfig{Config: clearing, Listed: n.listed, Grace: streamsGrace, Log: n.config.Log}
-	if f, ok := carrier.(*ipvs.Backend); ok {
-		also.Forget = f.Forget
-	}
+	also.Elsewhere, _ = carrier.(connections.Forgetter)
 	n.streams = connections.NewStreams(also)
 	clearing.Applied = n.streams.Offer
 	backend = connections.After(backend, clearing)

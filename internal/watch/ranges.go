@@ -20,7 +20,7 @@ import (
 	"eastwest/internal/client"
 )
 
-// FollowRanges tells the ranges that the cluster's ServiceCIDRs name, sorted, after the first list and after each change, until ctx
+// FollowRanges tells the ranges that the cluster's ServiceCIDRs name, in no order, after the first list and after each change, until ctx
 // ends. A cluster that does not tell them, for it is older or does not grant it, has none until it does.
 func FollowRanges(ctx context.Context, from *client.Client, log *slog.Logger, tell func([]netip.Prefix)) {
 	if !awaitRanges(ctx, from, log, tell) {
@@ -99,8 +99,7 @@ func (s *rangeStore) told(err error) error {
 		s.lock.Lock()
 		all := slices.Concat(slices.Collect(maps.Values(s.named))...)
 		s.lock.Unlock()
-		slices.SortFunc(all, netip.Prefix.Compare)
-		s.tell(slices.Compact(all))
+		s.tell(all)
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containernetworking/cni/pkg/utils"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 	"k8s.io/client-go/tools/clientcmd"
@@ -152,7 +153,7 @@ func (f *proxyFlags) parse() error {
 	return f.parseRanges()
 }
 
-// checkDurations says which are negative.
+// checkDurations says which the kernel cannot have.
 func (f *proxyFlags) checkDurations() error {
 	ipvs, tracking := f.config.IPVS.Settings, f.config.Tracking
 	var errs []error
@@ -177,8 +178,14 @@ func (f *proxyFlags) checkDurations() error {
 
 // checkInterface says what is wrong with the name of an interface, or its beginning; empty is none.
 func checkInterface(flag, name string) error {
-	if len(name) >= unix.IFNAMSIZ || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`/:"\*`, r) }) {
-		return fmt.Errorf("%s %q: no interface has such a name: use at most %d characters, without spaces and / : \" \\ *", flag, name, unix.IFNAMSIZ-1)
+	if name == "" {
+		return nil
+	}
+	if err := utils.ValidateInterfaceName(name); err != nil {
+		return fmt.Errorf("%s %q: %s", flag, name, err.Msg)
+	}
+	if strings.ContainsAny(name, `"\*`) {
+		return fmt.Errorf("%s %q: rules cannot name an interface with \" \\ or *", flag, name)
 	}
 	return nil
 }

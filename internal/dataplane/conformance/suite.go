@@ -5,7 +5,9 @@ package conformance
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,30 +63,40 @@ func Explained(t *testing.T, make Maker, explain Explain, except ...Exception) {
 	}
 }
 
-// Forgetter is a backend that has connections beside those of connection tracking.
-type Forgetter interface {
-	Forget(ctx context.Context, protocol table.Protocol, to, endpoint netip.AddrPort) error
-}
-
-// following makes a backend that connections follow, streams at once.
-func following(inner dataplane.Dataplane[table.Service], config connections.Config) dataplane.Dataplane[table.Service] {
-	also := connections.StreamsConfig{Config: config}
-	if f, ok := inner.(Forgetter); ok {
-		also.Forget = f.Forget
-	}
-	streams := connections.NewStreams(also)
-	config.Applied = streams.Offer
-	return followed{connections.After(inner, config), streams}
-}
-
-// followed applies and then looks for streams without waiting.
+// followed is a backend that connections follow, streams at once.
 type followed struct {
 	dataplane.Dataplane[table.Service]
 	streams *connections.Streams
+	rows    *table.Table[table.Service] // that were applied last
+}
+
+func following(inner dataplane.Dataplane[table.Service], config connections.Config) followed {
+	rows := new(table.Table[table.Service])
+	also := connections.StreamsConfig{Config: config, Listed: func() iter.Seq[netip.Addr] { return Listed(*rows) }}
+	also.Elsewhere, _ = inner.(connections.Forgetter)
+	streams := connections.NewStreams(also)
+	config.Applied = streams.Offer
+	return followed{connections.After(inner, config), streams, rows}
 }
 
 func (f followed) Apply(ctx context.Context, want table.Table[table.Service], changed table.Keys) error {
+	*f.rows = want
 	return errors.Join(f.Dataplane.Apply(ctx, want, changed), f.streams.Look(ctx))
+}
+
+// Listed yields the addresses of endpoints as slices would list them that rows were compiled from.
+func Listed(rows table.Table[table.Service]) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for _, row := range rows.All() {
+			for _, f := range row.Frontends {
+				for _, e := range slices.Concat(f.Endpoints, f.Draining) {
+					if !yield(e.Addr()) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // scene is one case being played.

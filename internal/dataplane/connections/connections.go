@@ -72,7 +72,7 @@ func (b *Backend) Apply(ctx context.Context, want table.Table[table.Service], ch
 		names = keysOf(b.last, want)
 	}
 	var err error
-	if !all || b.last.Len() > 0 {
+	if !all || b.last.Len() > 0 { // at first everything would be new, which the comparison sees as well
 		err = b.clear(ctx, want, names)
 	}
 	if err == nil && all {
@@ -164,19 +164,6 @@ func (c Config) delete(ctx context.Context, which conntrack.Selection) error {
 		c.Observe(table.Count{IPv4: removed - six, IPv6: six}, time.Since(begin))
 	}
 	return err
-}
-
-// listedBy yields the addresses of all endpoints that rows have.
-func listedBy(rows table.Table[table.Service]) iter.Seq[netip.Addr] {
-	return func(yield func(netip.Addr) bool) {
-		for _, row := range rows.All() {
-			for e := range endpointsOf(row) {
-				if !yield(e) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // endpointsOf yields the addresses of a row's endpoints, some of them several times.

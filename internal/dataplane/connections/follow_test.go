@@ -5,6 +5,7 @@ package connections_test
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/conformance"
 	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
@@ -28,13 +30,15 @@ type world struct {
 
 func (w *world) restart() {
 	config := connections.Config{Kernel: w.kernel, Node: dataplane.Node{ServiceCIDRs: dataplane.NewRanges(netip.MustParsePrefix("10.96.0.0/12"))}}
-	w.streams = connections.NewStreams(connections.StreamsConfig{Config: config})
+	w.streams = connections.NewStreams(connections.StreamsConfig{Config: config, Listed: func() iter.Seq[netip.Addr] { return conformance.Listed(w.table()) }})
 	config.Applied = w.streams.Offer
 	w.backend = connections.After(nothing{}, config)
 }
 
+func (w *world) table() table.Table[table.Service] { return table.Table[table.Service]{}.With(w.rows) }
+
 func (w *world) apply(changed table.Keys) {
-	err := w.backend.Apply(w.t.Context(), table.Table[table.Service]{}.With(w.rows), changed)
+	err := w.backend.Apply(w.t.Context(), w.table(), changed)
 	if err := errors.Join(err, w.streams.Look(w.t.Context())); err != nil {
 		w.t.Fatal(err)
 	}

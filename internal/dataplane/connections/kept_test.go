@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"eastwest/internal/dataplane"
+	"eastwest/internal/dataplane/conformance"
 	"eastwest/internal/dataplane/connections"
 	"eastwest/internal/kernel/conntrack"
 	"eastwest/internal/table"
@@ -45,7 +46,7 @@ func way(protocol table.Protocol, to, endpoint string) tracked {
 	return tracked{Entry: conntrack.Entry{To: netip.MustParseAddrPort(to), Endpoint: netip.MustParseAddrPort(endpoint)}, protocol: uint8(protocol)}
 }
 
-// world of fixed tables: what each leaves of some connections.
+// A change leaves the connections that lead somewhere, of whatever is told of it, and those of others.
 func TestWhichConnectionsStay(t *testing.T) {
 	elsewhere := table.Service{Object: table.Object{Namespace: "default", Name: "a"}, Elsewhere: []netip.Addr{netip.MustParseAddr("10.96.0.7")}}
 	at := []string{vip, nodePort}
@@ -79,18 +80,11 @@ func TestWhichConnectionsStay(t *testing.T) {
 			tt.node.ServiceCIDRs = dataplane.NewRanges(netip.MustParsePrefix("10.96.0.0/12"))
 			refused := 0
 			config := connections.Config{Node: tt.node, Kernel: refusing{kernel, &refused}}
-			also := connections.StreamsConfig{Config: config}
-			if tt.listed != nil {
-				also.Listed = func() iter.Seq[netip.Addr] {
-					return func(yield func(netip.Addr) bool) {
-						for _, e := range tt.listed {
-							if !yield(netip.MustParseAddrPort(e).Addr()) {
-								return
-							}
-						}
-					}
-				}
-			}
+			var now table.Table[table.Service]
+			listed := service("listed", table.TCP, []string{"192.0.2.1:1"}, tt.listed...) // another proxy's, so that no row has it
+			also := connections.StreamsConfig{Config: config, Listed: func() iter.Seq[netip.Addr] {
+				return conformance.Listed(now.With(map[string]table.Service{listed.Key(): listed}))
+			}}
 			streams := connections.NewStreams(also)
 			config.Applied = streams.Offer
 			backend := connections.After(nothing{}, config)
@@ -99,7 +93,8 @@ func TestWhichConnectionsStay(t *testing.T) {
 				for _, row := range rows {
 					want[row.Key()] = row
 				}
-				err := backend.Apply(t.Context(), table.Table[table.Service]{}.With(want), table.Keys{All: all, Names: []string{"default/a", "default/b"}})
+				now = table.Table[table.Service]{}.With(want)
+				err := backend.Apply(t.Context(), now, table.Keys{All: all, Names: []string{"default/a", "default/b"}})
 				return errors.Join(err, streams.Look(t.Context()))
 			}
 			held := slices.Clone(*kernel)
@@ -130,14 +125,16 @@ func TestStreamsEndInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		kernel, refused := &entries{}, 0
+		var now table.Table[table.Service]
 		streams := connections.NewStreams(connections.StreamsConfig{
-			Config: connections.Config{Kernel: refusing{kernel, &refused}}, Grace: 5 * time.Second, Log: slog.New(slog.DiscardHandler),
+			Config: connections.Config{Kernel: refusing{kernel, &refused}}, Listed: func() iter.Seq[netip.Addr] { return conformance.Listed(now) }, Grace: 5 * time.Second, Log: slog.New(slog.DiscardHandler),
 		})
 		done := make(chan error)
 		go func() { done <- streams.Run(ctx) }()
 		offer := func(endpoints ...string) {
 			row := service("a", table.TCP, []string{vip}, endpoints...)
-			streams.Offer(table.Table[table.Service]{}.With(map[string]table.Service{row.Key(): row}), table.Keys{Names: []string{row.Key()}})
+			now = table.Table[table.Service]{}.With(map[string]table.Service{row.Key(): row})
+			streams.Offer(now, table.Keys{Names: []string{row.Key()}})
 			synctest.Wait()
 		}
 		offer(first, second)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,13 +21,19 @@ import (
 type StreamsConfig struct {
 	Config
 	// Listed yields the address of every endpoint that an EndpointSlice lists, in whatever condition, more than once if it likes. Rows have fewer: a
-	// Service may have ports that its slices have no names for yet. nil: rows alone say it.
+	// Service may have ports that its slices have no names for yet.
 	Listed func() iter.Seq[netip.Addr]
 	// Grace is how long an endpoint has to be gone. Slices change one after the other: one that moves is in none for a moment.
 	Grace time.Duration
-	// Forget ends the connections from a frontend to an endpoint, where the kernel has them elsewhere as well. May be nil.
-	Forget func(ctx context.Context, protocol table.Protocol, to, endpoint netip.AddrPort) error
-	Log    *slog.Logger
+	// Elsewhere has the connections as well; nil where connection tracking alone does.
+	Elsewhere Forgetter
+	Log       *slog.Logger
+}
+
+// Forgetter is a backend whose kernel has connections beside those of connection tracking.
+type Forgetter interface {
+	// Forget ends the connections from a frontend to an endpoint that is gone. It is safe for concurrent use.
+	Forget(ctx context.Context, protocol table.Protocol, to, endpoint netip.AddrPort) error
 }
 
 const (
@@ -42,10 +49,9 @@ const (
 type Streams struct {
 	config StreamsConfig
 
-	mu      sync.Mutex
-	offered bool
-	want    table.Table[table.Service]
-	// all has every connection compared with the table, at the time.
+	mu   sync.Mutex
+	want table.Table[table.Service]
+	// all is when every connection is compared with the table; zero before there is one, and when that is done.
 	all time.Time
 	// lost are the addresses of endpoints that rows do not have any more, and when they are looked for.
 	lost map[netip.Addr]time.Time
@@ -58,7 +64,7 @@ type Streams struct {
 
 // NewStreams makes one; Run starts it.
 func NewStreams(config StreamsConfig) *Streams {
-	return &Streams{config: config, all: time.Now().Add(config.Grace), lost: map[netip.Addr]time.Time{}, past: map[netip.AddrPort]bool{}, wake: make(chan struct{}, 1)}
+	return &Streams{config: config, lost: map[netip.Addr]time.Time{}, past: map[netip.AddrPort]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // Offer hands over the table that the kernel has now; changed names what differs from the one before.
@@ -73,7 +79,7 @@ func (s *Streams) Offer(want table.Table[table.Service], changed table.Keys) {
 	for _, name := range names {
 		old, _ := s.want.Get(name)
 		row, _ := want.Get(name)
-		if len(row.Elsewhere) == 0 && !sameRow(old, row) { // another proxy's connections are its own
+		if len(row.Elsewhere) == 0 { // another proxy's connections are its own
 			s.lose(old, row, due)
 		}
 	}
@@ -81,8 +87,12 @@ func (s *Streams) Offer(want table.Table[table.Service], changed table.Keys) {
 		row, _ := want.Get(name)
 		s.keep(row)
 	}
-	s.want, s.offered = want, true
-	if len(s.lost) > 0 && due.Before(s.planned) || s.planned.IsZero() {
+	s.want = want
+	if s.planned.IsZero() {
+		s.all = due
+	}
+	if s.planned.IsZero() || len(s.lost) > 0 && due.Before(s.planned) {
+		s.planned = due
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -90,35 +100,31 @@ func (s *Streams) Offer(want table.Table[table.Service], changed table.Keys) {
 	}
 }
 
-// sameRow reports whether two rows are one: tables share those that have not changed.
-func sameRow(a, b table.Service) bool {
-	return len(a.Frontends) > 0 && len(a.Frontends) == len(b.Frontends) && &a.Frontends[0] == &b.Frontends[0]
-}
-
 // lose notes what a row no longer has.
 func (s *Streams) lose(old, row table.Service, due time.Time) {
-	if len(old.Frontends) == 0 {
-		return
-	}
 	var has endpoints
 	for list := range listsOf(row) {
 		has = append(has, list)
 	}
 	for list := range listsOf(old) {
-		for _, e := range list { // one with another port is kept below
+		for _, e := range list { // one that has another port is kept below
 			if noted, ok := s.lost[e.Addr()]; !has.has(e) && (!ok || due.Before(noted)) {
 				s.lost[e.Addr()] = due
 			}
 		}
 	}
-	if len(s.past) > mostPast { // connections through what was given back so long ago time out
-		clear(s.past)
-	}
 	for _, f := range old.Frontends {
+		if slices.ContainsFunc(row.Frontends, func(g table.Frontend) bool { return place(g) == place(f) }) {
+			continue
+		}
+		if len(s.past) == mostPast { // connections through what was given back so long ago time out
+			clear(s.past)
+		}
 		s.past[place(f)] = true
 	}
 }
 
+// keep takes back what a row has.
 func (s *Streams) keep(row table.Service) {
 	if len(s.lost) > 0 {
 		for addr := range endpointsOf(row) {
@@ -167,7 +173,7 @@ func (s *Streams) plan() time.Duration {
 	defer s.mu.Unlock()
 	now := time.Now()
 	next := now.Add(time.Hour)
-	if s.offered && !s.all.IsZero() {
+	if !s.all.IsZero() {
 		next = s.all
 	}
 	for _, due := range s.lost {
@@ -175,7 +181,7 @@ func (s *Streams) plan() time.Duration {
 			next = due
 		}
 	}
-	if s.offered {
+	if !s.planned.IsZero() {
 		s.planned = next
 	}
 	return next.Sub(now)
@@ -192,12 +198,12 @@ func (s *Streams) Look(ctx context.Context) error {
 	if !l.all && len(l.gone) == 0 {
 		return nil
 	}
-	err := s.clear(ctx, l)
+	err := s.look(ctx, l)
 	s.end(l, err == nil)
 	return err
 }
 
-func (s *Streams) clear(ctx context.Context, l *look) (err error) {
+func (s *Streams) look(ctx context.Context, l *look) (err error) {
 	if l.own, err = s.config.own(ctx); err != nil {
 		return err
 	}
@@ -218,13 +224,10 @@ func (s *Streams) begin() *look {
 	defer s.mu.Unlock()
 	now := time.Now()
 	l := &look{
-		want: s.want, all: s.offered && !s.all.IsZero() && !now.Before(s.all), gone: map[netip.Addr]bool{}, again: now.Add(recheck),
+		want: s.want, all: !s.all.IsZero() && !now.Before(s.all), gone: map[netip.Addr]bool{}, again: now.Add(recheck),
 		past: maps.Clone(s.past), services: s.config.ServiceCIDRs, listed: s.config.Listed,
 	}
 	l.sctp = l.all || s.sctp
-	if l.listed == nil {
-		l.listed = func() iter.Seq[netip.Addr] { return listedBy(l.want) }
-	}
 	for addr, due := range s.lost {
 		if !now.Before(due) {
 			l.gone[addr], s.lost[addr] = true, l.again
@@ -253,20 +256,25 @@ func (s *Streams) end(l *look, done bool) {
 
 func (s *Streams) remove(ctx context.Context, protocol table.Protocol, l *look) error {
 	ways := map[conntrack.Entry]bool{}
-	translated := s.config.Forget == nil // else conntrack does not know who translates
-	err := s.config.delete(ctx, conntrack.Selection{
-		Protocol: uint8(protocol), Translated: translated, Routes: l.routes(), Stale: func(e conntrack.Entry) bool {
+	which := conntrack.Selection{Protocol: uint8(protocol), Routes: l.routes(), Stale: l.stale}
+	if s.config.Elsewhere == nil {
+		which.Translated = true // else conntrack does not know who translates
+	} else {
+		which.Stale = func(e conntrack.Entry) bool {
 			stale := l.stale(e)
-			if stale && s.config.Forget != nil {
+			if stale {
 				ways[e] = true
 			}
 			return stale
-		},
-	})
-	for way := range ways {
-		if err == nil {
-			err = s.config.Forget(ctx, protocol, way.To, way.Endpoint)
 		}
 	}
-	return err
+	if err := s.config.delete(ctx, which); err != nil {
+		return err
+	}
+	for way := range ways {
+		if err := s.config.Elsewhere.Forget(ctx, protocol, way.To, way.Endpoint); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -128,6 +128,25 @@ func routes(to, endpoint string) []conntrack.Entry {
 	return []conntrack.Entry{e}
 }
 
+// track has the kernel of a namespace track this many connections.
+func track(t testing.TB, ns string, count int, connection func(i int) (netlink.InetFamily, *netlink.ConntrackFlow)) {
+	t.Helper()
+	netnstest.In(t, ns, func() error {
+		handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+		if err != nil {
+			return err
+		}
+		defer handle.Close()
+		for i := range count {
+			family, flow := connection(i)
+			if err := handle.ConntrackCreate(netlink.ConntrackTable, family, flow); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Where there are very many entries, those of a route go and no others, in both families.
 func TestDeleteAmongMany(t *testing.T) {
 	const gone, stays, gone6, stays6 = "10.244.0.2:53", "10.244.0.3:53", "[fd00:10::2]:53", "[fd00:10::3]:53"
@@ -138,23 +157,12 @@ func TestDeleteAmongMany(t *testing.T) {
 		}
 	}
 	ns := netnstest.New(t)
-	netnstest.In(t, ns, func() error {
-		handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-		if err != nil {
-			return err
-		}
-		defer handle.Close()
-		ways := []struct{ to, endpoint string }{
-			{"10.96.0.7:53", gone}, {"10.96.0.7:53", stays}, {"10.96.0.8:53", gone}, {"[fd00:96::7]:53", gone6}, {"[fd00:96::7]:53", stays6},
-		}
-		for i := range 60_000 {
-			way := ways[i%len(ways)]
-			family, flow := entry(unix.IPPROTO_UDP, uint16(i), way.to, way.endpoint)
-			if err := handle.ConntrackCreate(netlink.ConntrackTable, family, flow); err != nil {
-				return err
-			}
-		}
-		return nil
+	ways := []struct{ to, endpoint string }{
+		{"10.96.0.7:53", gone}, {"10.96.0.7:53", stays}, {"10.96.0.8:53", gone}, {"[fd00:96::7]:53", gone6}, {"[fd00:96::7]:53", stays6},
+	}
+	track(t, ns, 60_000, func(i int) (netlink.InetFamily, *netlink.ConntrackFlow) {
+		way := ways[i%len(ways)]
+		return entry(unix.IPPROTO_UDP, uint16(i), way.to, way.endpoint)
 	})
 	conn := conntrack.New(ns)
 	for _, way := range []struct{ to, endpoint string }{{"10.96.0.7:53", gone}, {"[fd00:96::7]:53", gone6}} {
@@ -196,25 +204,15 @@ func BenchmarkDelete(b *testing.B) {
 	count, _ := strconv.Atoi(os.Getenv("EASTWEST_CONNTRACK"))
 	count = max(count, 1000)
 	ns := netnstest.New(b)
-	netnstest.In(b, ns, func() error {
-		handle, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-		if err != nil {
-			return err
+	track(b, ns, count, func(i int) (netlink.InetFamily, *netlink.ConntrackFlow) {
+		protocol := uint8(unix.IPPROTO_TCP)
+		if i%2 == 0 {
+			protocol = unix.IPPROTO_UDP
 		}
-		defer handle.Close()
-		for i := range count {
-			protocol := uint8(unix.IPPROTO_TCP)
-			if i%2 == 0 {
-				protocol = unix.IPPROTO_UDP
-			}
-			family, flow := entry(protocol, uint16(i), "10.96.0.7:53", "10.244.0.3:53")
-			flow.Forward.SrcIP = net.IP{10, 0, byte(i >> 24), byte(i >> 16)}
-			flow.Reverse.DstIP = flow.Forward.SrcIP
-			if err := handle.ConntrackCreate(netlink.ConntrackTable, family, flow); err != nil {
-				return err
-			}
-		}
-		return nil
+		family, flow := entry(protocol, uint16(i), "10.96.0.7:53", "10.244.0.3:53")
+		flow.Forward.SrcIP = net.IP{10, 0, byte(i >> 24), byte(i >> 16)}
+		flow.Reverse.DstIP = flow.Forward.SrcIP
+		return family, flow
 	})
 	conn := conntrack.New(ns)
 	for name, where := range map[string][]conntrack.Entry{"one-frontend": routes("10.96.0.8:53", ""), "one-endpoint": routes("", "10.244.0.4:53"), "all": nil} {

@@ -46,10 +46,10 @@ func (p program) sticky(w *nftrules.Writer) {
 		key, _ := p.key(g)
 		client := fmt.Sprintf("%s . %s saddr", key, match)
 		for _, seconds := range p.shape.timeouts[g] {
-			update := fmt.Sprintf("update @%s { %s timeout %s : meta priority }", affinityMap(g), client, duration(seconds))
-			recall := fmt.Sprintf("meta priority set %s map @%s %s %s", client, affinityMap(g), update, p.translate(g))
+			refresh := fmt.Sprintf("update @%s { %s timeout %s : meta priority }", affinityMap(g), client, duration(seconds))
+			recall := fmt.Sprintf("meta priority set %s map @%s %s %s", client, affinityMap(g), refresh, p.translate(g))
 			// An update of an element that is there leaves its slot, which may be an empty one.
-			update = fmt.Sprintf("delete @%s { %s : meta priority } %s", affinityMap(g), client, update)
+			update := fmt.Sprintf("delete @%s { %s : meta priority } %s", affinityMap(g), client, refresh)
 			if p.family == nft.IPv6 {
 				update = fmt.Sprintf("update @%s { %s . meta priority timeout %s }", affinityMap(g), client, duration(seconds))
 				recall = p.recall(w, g, seconds, client, update)

@@ -3,14 +3,10 @@
 package nftables_test
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"testing"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"eastwest/internal/kernel/netns/netnstest"
 	"eastwest/internal/kernel/nft"
@@ -25,9 +21,10 @@ func TestClientsOfEmptySlots(t *testing.T) {
 	row := nginx(endpoints...)
 	row.Frontends = row.Frontends[:1]
 	row.Frontends[0].AffinitySeconds = 600
-	netnstest.In(t, ns, func() error { return ownAddresses(row, endpoints) })
+	netnstest.Own(t, ns, row.Frontends[0].Addr)
 	for _, addr := range endpoints {
-		serveName(t, ns, addr)
+		netnstest.Own(t, ns, netip.MustParseAddrPort(addr).Addr())
+		netnstest.Serve(t, ns, addr, func(conn net.Conn) { fmt.Fprint(conn, addr) })
 	}
 	if err := backend.Apply(t.Context(), tableOf(row), table.Keys{All: true}); err != nil {
 		t.Fatal(err)
@@ -55,44 +52,4 @@ func TestClientsOfEmptySlots(t *testing.T) {
 	if len(answers) != 1 {
 		t.Errorf("answers %v, want those of one endpoint", answers)
 	}
-}
-
-// ownAddresses gives the loopback the addresses of a row's frontend and endpoints.
-func ownAddresses(row table.Service, endpoints []string) error {
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		return err
-	}
-	errs := []error{netlink.LinkSetUp(lo)}
-	addrs := []netip.Addr{row.Frontends[0].Addr}
-	for _, e := range endpoints {
-		addrs = append(addrs, netip.MustParseAddrPort(e).Addr())
-	}
-	for _, addr := range addrs {
-		errs = append(errs, netlink.AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(addr.AsSlice())}))
-	}
-	return errors.Join(errs...)
-}
-
-// serveName tells who connects to an address that address, until the test ends.
-func serveName(t *testing.T, ns, addr string) {
-	t.Helper()
-	var listener net.Listener
-	netnstest.In(t, ns, func() (err error) {
-		listener, err = net.Listen("tcp", addr)
-		return err
-	})
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if errors.Is(err, unix.EINVAL) || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				fmt.Fprint(conn, addr)
-				conn.Close()
-			}
-		}
-	}()
 }
